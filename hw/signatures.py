@@ -1,0 +1,120 @@
+"""Signatures and layouts that more than one block speaks."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from assembler import isa
+
+
+__all__ = ["TOKEN_BITS", "BURST_WORDS", "instruction_layout", "operand_layout", "step_layout",
+           "position_shape", "MemoryPort", "command_layout", "VectorRead", "VectorWrite",
+           "row_layout", "connect"]
+
+
+TOKEN_BITS = 24
+BURST_WORDS = 64           # longest burst that a block may ask of the memory port, in words
+
+operand_layout = data.StructLayout({    # isa.Operand
+    "number": isa.Operand.NUMBER_BITS, "space": 2, "indexed": 1,
+})
+
+
+def instruction_layout(*mnemonics):
+    """Layout of the fields of these instructions, over the whole word.
+
+    Instructions of one unit share a view: a field name has one place in the table.
+    """
+    fields = {}
+    for mnemonic in mnemonics:
+        for f in (isa.OPCODE, *isa.lookup(mnemonic).fields):
+            shape = operand_layout if f.kind == "operand" else f.width
+            fields[f.name] = data.Field(shape, f.lo)
+    return data.FlexibleLayout(isa.WORD_BITS, fields)
+
+
+def position_shape(config):
+    """Shape of a position or slot number; at least one bit, so that it can be a port."""
+    return unsigned(max(1, ceil_log2(config.positions)))
+
+
+def step_layout(config):
+    """What a step is: which positions hold tokens, and how they relate.
+
+    ``live``: mask of the positions that compute. ``sample``: mask of those that the sampler
+    takes. ``chain``: the positions are consecutive tokens of one prompt, 0 to ``last``, whose
+    state is that of ``slot``; otherwise position p is a token of slot p. ``fresh``: the state
+    before is zero (chain only). ``tokens``: an id per position.
+    """
+    return data.StructLayout({
+        "live":   config.positions,
+        "sample": config.positions,
+        "chain":  1,
+        "fresh":  1,
+        "slot":   position_shape(config),
+        "last":   position_shape(config),
+        "tokens": data.ArrayLayout(TOKEN_BITS, config.positions),
+    })
+
+
+def command_layout(config):
+    """A burst: ``words`` (1 to BURST_WORDS) memory words from ``address`` on."""
+    return data.StructLayout({
+        "write":   1,
+        "address": ceil_log2(config.memory_words),
+        "words":   ceil_log2(BURST_WORDS + 1),
+    })
+
+
+class MemoryPort(wiring.Signature):
+    """Burst port, seen from the block that asks.
+
+    Commands are carried out in order. A write takes its words from ``write``, a read returns
+    its words on ``read``; both in order, with any delay and any gaps. The asking block keeps
+    ``read.ready`` high: it asks only for what it has room for.
+    """
+    def __init__(self, config):
+        super().__init__({
+            "command": Out(stream.Signature(command_layout(config))),
+            "write":   Out(stream.Signature(config.memory_bits)),
+            "read":    In(stream.Signature(config.memory_bits)),
+        })
+
+
+def row_layout(config):
+    """A row of vector memory: ``vector_lanes`` float words, lane 0 in the low bits."""
+    return data.ArrayLayout(config.float.width, config.vector_lanes)
+
+
+class VectorRead(wiring.Signature):
+    """Reads of the vector memory, seen from the reader; responses come in order.
+
+    A read accepted after a write was accepted returns what was written.
+    """
+    def __init__(self, config):
+        super().__init__({
+            "request":  Out(stream.Signature(ceil_log2(config.vector_rows))),
+            "response": In(stream.Signature(row_layout(config))),
+        })
+
+
+class VectorWrite(wiring.Signature):
+    """Writes to the vector memory, seen from the writer; done when accepted."""
+    def __init__(self, config):
+        super().__init__({
+            "request": Out(stream.Signature(data.StructLayout({
+                "row":    ceil_log2(config.vector_rows),
+                "data":   row_layout(config),
+                "enable": config.vector_lanes,      # mask of the lanes to write
+            }))),
+        })
+
+
+def connect(m, source, sink):
+    """Connect two interfaces; unlike ``wiring.connect``, refuse payloads that differ in layout."""
+    for (path, _, a), (_, _, b) in zip(source.signature.flatten(source),
+                                       sink.signature.flatten(sink), strict=True):
+        if Shape.cast(a.shape()) != Shape.cast(b.shape()) or a.shape() != b.shape():
+            raise TypeError(f"{'.'.join(map(str, path))}: {a.shape()!r} is not {b.shape()!r}")
+    wiring.connect(m, source, sink)
