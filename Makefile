@@ -1,0 +1,70 @@
+# Needs Python 3.11 or newer, g++, make, perl and git; everything else comes from PyPI into $(VENV).
+
+PYTHON      ?= python3
+VENV        ?= .venv
+PYTEST_ARGS ?=
+
+# A virtual environment made by an older pyproject.toml is brought up to date before use.
+BASE  := $(VENV)/.installed-base
+TEST  := $(VENV)/.installed-test
+TOOLS := $(VENV)/.installed-boards
+
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint area docs clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make demo     compile the checkpoint in tests/data and let the simulated core run it
+demo: $(BASE)
+	@$(VENV)/bin/python -m sim demo
+
+## make test     ruff, mypy and all tests; PYTEST_ARGS="tests/test_isa.py -k trip" picks some
+test: lint
+	$(VENV)/bin/python -m pytest -n 2 --durations=15 $(PYTEST_ARGS)
+
+## make lint     ruff and mypy only
+lint: $(TEST)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+## make area     synthesise every block and the core for ECP5: docs/reports/area.md (long)
+area: $(TOOLS)
+	$(VENV)/bin/python -m hw.area
+
+## make docs     write the generated pages again
+docs: $(BASE)
+	$(VENV)/bin/python -m assembler.manual
+
+## make clean    remove everything that was built; the virtual environment stays
+clean:
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "make: Python 3.11 or newer is needed, and $(PYTHON) is" \
+	         "$$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@for tool in g++ perl git; do command -v $$tool > /dev/null || { \
+	    echo "make: $$tool is needed and is not installed" >&2; exit 1; }; done
+	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || { \
+	    echo "make: $(PYTHON) cannot make virtual environments;" \
+	         "on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what pyproject.toml names into $(VENV) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(TEST): pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what pyproject.toml names into $(VENV) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(BASE)
+
+$(TOOLS): pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what pyproject.toml names into $(VENV) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[boards]'
+	@touch $@ $(BASE)
