@@ -1,0 +1,276 @@
+"""The image: everything that a machine's memory holds before the first step.
+
+A directory:
+
+``image.bin``
+    Header (magic ``TERNIMG`` and 0, version, config digest, program address and length, number
+    of sections), section table, CRC-32 of both; then the bytes of the sections.
+``manifest.json``
+    The config, what lies where, the register of each named value, and the line of
+    ``program.tasm`` that each instruction came from.
+``program.tasm``, ``tokenizer.json``
+    The program as text; the tokenizer, if the model has one.
+
+A section without bytes is memory that the program writes before it reads (states).
+"""
+
+from dataclasses import asdict, dataclass, field
+import json
+import os
+from pathlib import Path
+import shutil
+import struct
+import tempfile
+import zlib
+
+import numpy as np
+
+from assembler import isa, registers
+from assembler.config import Config
+from assembler.errors import TernError
+
+
+__all__ = ["Section", "Image", "load", "BINARY", "MANIFEST", "PROGRAM", "TOKENIZER"]
+
+
+BINARY, MANIFEST = "image.bin", "manifest.json"
+PROGRAM, TOKENIZER = "program.tasm", "tokenizer.json"
+
+_MAGIC = b"TERNIMG\0"
+_HEADER = struct.Struct("<8sI8sIII")        # magic, version, digest, program address, length, n
+_ENTRY = struct.Struct("<24sQQQI")          # name, address in words, bytes, file offset, CRC-32
+_CRC = struct.Struct("<I")
+_NO_DATA = 0                                # file offset of a section without bytes
+_MAX_SECTIONS = 64
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stretch of memory.
+
+    Parameters
+    ----------
+    name : str
+        At most 24 bytes of ASCII.
+    address : int
+        First memory word.
+    size : int
+        Bytes; whole words.
+    data : (size,) uint8, or None
+        What it holds before the first step; None where that does not matter.
+    """
+    name: str
+    address: int
+    size: int
+    data: np.ndarray | None = None
+
+
+@dataclass
+class Image:
+    """A program, its parameters and where they lie. ``files``: more files of the directory."""
+    config: Config
+    sections: list[Section]
+    program_address: int
+    program_length: int
+    manifest: dict = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def words(self):
+        """Memory words from address 0 to the end of the last section."""
+        return max((s.address + s.size // self.config.word_bytes for s in self.sections),
+                   default=0)
+
+    def memory(self):
+        """Memory before the first step: (words * word_bytes,) uint8, from address 0."""
+        out = np.zeros(self.words * self.config.word_bytes, np.uint8)
+        for section in self.sections:
+            if section.data is not None:
+                start = section.address * self.config.word_bytes
+                out[start:start + section.size] = section.data
+        return out
+
+    def section(self, name):
+        """The section called ``name``; raises KeyError if there is none."""
+        for section in self.sections:
+            if section.name == name:
+                return section
+        raise KeyError(name)
+
+    def instructions(self):
+        """The words of the program, as a list of 128-bit integers."""
+        start = self.program_address * self.config.word_bytes
+        size = isa.WORD_BITS // 8
+        for section in self.sections:
+            offset = start - section.address * self.config.word_bytes
+            if section.data is not None and 0 <= offset < section.size:
+                data = bytes(section.data[offset:offset + size * self.program_length])
+                return [int.from_bytes(data[i:i + size], "little")
+                        for i in range(0, len(data), size)]
+        return []
+
+    def save(self, directory):
+        """Write the directory; what was in these files before stays whole until all is written.
+
+        Raises
+        ------
+        TernError
+            The directory cannot be written.
+        """
+        directory = Path(directory)
+        try:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+            try:
+                self._write(part)
+                directory.mkdir(exist_ok=True)
+                for name in sorted(os.listdir(part), key=lambda name: name == MANIFEST):
+                    os.replace(part / name, directory / name)
+                for name in {PROGRAM, TOKENIZER} - set(self.files):
+                    (directory / name).unlink(missing_ok=True)      # another model's
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+        except OSError as error:
+            raise TernError(f"{directory}: cannot write the image: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, directory, config=None):
+        """See :func:`load`."""
+        return load(directory, config)
+
+    def _write(self, directory):
+        entries, offset = [], (_HEADER.size + _ENTRY.size * len(self.sections) + _CRC.size)
+        for section in self.sections:
+            if section.data is None:
+                entries.append((section, _NO_DATA, 0))
+            else:
+                entries.append((section, offset, zlib.crc32(section.data)))
+                offset += section.size
+        head = _HEADER.pack(_MAGIC, registers.VERSION, bytes.fromhex(self.config.digest),
+                            self.program_address, self.program_length, len(self.sections))
+        for section, place, crc in entries:
+            head += _ENTRY.pack(section.name.encode("ascii"), section.address, section.size,
+                                place, crc)
+        with open(directory / BINARY, "wb") as file:
+            file.write(head + _CRC.pack(zlib.crc32(head)))
+            for section, place, _ in entries:
+                if place != _NO_DATA:
+                    file.write(np.ascontiguousarray(section.data))
+        manifest = {
+            "version": registers.VERSION,
+            "digest": self.config.digest,
+            "config": asdict(self.config),
+            "program": {"address": self.program_address, "length": self.program_length},
+            "sections": [{"name": s.name, "address": s.address, "bytes": s.size,
+                          "crc32": f"{crc:08x}" if place != _NO_DATA else None}
+                         for s, place, crc in entries],
+        } | {k: v for k, v in self.manifest.items()
+             if k not in ("version", "digest", "config", "program", "sections")}
+        (directory / MANIFEST).write_text(_to_json(manifest))
+        for name, data in self.files.items():
+            (directory / name).write_bytes(data)
+
+
+def _to_json(manifest):
+    """One line a list entry: readable, and differences show where they are."""
+    lines = []
+    for key, value in manifest.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            entries = ",\n".join("  " + json.dumps(entry) for entry in value)
+            lines.append(f"{json.dumps(key)}: [\n{entries}\n]")
+        else:
+            lines.append(f"{json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _read_header(path, size):
+    """(digest, program address, program length, entries) of an image file of ``size`` bytes."""
+    with open(path, "rb") as file:
+        head = file.read(_HEADER.size)
+        if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+            raise TernError(f"{path}: not an image file; compile the model again")
+        _, version, digest, address, length, count = _HEADER.unpack(head)
+        if version != registers.VERSION:
+            raise TernError(f"{path}: image version {version}, but this Tern reads version "
+                            f"{registers.VERSION}; compile the model again")
+        if count > _MAX_SECTIONS:
+            raise TernError(f"{path}: damaged header ({count} sections); compile the model again")
+        table = file.read(_ENTRY.size * count)
+        crc = file.read(_CRC.size)
+    if len(crc) < _CRC.size or _CRC.unpack(crc)[0] != zlib.crc32(head + table):
+        raise TernError(f"{path}: damaged or truncated header (CRC-32 differs); compile the "
+                        f"model again")
+    entries = list(_ENTRY.iter_unpack(table))
+    for name, _, n, place, _ in entries:
+        if place != _NO_DATA and place + n > size:
+            raise TernError(f"{path}: truncated: section {_name(name)} ends at byte "
+                            f"{place + n}, the file at {size}; compile the model again")
+    return digest.hex(), address, length, entries
+
+
+def _name(name):
+    return name.rstrip(b"\0").decode("ascii", "replace")
+
+
+def load(directory, config=None):
+    """Read an image and check it.
+
+    Parameters
+    ----------
+    directory : path
+        As written by :meth:`Image.save`.
+    config : Config
+        The machine that is to run the image; None for the one it was made for.
+
+    Returns
+    -------
+    Image
+        The data of its sections are read-only memory maps.
+
+    Raises
+    ------
+    TernError
+        A file is missing or damaged, or the image was made for another config.
+    """
+    directory = Path(directory)
+    path, manifest_path = directory / BINARY, directory / MANIFEST
+    try:
+        manifest = json.loads(manifest_path.read_bytes())
+        stored = Config(**manifest["config"])
+        digest, address, length, entries = _read_header(path, path.stat().st_size)
+    except FileNotFoundError as error:
+        raise TernError(f"{error.filename}: no such file; make it with "
+                        f"`python -m assembler MODEL -o {directory}`") from None
+    except OSError as error:
+        raise TernError(f"{error.filename}: cannot read: {error.strerror}") from None
+    except TernError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise TernError(f"{manifest_path}: damaged manifest ({error}); compile the model "
+                        f"again") from None
+    if digest != stored.digest:
+        raise TernError(f"{path}: made for config {digest}, but {MANIFEST} describes config "
+                        f"{stored.digest}; compile the model again")
+    if config is not None and config.digest != digest:
+        raise TernError(f"{path}: made for config {digest}, but this machine is config "
+                        f"{config.digest}; compile the model for this target")
+    sections = []
+    for name, start, size, place, crc in entries:
+        if size % stored.word_bytes or start * stored.word_bytes + size > stored.memory_bytes:
+            raise TernError(f"{path}: section {_name(name)} leaves the memory of "
+                            f"{stored.memory_bytes} bytes; compile the model again")
+        data = None
+        if place != _NO_DATA:
+            data = (np.memmap(path, np.uint8, "r", place, (size,)) if size
+                    else np.zeros(0, np.uint8))
+            if zlib.crc32(data) != crc:
+                raise TernError(f"{path}: section {_name(name)} is damaged (CRC-32 differs); "
+                                f"compile the model again")
+        sections.append(Section(_name(name), start, size, data))
+    image = Image(stored, sections, address, length, manifest)
+    if len(image.instructions()) != length:
+        raise TernError(f"{path}: the program leaves its section; compile the model again")
+    for name in (PROGRAM, TOKENIZER):
+        if (directory / name).is_file():
+            image.files[name] = (directory / name).read_bytes()
+    return image
