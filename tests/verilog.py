@@ -8,8 +8,8 @@ import sys
 import tempfile
 
 from amaranth.back import verilog
-import cocotb_tools.config
 from cocotb_tools.check_results import get_results
+import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 import pytest
 
@@ -48,8 +48,8 @@ def run_verilog(sources, top, bench, simulator, **parameters):
         results = Path(scratch) / "results.xml"
         try:
             get_runner(simulator).test(
-                hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=f"tests.{bench}", build_dir=folder, test_dir=ROOT,
-                results_xml=str(results), log_file=log,
+                hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=f"tests.{bench}",
+                build_dir=folder, test_dir=ROOT, results_xml=str(results), log_file=log,
                 extra_env={"BENCH_PARAMETERS": json.dumps(parameters),
                            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
         except SystemExit:
