@@ -5,12 +5,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from assembler import isa
+from assembler import formats, isa
 
 
 __all__ = ["TOKEN_BITS", "BURST_WORDS", "instruction_layout", "operand_layout", "step_layout",
            "position_shape", "MemoryPort", "command_layout", "VectorRead", "VectorWrite",
-           "row_layout", "connect"]
+           "row_layout", "codes_layout", "scale_address_layout", "beat_layout", "tokens_layout",
+           "logits_layout", "connect"]
 
 
 TOKEN_BITS = 24
@@ -109,6 +110,48 @@ class VectorWrite(wiring.Signature):
                 "enable": config.vector_lanes,      # mask of the lanes to write
             }))),
         })
+
+
+def codes_layout(config):
+    """A write of a row of code memory: ``vector_lanes`` codes, and a mask of those to write.
+
+    Row addresses are formed as in the vector memory.
+    """
+    return data.StructLayout({
+        "row":    ceil_log2(config.code_rows),
+        "codes":  data.ArrayLayout(signed(formats.CODE.width), config.vector_lanes),
+        "enable": config.vector_lanes,
+    })
+
+
+def scale_address_layout(config):
+    """Where the array's drain reads a scale: scalar register and position."""
+    return data.StructLayout({
+        "number":   ceil_log2(isa.SCALARS),
+        "position": position_shape(config),
+    })
+
+
+def beat_layout(config):
+    """A beat of the weight stream: ``lanes / 5`` bytes, low byte first."""
+    return data.ArrayLayout(8, config.lanes // formats.TRITS_PER_BYTE)
+
+
+def tokens_layout(config):
+    """What the sampler chose: ``mask`` of the positions, and an id for each of them."""
+    return data.StructLayout({
+        "mask": config.positions,
+        "ids":  data.ArrayLayout(TOKEN_BITS, config.positions),
+    })
+
+
+def logits_layout(config):
+    """One logit: ``row`` of the head and ``position`` it belongs to, ``value`` a float word."""
+    return data.StructLayout({
+        "value":    config.float.width,
+        "row":      TOKEN_BITS,
+        "position": position_shape(config),
+    })
 
 
 def connect(m, source, sink):
