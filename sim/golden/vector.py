@@ -1,0 +1,93 @@
+"""Golden model of the vector unit's arithmetic: one float64 formula and one rounding each."""
+
+import numpy as np
+
+from assembler import formats, tables
+
+
+__all__ = ["VectorUnit"]
+
+
+_HALF_BITS = 24            # squares of 24-bit significands are summed as two halves of 24 bits
+
+
+class VectorUnit:
+    """Every operation of the vector unit and of the drain, element by element.
+
+    Arguments and results are float64 arrays of any equal (or broadcast) shapes that hold
+    values of ``fmt``. A statistic is over the last axis.
+
+    Parameters
+    ----------
+    fmt : assembler.formats.Float
+
+    Members
+    -------
+    saturated : bool
+        Sticky: some result was larger than the format holds.
+    """
+    def __init__(self, fmt):
+        self.fmt = fmt
+        self.saturated = False
+        self._slope, self._intercept = tables.sigmoid(fmt)
+
+    def round(self, x):
+        """The result of an operation whose exact (or float64) value is ``x``."""
+        if np.abs(x).max(initial=0.0) > self.fmt.max and self.fmt.saturates(x):
+            self.saturated = True
+        return self.fmt.round(x)
+
+    def mul(self, a, b):
+        return self.round(a * b)
+
+    def add(self, a, b):
+        return self.round(a + b)
+
+    def fma(self, a, b, c):
+        return self.round(self.round(a * b) + c)
+
+    def sigmoid(self, a):
+        line = tables.sigmoid_index(a)
+        return self.fma(self._slope[line], a, self._intercept[line])
+
+    def silu(self, a):
+        return self.round(a * self.sigmoid(a))
+
+    def div(self, a, b):
+        return self.round(np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b != 0))
+
+    def sqrt(self, a):
+        return self.round(np.sqrt(np.maximum(a, 0.0)))
+
+    def quant(self, a, b):
+        """The product, exact in float64, rounded once to an int8 code."""
+        code = formats.round_half_even(a * b)
+        return np.clip(code, formats.CODE.min, formats.CODE.max).astype(np.int8)
+
+    def absmax(self, x):
+        return np.abs(x).max(-1, initial=0.0)
+
+    def sumsq(self, x):
+        """Sum of squares, exact, rounded once. ``x``: (..., n) -> (...)."""
+        x = np.asarray(x)
+        sums = [self._sumsq(row) for row in x.reshape(-1, x.shape[-1])]
+        return self.round(np.array(sums).reshape(x.shape[:-1]))
+
+    def _sumsq(self, x):
+        """(n,) -> the exact sum, rounded to the significand but not to the exponent's range."""
+        fraction, exponent = np.frexp(x)
+        low = int(exponent.min(initial=0))
+        mantissa = np.abs(fraction * (1 << self.fmt.significand)).astype(np.int64)
+        square = mantissa * mantissa                            # below 2**48
+        bucket = exponent - low
+        # Sums of 65535 halves of 24 bits stay below 2**40, so float64 bins are exact.
+        highs = np.bincount(bucket, square >> _HALF_BITS)
+        lows = np.bincount(bucket, square & (1 << _HALF_BITS) - 1)
+        total = sum((int(h) << _HALF_BITS) + int(l) << 2 * k
+                    for k, (h, l) in enumerate(zip(highs, lows)))
+        extra = max(0, total.bit_length() - self.fmt.significand)
+        if extra:
+            half = 1 << extra - 1
+            quotient, rest = total >> extra, total & (1 << extra) - 1
+            total = quotient + (rest > half or rest == half and quotient & 1)
+        return np.ldexp(float(total), extra + 2 * (low - self.fmt.significand))
