@@ -10,8 +10,8 @@ from assembler import formats, isa
 
 __all__ = ["TOKEN_BITS", "BURST_WORDS", "instruction_layout", "operand_layout", "step_layout",
            "position_shape", "MemoryPort", "command_layout", "VectorRead", "VectorWrite",
-           "row_layout", "codes_layout", "scale_address_layout", "beat_layout", "tokens_layout",
-           "logits_layout", "connect"]
+           "row_layout", "row_address_layout", "codes_layout", "scale_address_layout",
+           "beat_layout", "tokens_layout", "logits_layout", "connect"]
 
 
 TOKEN_BITS = 24
@@ -110,6 +110,15 @@ class VectorWrite(wiring.Signature):
                 "enable": config.vector_lanes,      # mask of the lanes to write
             }))),
         })
+
+
+def row_address_layout(config, registers):
+    """A row address of a memory of ``registers`` registers per position, in its parts."""
+    return data.StructLayout({
+        "row":      ceil_log2(config.register_rows),
+        "position": ceil_log2(config.positions),
+        "register": ceil_log2(registers),
+    })
 
 
 def codes_layout(config):

@@ -1,0 +1,127 @@
+"""The array unit: code registers, ternary matmul, drain and sampler."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.accumulate import TernaryAccumulate
+from hw.codes import ColumnLoader
+from hw.drain import SumDrain
+from hw.sampler import Sampler
+from hw.signatures import (
+    VectorWrite,
+    beat_layout,
+    codes_layout,
+    connect,
+    instruction_layout,
+    logits_layout,
+    scale_address_layout,
+    step_layout,
+    tokens_layout,
+)
+
+
+__all__ = ["ArrayUnit"]
+
+
+class ArrayUnit(wiring.Component):
+    """``matmul`` and ``emit``: ``dst[p] = round(round(W q[p]) * a[p])`` for each computing p.
+
+    A matmul comes twice: on ``i`` when its codes can be read, and on ``i_drain``, in the same
+    order, when its scale can be read and its destination written. So sums run ahead of the scale
+    by as many rows as the accumulator has. ``emit`` comes on ``i_drain`` alone.
+
+    A beat is taken every cycle while codes are ready (see :class:`hw.codes.ColumnLoader`) and sums
+    find room: the drain takes a row every ``computing positions`` cycles, the array brings one
+    every ``blocks``. A row's results are offered from :py:attr:`latency` cycles after its last beat
+    on.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(instruction_layout("matmul")))`
+    i_drain : :py:`In(stream.Signature(instruction_layout("matmul", "emit")))`
+    step : :py:`In(step_layout(config))`
+        Stable while an instruction is in work.
+    weights : :py:`In(stream.Signature(beat_layout(config)))`
+        ``rows * blocks`` beats for each matmul.
+    codes : :py:`In(stream.Signature(codes_layout(config)))`
+        Writes of the code registers; ``ready`` is always high.
+    codes_done : :py:`Out(1)`
+        Strobe per matmul, in order: its ``q`` may be overwritten.
+    scale_address, scale : :py:`Out(scale_address_layout(config))`, :py:`In(config.float.width)`
+        Float word one cycle after its address.
+    write : :py:`Out(VectorWrite(config))`
+    tokens : :py:`Out(stream.Signature(tokens_layout(config)))`
+        One for each ``emit``.
+    logits_enable, logits : :py:`In(1)`, :py:`Out(stream.Signature(logits_layout(config)))`
+        See :class:`hw.drain.SumDrain`.
+    done : :py:`Out(1)`
+        Strobe per instruction of ``i_drain``, in order: its last result was accepted.
+    saturated : :py:`Out(1)`
+        Strobe: a value was larger than the float format holds.
+
+    Golden twin: ``matmul`` and ``emit`` of :class:`sim.golden.machine.Machine`.
+    """
+    def __init__(self, *, config):
+        self.config = config
+        self._drain = SumDrain(config=config)
+        super().__init__({
+            "i":             In(stream.Signature(instruction_layout("matmul"))),
+            "i_drain":       In(stream.Signature(instruction_layout("matmul", "emit"))),
+            "step":          In(step_layout(config)),
+            "weights":       In(stream.Signature(beat_layout(config))),
+            "codes":         In(stream.Signature(codes_layout(config))),
+            "codes_done":    Out(1),
+            "scale_address": Out(scale_address_layout(config)),
+            "scale":         In(config.float.width),
+            "write":         Out(VectorWrite(config)),
+            "tokens":        Out(stream.Signature(tokens_layout(config))),
+            "logits_enable": In(1),
+            "logits":        Out(stream.Signature(logits_layout(config))),
+            "done":          Out(1),
+            "saturated":     Out(1),
+        })
+
+    @property
+    def latency(self):
+        """Cycles from a beat of a tile's last block to the offer of its first value."""
+        return TernaryAccumulate.latency(self.config) + self._drain.latency
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.loader  = loader  = ColumnLoader(config=self.config)
+        m.submodules.array   = array   = TernaryAccumulate(config=self.config)
+        m.submodules.drain   = drain   = self._drain
+        m.submodules.sampler = sampler = Sampler(config=self.config)
+
+        flipped = wiring.flipped
+        connect(m, flipped(self.i), loader.i)
+        connect(m, flipped(self.codes), loader.codes)
+        connect(m, loader.block, array.block)
+        connect(m, flipped(self.weights), array.weights)
+        connect(m, array.o, drain.sums)
+        connect(m, flipped(self.i_drain), drain.i)
+        connect(m, drain.write, flipped(self.write))
+        connect(m, drain.logits, flipped(self.logits))
+        connect(m, drain.rows, sampler.i)
+        connect(m, sampler.tokens, flipped(self.tokens))
+        m.d.comb += [
+            loader.step.eq(self.step),
+            array.columns.eq(loader.columns),
+            loader.taken.eq(array.taken),
+            self.codes_done.eq(loader.codes_done),
+            drain.step.eq(self.step),
+            self.scale_address.eq(drain.scale_address),
+            drain.scale.eq(self.scale),
+            drain.logits_enable.eq(self.logits_enable),
+            sampler.mask.eq(drain.mask),
+            sampler.emit.eq(drain.emit),
+            drain.emitted.eq(self.tokens.valid & self.tokens.ready),
+            self.done.eq(drain.done),
+            self.saturated.eq(drain.saturated),
+        ]
+        return m

@@ -1,0 +1,207 @@
+"""Code memory, and the column blocks that the array reads from it."""
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from assembler import formats, isa
+from hw.signatures import codes_layout, instruction_layout, row_address_layout, step_layout
+
+
+__all__ = ["ColumnLoader", "block_layout", "columns_layout", "computing",
+           "encode"]
+
+
+def block_layout(config):
+    """A column block of a tile: ``rows`` beats follow, and ``first`` and ``last`` say whether
+    it is the tile's first and last block."""
+    return data.StructLayout({
+        "rows":  range(config.accumulator_rows + 1),
+        "first": 1,
+        "last":  1,
+    })
+
+
+def columns_layout(config):
+    """The codes of a column block: ``lanes`` for each position."""
+    return data.ArrayLayout(data.ArrayLayout(signed(formats.CODE.width), config.lanes),
+                            config.positions)
+
+
+def encode(one_hot):
+    """Number of the only set bit; 0 if there is none."""
+    return Cat(Cat(bit for n, bit in enumerate(one_hot) if n >> k & 1).any()
+               for k in range(ceil_log2(len(one_hot))))
+
+
+def computing(instruction, step):
+    """Mask of the positions that an array instruction computes."""
+    return Mux(instruction.dst.space == isa.Space.NONE, step.sample, step.live)
+
+
+class ColumnLoader(wiring.Component):
+    """Hold the code registers, and bring their column blocks before the array.
+
+    ``columns[p][c] = q[p][block * lanes + c]`` for each computing position p, for each block of
+    each tile of each matmul, in the order of the weight stream. Codes of a position that does not
+    compute are left as they were; codes beyond the vector are what the memory holds.
+
+    A block is offered on ``block`` when its codes stand in ``columns``. They stand there until
+    ``taken``; the array copies them, and the next block loads while it works. So blocks, tiles and
+    instructions follow each other without a gap when a tile has at least ``computing positions *
+    lanes / vector_lanes + 12`` rows. Two offers are never closer than ``lanes / vector_lanes``.
+
+    Cost: ``8 * lanes * positions`` flip-flops, the block RAM of the code registers, and about 200
+    LUT4.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    codes : :py:`In(stream.Signature(codes_layout(config)))`
+        Writes of the code memory; ``ready`` is always high.
+    i : :py:`In(stream.Signature(instruction_layout("matmul")))`
+        Each ``matmul``, when its codes can be read. ``rows`` and ``blocks`` are at least 1.
+    step : :py:`In(step_layout(config))`
+        Stable while an instruction is in work.
+    block : :py:`Out(stream.Signature(block_layout(config)))`
+        Blocks in the order of the weight stream.
+    columns : :py:`Out(columns_layout(config))`
+        Codes of the block that was last offered.
+    taken : :py:`In(1)`
+        Strobe: ``columns`` were copied. Once per block, after its offer was taken.
+    codes_done : :py:`Out(1)`
+        Strobe per instruction: its codes were read for the last time.
+    """
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "codes":      In(stream.Signature(codes_layout(config))),
+            "i":          In(stream.Signature(instruction_layout("matmul"))),
+            "step":       In(step_layout(config)),
+            "block":      Out(stream.Signature(block_layout(config))),
+            "columns":    Out(columns_layout(config)),
+            "taken":      In(1),
+            "codes_done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        config = self.config
+        m = Module()
+
+        row_shape = data.ArrayLayout(signed(formats.CODE.width), config.vector_lanes)
+        m.submodules.memory = codes = memory.Memory(shape=row_shape, depth=config.code_rows,
+                                                    init=[])
+        write = codes.write_port(granularity=1)
+        read  = codes.read_port(transparent_for=())
+        m.d.comb += [
+            self.codes.ready.eq(1),
+            write.addr.eq(self.codes.payload.row),
+            write.data.eq(self.codes.payload.codes),
+            write.en.eq(Mux(self.codes.valid, self.codes.payload.enable, 0)),
+        ]
+
+        # A row of a vector, before it is known whose: the register counts on when rows wrap.
+        cursor_shape = data.StructLayout({
+            "row":      ceil_log2(config.register_rows),
+            "register": isa.Operand.NUMBER_BITS,
+        })
+        cursor  = Signal(cursor_shape)
+        start   = Signal(cursor_shape)              # of the block, in every position
+        origin  = Signal(cursor_shape)              # of the vector
+        group   = config.lanes // config.vector_lanes
+        count   = Signal(range(group))
+        mask    = Signal(config.positions)
+        pending = Signal(config.positions)          # positions that are not loaded yet
+        issue   = Signal()
+        blocks  = Signal(isa.BLOCKS.width)
+        left    = Signal(isa.BLOCKS.width)          # blocks of the tile, this one included
+        rows    = Signal(isa.ROWS.width)            # of this tile and those after it
+
+        lowest = pending & (~pending + 1)
+        address = Signal(row_address_layout(config, config.code_registers))
+        m.d.sync += [
+            address.row.eq(cursor.row),
+            address.register.eq(cursor.register),
+            address.position.eq(encode(lowest)),
+        ]
+        m.d.comb += read.addr.eq(address)
+
+        # Address, memory, its output register: three cycles from `issue` to the shift.
+        data_row = Signal(row_shape)
+        m.d.sync += data_row.eq(read.data)
+        shift = Mux(issue, lowest, 0)
+        for n in range(3):
+            shift, previous = Signal(config.positions, name=f"shift_{n}"), shift
+            m.d.sync += shift.eq(previous)
+        for p in range(config.positions):
+            with m.If(shift[p]):
+                m.d.sync += self.columns[p].eq(Cat(self.columns[p], data_row)
+                                               .shift_right(row_shape.size))
+
+        last_tile = Signal()
+        last_block = Signal()
+        m.d.comb += [
+            last_tile.eq(rows <= config.accumulator_rows),
+            last_block.eq(left == 1),
+            self.block.payload.rows.eq(Mux(last_tile, rows, config.accumulator_rows)),
+            self.block.payload.first.eq(left == blocks),
+            self.block.payload.last.eq(last_block),
+        ]
+
+        with m.FSM():
+            with m.State("idle"):
+                m.d.comb += self.i.ready.eq(1)
+                instruction = self.i.payload
+                m.d.sync += [
+                    origin.register.eq(instruction.q),
+                    start.register.eq(instruction.q),
+                    start.row.eq(0),
+                    blocks.eq(instruction.blocks),
+                    left.eq(instruction.blocks),
+                    rows.eq(instruction.rows),
+                    mask.eq(computing(instruction, self.step)),
+                ]
+                with m.If(self.i.valid):
+                    m.next = "start"
+
+            with m.State("start"):
+                m.d.sync += [pending.eq(mask), cursor.eq(start), count.eq(0)]
+                m.next = "load"
+
+            with m.State("load"):
+                m.d.comb += issue.eq(1)
+                m.d.sync += [cursor.eq(cursor.as_value() + 1), count.eq(count + 1)]
+                with m.If(count == group - 1):
+                    m.d.sync += [pending.eq(pending & ~lowest), cursor.eq(start), count.eq(0)]
+                    with m.If((pending & ~lowest) == 0):
+                        m.d.sync += start.eq(cursor.as_value() + 1)
+                        m.next = "settle"
+
+            with m.State("settle"):     # until the last shift is done
+                m.d.sync += count.eq(count + 1)
+                with m.If(count == 2):
+                    m.d.comb += self.codes_done.eq(last_tile & last_block)
+                    m.next = "offer"
+
+            with m.State("offer"):
+                m.d.comb += self.block.valid.eq(1)
+                with m.If(self.block.ready):
+                    m.next = "wait"
+
+            with m.State("wait"):
+                with m.If(self.taken):
+                    m.next = "start"
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(last_block):
+                        m.d.sync += [
+                            left.eq(blocks),
+                            start.eq(origin),
+                            rows.eq(rows - config.accumulator_rows),
+                        ]
+                        with m.If(last_tile):
+                            m.next = "idle"
+        return m

@@ -1,0 +1,283 @@
+"""From integer sums to scaled floats in vector registers, and to the sampler."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from assembler import formats, isa
+from hw.accumulate import sums_layout
+from hw.codes import computing, encode
+from hw.float import FloatMultiply, FromInt, delay
+from hw.signatures import (
+    TOKEN_BITS,
+    VectorWrite,
+    instruction_layout,
+    logits_layout,
+    position_shape,
+    row_address_layout,
+    scale_address_layout,
+    step_layout,
+)
+
+
+__all__ = ["SumDrain"]
+
+
+def _lowest(mask):
+    return mask & (~mask + 1)
+
+
+def _select(values, one_hot):
+    """The value of the only set bit."""
+    total = C(0, values.shape().elem_shape)
+    for value, chosen in zip(values, one_hot, strict=True):
+        total = total | Mux(chosen, value, 0)
+    return total
+
+
+class SumDrain(wiring.Component):
+    """Scale the rows of sums of each ``matmul`` and write them, or give them to the sampler.
+
+    ``dst[p][row] = round(round(sums[row][p]) * scale[p])``, row by row, for each computing
+    position p, ascending. For the destination ``_`` the sums go to the sampler as they are,
+    and, with ``logits_enable``, their scaled values to ``logits`` in the same order.
+
+    Instructions are worked on one at a time: the scales of all positions are read, which takes
+    ``positions + 1`` cycles, then one value a cycle goes through (to the sampler alone: a row
+    a cycle). A value is offered :py:attr:`latency` cycles after its sum was taken. What waits for
+    ``write`` or ``logits`` stalls the sums, never the pipeline.
+
+    Cost at 8 positions: about 900 LUT4, a DSP.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(instruction_layout("matmul", "emit")))`
+        Each instruction of the array, in order, when its scale and destination are free. ``rows``
+        is at least 1.
+    step : :py:`In(step_layout(config))`
+        Stable while an instruction is in work.
+    sums : :py:`In(stream.Signature(sums_layout(config)))`
+        ``rows`` rows for each ``matmul``.
+    scale_address : :py:`Out(scale_address_layout(config))`
+    scale : :py:`In(config.float.width)`
+        Float word at the address of the cycle before.
+    write : :py:`Out(VectorWrite(config))`
+        One element at a time, with the enable of its lane.
+    logits_enable : :py:`In(1)`
+        Changes only while no instruction is in work and no row waits for an ``emit``.
+    logits : :py:`Out(stream.Signature(logits_layout(config)))`
+        ``row`` counts on over instructions until ``emit``.
+    rows : :py:`Out(stream.Signature(sums_layout(config)))`
+        Rows for the sampler.
+    mask : :py:`Out(config.positions)`
+        Positions that the sampler takes.
+    emit, emitted : :py:`Out(1)`, :py:`In(1)`
+        Tokens are wanted, until they were taken.
+    done : :py:`Out(1)`
+        Strobe per instruction: its last result was accepted.
+    saturated : :py:`Out(1)`
+        Strobe: a value was larger than the float format holds.
+
+    Golden twin: ``matmul`` of :class:`sim.golden.machine.Machine`.
+    """
+    DEPTH = 32      # results that may be on their way: more than a turn of credit takes
+
+    def __init__(self, *, config):
+        self.config = config
+        self._from_int = FromInt(fmt=config.float, width=formats.ACC.width)
+        self._multiply = FloatMultiply(fmt=config.float)
+        super().__init__({
+            "i":             In(stream.Signature(instruction_layout("matmul", "emit"))),
+            "step":          In(step_layout(config)),
+            "sums":          In(stream.Signature(sums_layout(config))),
+            "scale_address": Out(scale_address_layout(config)),
+            "scale":         In(config.float.width),
+            "write":         Out(VectorWrite(config)),
+            "logits_enable": In(1),
+            "logits":        Out(stream.Signature(logits_layout(config))),
+            "rows":          Out(stream.Signature(sums_layout(config))),
+            "mask":          Out(config.positions),
+            "emit":          Out(1),
+            "emitted":       In(1),
+            "done":          Out(1),
+            "saturated":     Out(1),
+        })
+
+    @property
+    def latency(self):
+        """Cycles from taking a row to its first value: hold, select, scale, FIFO, output."""
+        return 2 + self._from_int.latency + self._multiply.latency + 3
+
+    def elaborate(self, platform):
+        config = self.config
+        m = Module()
+        m.submodules.from_int = from_int = self._from_int
+        m.submodules.multiply = multiply = self._multiply
+        m.submodules.results  = results  = fifo.SyncFIFOBuffered(width=config.float.width,
+                                                                 depth=self.DEPTH)
+
+        mask     = Signal(config.positions)
+        sampling = Signal()                     # the rows go to the sampler
+        values   = Signal()                     # values go out, to `write` or `logits`
+        running  = Signal()
+        scales   = Signal(data.ArrayLayout(config.float.width, config.positions))
+
+        # In: hold a row, send the sums of its computing positions into the pipeline.
+        rows    = Signal(isa.ROWS.width)        # still to be taken
+        held    = Signal(sums_layout(config))
+        pending = Signal(config.positions)      # of the row that is held
+        chosen  = Signal(config.positions)
+        rest    = Signal(config.positions)
+        issue   = Signal()
+        room    = Signal()
+        take    = Signal()
+        m.d.comb += [
+            chosen.eq(_lowest(pending)),
+            rest.eq(pending & ~chosen),
+            issue.eq(pending.any() & room),
+            self.sums.ready.eq(running & rows.any() & (~pending.any() | (issue & ~rest.any()))),
+            take.eq(self.sums.valid & self.sums.ready),
+            self.rows.payload.eq(self.sums.payload),
+            self.rows.valid.eq(take & sampling),
+            self.mask.eq(self.step.sample),
+        ]
+        with m.If(issue):
+            m.d.sync += pending.eq(rest)
+        with m.If(take):
+            m.d.sync += [
+                held.eq(self.sums.payload),
+                pending.eq(Mux(values, mask, 0)),
+                rows.eq(rows - 1),
+            ]
+
+        on_way = Signal(range(self.DEPTH + 1))
+        m.d.sync += [
+            on_way.eq(on_way + issue - (results.r_rdy & results.r_en)),
+            room.eq(on_way < self.DEPTH - 1),   # one cycle late, and a value may have gone in it
+        ]
+
+        # Scale.
+        value    = Signal(signed(formats.ACC.width))
+        position = Signal(position_shape(config))
+        scale    = Signal(config.float.width)
+        arrives  = issue
+        for n in range(1 + from_int.latency + multiply.latency):
+            arrives, previous = Signal(name=f"arrives_{n}"), arrives
+            m.d.sync += arrives.eq(previous)
+        which = delay(m, position, from_int.latency - 1)
+        m.d.sync += [
+            value.eq(_select(held, chosen)),
+            position.eq(encode(chosen)),
+            scale.eq(scales[which]),
+            self.saturated.eq(arrives & (delay(m, from_int.saturated, multiply.latency)
+                                         | multiply.saturated)),
+        ]
+        m.d.comb += [
+            from_int.i.eq(value),
+            multiply.a.eq(from_int.o),
+            multiply.b.eq(scale),
+            results.w_data.eq(multiply.o),
+            results.w_en.eq(arrives),
+        ]
+
+        # Out: the same walk again gives each value its place.
+        element = Signal(data.StructLayout({
+            "lane":     ceil_log2(config.vector_lanes),
+            "row":      ceil_log2(config.register_rows),
+            "register": isa.Operand.NUMBER_BITS,
+        }))
+        number    = Signal(TOKEN_BITS)          # row of the head
+        rows_out  = Signal(isa.ROWS.width)
+        left_out  = Signal(config.positions)
+        next_out  = Signal(config.positions)
+        rest_out  = Signal(config.positions)
+        address   = Signal(row_address_layout(config, config.registers))
+        last      = Signal()
+        full      = Signal()
+        taken     = Signal()
+        write     = self.write.request
+        m.d.comb += [
+            next_out.eq(_lowest(left_out)),
+            rest_out.eq(left_out & ~next_out),
+            address.register.eq(element.register),
+            address.position.eq(encode(next_out)),
+            address.row.eq(element.row),
+            write.valid.eq(full & ~sampling),
+            self.logits.valid.eq(full & sampling),
+            taken.eq((write.valid & write.ready) | (self.logits.valid & self.logits.ready)),
+            results.r_en.eq(~full | taken),
+        ]
+        with m.If(results.r_en):
+            m.d.sync += full.eq(results.r_rdy)
+        with m.If(results.r_en & results.r_rdy):
+            m.d.sync += [
+                write.payload.row.eq(address),
+                write.payload.enable.eq(1 << element.lane),
+                self.logits.payload.value.eq(results.r_data),
+                self.logits.payload.row.eq(number),
+                self.logits.payload.position.eq(encode(next_out)),
+                last.eq((rows_out == 1) & ~rest_out.any()),
+                left_out.eq(rest_out),
+                *(lane.eq(results.r_data) for lane in write.payload.data),
+            ]
+            with m.If(~rest_out.any()):
+                m.d.sync += [
+                    left_out.eq(mask),
+                    element.eq(element.as_value() + 1),
+                    number.eq(number + 1),
+                    rows_out.eq(rows_out - 1),
+                ]
+
+        m.d.sync += self.done.eq(0)
+        instruction = self.i.payload
+        count = Signal(range(config.positions + 1))
+        m.d.comb += self.scale_address.position.eq(count)
+        with m.FSM():
+            with m.State("idle"):
+                m.d.comb += self.i.ready.eq(1)
+                to_sampler = instruction.dst.space == isa.Space.NONE
+                positions = computing(instruction, self.step)
+                m.d.sync += [
+                    mask.eq(positions),
+                    left_out.eq(positions),
+                    sampling.eq(to_sampler),
+                    values.eq(positions.any() & (~to_sampler | self.logits_enable)),
+                    rows.eq(instruction.rows),
+                    rows_out.eq(instruction.rows),
+                    element.eq(0),
+                    element.register.eq(instruction.dst.number),
+                    self.scale_address.number.eq(instruction.a.number),
+                    count.eq(0),
+                ]
+                with m.If(self.i.valid):
+                    with m.If(instruction.opcode == isa.lookup("emit").opcode):
+                        m.next = "emit"
+                    with m.Else():
+                        m.next = "scales"
+
+            with m.State("scales"):
+                # One cycle more than there are: what came before the first falls out.
+                m.d.sync += [
+                    count.eq(count + 1),
+                    scales.eq(Cat(scales, self.scale).shift_right(config.float.width)),
+                ]
+                with m.If(count == config.positions):
+                    m.next = "run"
+
+            with m.State("run"):
+                m.d.comb += running.eq(1)
+                with m.If(Mux(values, taken & last, ~rows.any())):
+                    m.d.sync += self.done.eq(1)
+                    m.next = "idle"
+
+            with m.State("emit"):
+                m.d.comb += self.emit.eq(1)
+                with m.If(self.emitted):
+                    m.d.sync += [self.done.eq(1), number.eq(0)]
+                    m.next = "idle"
+        return m
