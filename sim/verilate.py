@@ -21,9 +21,8 @@ import tempfile
 __all__ = ["cache", "digest", "once", "key", "translate", "compile_model"]
 
 
-RUNTIME = ("verilated.cpp", "verilated_vpi.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
-DEFINES = [f"-D{name}=0" for name in ("VM_COVERAGE", "VM_SC", "VM_TIMING", "VM_TRACE",
-                                      "VM_TRACE_FST", "VM_TRACE_VCD", "VM_TRACE_SAIF")]
+_RUNTIME = ("verilated.cpp", "verilated_vpi.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
+_TRACE = ("verilated_vcd_c.cpp",)
 
 
 @functools.cache
@@ -71,6 +70,11 @@ def digest(*parts):
     return total.hexdigest()[:16]
 
 
+def key(*parts):
+    """Key of a build of these parts with this Verilator and this compiler."""
+    return digest(_versions(), *parts)
+
+
 def once(folder, build):
     """Return ``folder``, calling ``build(temporary)`` to fill it unless it is there already."""
     if folder.exists():
@@ -98,37 +102,33 @@ def translate(folder, sources, top, *options):
           *sources])
 
 
-def _includes():
+def _options(trace):
+    defines = {"VM_COVERAGE": 0, "VM_SC": 0, "VM_TIMING": 0, "VM_TRACE": trace,
+               "VM_TRACE_FST": 0, "VM_TRACE_VCD": trace, "VM_TRACE_SAIF": 0, "VERILATOR": 1}
     return [f"-I{_root() / 'include'}", f"-I{_root() / 'include' / 'vltstd'}",
-            "-DVERILATOR=1", *DEFINES]
+            *(f"-D{name}={int(value)}" for name, value in defines.items())]
 
 
-def _runtime():
+def _runtime(trace):
     """Path of the library with Verilator's runtime; compiles it when there is none."""
     def build(folder):
-        for name in RUNTIME:
-            _run(["c++", "-O2", "-fPIC", *_includes(), "-c", _root() / "include" / name],
+        for name in (*_RUNTIME, *(_TRACE if trace else ())):
+            _run(["c++", "-O2", "-fPIC", *_options(trace), "-c", _root() / "include" / name],
                  cwd=folder)
         _run(["ar", "rcs", "libverilated.a", *sorted(p.name for p in folder.glob("*.o"))],
              cwd=folder)
-    key = digest(_versions(), *(p.read_bytes() for p in sorted((_root() / "include").glob("*"))
-                                if p.is_file()))
-    return once(cache() / "verilated" / key, build) / "libverilated.a"
+    parts = [path.read_bytes() for path in sorted((_root() / "include").glob("*.[ch]*"))]
+    return once(cache() / "verilated" / key(trace, *parts), build) / "libverilated.a"
 
 
-def compile_model(folder, output, *, sources, flags=(), libraries=()):
+def compile_model(folder, output, *, sources, flags=(), libraries=(), trace=False):
     """Compile a translated model and ``sources`` into ``folder / output``.
 
     All C++ is one translation unit: for designs of this size, reading the headers once beats
-    compiling files side by side.
+    compiling files side by side. ``trace``: the model was translated with ``--trace``.
     """
     model = sorted(folder.glob("Vtop*.cpp"))
     unit = folder / "all.cpp"
     unit.write_text("".join(f'#include "{path}"\n' for path in [*model, *sources]))
-    _run(["c++", *flags, *_includes(), f"-I{folder}", unit, _runtime(), *libraries, "-pthread",
-          "-o", folder / output])
-
-
-def key(*parts):
-    """Key of a build of these parts with this Verilator and this compiler."""
-    return digest(_versions(), *parts)
+    _run(["c++", *flags, *_options(trace), f"-I{folder}", unit, _runtime(trace), *libraries,
+          "-pthread", "-o", folder / output])

@@ -1,0 +1,315 @@
+"""The RTL machine: the core's Verilog in Verilator, behind the interface of the golden machine."""
+
+import contextlib
+import ctypes
+from dataclasses import asdict
+import json
+from pathlib import Path
+import re
+import subprocess
+import sys
+import weakref
+
+import numpy as np
+from rich.console import Console
+
+from assembler.registers import Control, Status, register
+from sim import verilate
+
+
+__all__ = ["RtlMachine", "Hang", "core_verilog", "top_sources"]
+
+
+_SOURCES = Path(__file__).with_name("rtl")
+_ID = 0x4e524554
+_IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
+_NO_WORDS = (1 << 64) - 1
+_LIMIT, _IDLE = 1 << 31, 1 << 30        # bits that tern_until adds to the status
+_PREFIX_STATES = "fsm_state"
+
+
+class Hang(RuntimeError):
+    """The core stopped making progress."""
+
+
+def core_verilog(config):
+    """Verilog of the core for ``config``, module ``core``; made once, then from the cache.
+
+    ``hw`` runs as a process of its own: this package never imports it.
+    """
+    package = Path(__file__).parents[1] / "hw"
+    files = sorted([*package.glob("*.py"), *(package.parent / "assembler").glob("*.py")])
+    key = verilate.digest(config.digest, *(path.read_bytes() for path in files))
+
+    def build(folder):
+        (folder / "config.json").write_text(json.dumps(asdict(config)))
+        done = subprocess.run([sys.executable, "-m", "hw", "verilog", "--config",
+                               folder / "config.json", "-o", folder / "core.v"],
+                              cwd=package.parent, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"python -m hw verilog failed:\n{done.stderr}")
+
+    return (verilate.once(verilate.cache() / "core" / key, build) / "core.v").read_text()
+
+
+def top_sources(config, words):
+    """Files of the simulated board, name: text. ``words``: that the memory must hold."""
+    core = core_verilog(config)
+    width = {name: int(high) + 1 for high, name in
+             re.findall(r"^  output \[(\d+):0\] (\w+);", core, re.MULTILINE)}
+    depth = 1 << max(10, (words - 1).bit_length())
+    widths = {"TERN_MEMORY_BITS": config.memory_bits,
+              "TERN_COMMAND_BITS": width["memory__command__payload"],
+              "TERN_LOGIT_BITS": width["logits__payload"],
+              "TERN_DEPTH": min(depth, config.memory_words)}
+    defines = "".join(f"`define {name} {value}\n" for name, value in widths.items())
+    return {"core.v": core, "memory.v": (_SOURCES / "memory.v").read_text(),
+            "top.v": defines + (_SOURCES / "top.v").read_text()}
+
+
+def _public(core):
+    """Verilator's control file: arrays and state machines that C++ may look at by name."""
+    names = set(re.findall(r"^  reg (?:\[\d+:0\] )?(\w+) \[\d+:0\];", core, re.MULTILINE))
+    names.add(_PREFIX_STATES)
+    return "`verilator_config\n" + "".join(
+        f'public_flat_rd -module "*" -var "{name}"\n' for name in sorted(names))
+
+
+def _library(config, words, trace):
+    """Path of the compiled board; builds it when there is none for these sources."""
+    sources = top_sources(config, words)
+    sources = {"public.vlt": _public(sources["core.v"]), **sources}
+    harness = _SOURCES / "harness.cpp"
+    flags = ["-O2", "-shared", "-fPIC"]
+    key = verilate.key(*sources.items(), harness.read_bytes(), flags, trace)
+
+    def build(folder):
+        note = f"Building the simulated core ({config.lanes} lanes, {config.positions} positions)"
+        console = Console(stderr=True)
+        with console.status(note) if console.is_terminal else contextlib.nullcontext():
+            for name, text in sources.items():
+                (folder / name).write_text(text)
+            verilate.translate(folder, [folder / name for name in sources], "top",
+                               "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+                               *(["--trace"] if trace else []))
+            verilate.compile_model(folder, "board.so", sources=[harness], flags=flags,
+                                   trace=trace)
+
+    return verilate.once(verilate.cache() / "boards" / key, build) / "board.so"
+
+
+def _load(path):
+    library = ctypes.CDLL(str(path))
+    pointer, u32, u64, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p
+    for name, result, arguments in (
+            ("new", pointer, (u32, text)), ("free", None, (pointer,)),
+            ("pace", None, (pointer, u32, u32, u32)), ("send", None, (pointer, pointer, u64)),
+            ("request", u32, (pointer, u32, u32, u32)),
+            ("until", u32, (pointer, u32, u32, u64, u64, u64)),
+            ("tokens", u64, (pointer, pointer, u64)), ("logits", u64, (pointer, pointer, u64)),
+            ("counters", None, (pointer, pointer)), ("names", text, (pointer,)),
+            ("data", pointer, (pointer, text, text))):
+        function = getattr(library, f"tern_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class RtlMachine:
+    """The core in Verilator with a memory model; members as in ``sim.golden.machine.Machine``.
+
+    Parameters
+    ----------
+    image : assembler.image.Image
+    logits : bool
+        Keep the logits of every sampled position.
+    single_step : bool
+        Run instruction by instruction, so that ``step`` works and state can be compared.
+    seed, latency, gap, busy : int
+        Behaviour of the memory model: see ``sim/rtl/memory.v``.
+    trace : path or None
+        Write waveforms (VCD) there; builds another, slower model.
+
+    Members
+    -------
+    v, q, s, r, pc, memory, tokens, logits, saturated
+        As in the golden machine. Arrays are copies, except ``memory``.
+    cycles : int
+        Clock cycles since START.
+    weight_words, array_beats : int
+        The counters of these names in ``assembler.registers``.
+    words_read, words_written : int
+        Words that crossed the memory port.
+
+    Raises
+    ------
+    Hang
+        Nothing crossed any port of the core for a million cycles.
+    RuntimeError
+        The model cannot be built, or is not of the image's config.
+    """
+    def __init__(self, image, *, logits=False, single_step=False, seed=0, latency=None, gap=0,
+                 busy=0, trace=None):
+        config = self.config = image.config
+        self._lib = _load(_library(config, image.words, trace is not None))
+        self._handle = self._lib.tern_new(seed, str(trace or "").encode())
+        self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
+        self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)
+        self.tokens = []
+        self._logits = []
+        self._single_step = single_step
+        self._level = (Control.LOGITS if logits else 0) | (
+            Control.SINGLE_STEP if single_step else 0)
+        self._arrays = {}
+        for line in self._lib.tern_names(self._handle).decode().splitlines():
+            scope, name, size, count = line.split("\t")
+            self._arrays[scope, name] = self._view(scope, name, int(size), int(count))
+        self.memory = self._array("memory", "words").view(np.uint8)
+        data = image.memory()
+        self.memory[:len(data)] = data
+        self._identify(config)
+        self._set("program_address", image.program_address)
+        self._set("program_length", image.program_length)
+        self._set("control", self._level | Control.START)
+        self._fresh = True              # nothing issued since START
+
+    def close(self):
+        self._free()
+
+    # Access to the model
+
+    def _view(self, scope, name, size, count):
+        address = self._lib.tern_data(self._handle, scope.encode(), name.encode())
+        word = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}.get(size)
+        buffer = (ctypes.c_uint8 * (size * count)).from_address(address)
+        if word is None:                # wider than 64 bits: 32-bit words, low first
+            return np.frombuffer(buffer, np.uint32).reshape(count, size // 4)
+        return np.frombuffer(buffer, word)
+
+    def _array(self, *path):
+        """The public variable whose scope ends in ``path[:-1]`` and whose name is the last."""
+        *scope, name = path
+        found = [array for (where, what), array in self._arrays.items()
+                 if what == name and where.split(".")[-len(scope):] == scope]
+        if len(found) != 1:
+            raise RuntimeError(f"the core has {len(found)} arrays called {'.'.join(path)}")
+        return found[0]
+
+    def _get(self, name):
+        return self._lib.tern_request(self._handle, 0, register(name).address, 0)
+
+    def _set(self, name, value):
+        self._lib.tern_request(self._handle, 1, register(name).address, int(value))
+
+    def _identify(self, config):
+        digest = f"{self._get('digest_high'):08x}{self._get('digest_low'):08x}"
+        if self._get("id") != _ID or digest != config.digest:
+            raise RuntimeError(f"the simulated core is of config {digest}, the image of "
+                               f"{config.digest}")
+
+    # Host side
+
+    def send(self, words):
+        """Message words from the host."""
+        words = np.array(list(words), np.uint32)
+        self._lib.tern_send(self._handle, words.ctypes.data, len(words))
+
+    def run(self, tokens=None):
+        """Run until there is nothing to do; returns ``waiting``, ``halted`` or ``fault``.
+
+        With ``tokens``, return ``running`` as soon as that many words came for the host.
+        """
+        if self._single_step:
+            while (status := self.step()) == "running":
+                if tokens is not None and len(self.tokens) >= tokens:
+                    break
+            return status
+        wanted = _NO_WORDS if tokens is None else max(0, tokens - len(self.tokens))
+        return self._until(Status.WAITING | Status.FAULT, wanted)
+
+    def step(self):
+        """Execute one instruction; returns what the golden machine's ``step`` returns."""
+        if not self._single_step:
+            raise RuntimeError("step() needs a machine made with single_step=True")
+        if self._fresh:         # the program has to be fetched first
+            self._until(Status.STEPPED | Status.FAULT)
+            self._fresh = False
+        self._set("control", self._level | Control.STEP)
+        return self._until(Status.STEPPED | Status.WAITING | Status.FAULT)
+
+    def _until(self, any_of, words=_NO_WORDS, idle=_IDLE_CYCLES):
+        status = self._lib.tern_until(self._handle, int(any_of), int(Status.RUNNING), words,
+                                      idle, _NO_WORDS >> 1)
+        self._collect()
+        if status & _IDLE:
+            raise Hang(self._state(idle))
+        if status & Status.FAULT:
+            return "fault"
+        if status & Status.WAITING:
+            return "waiting"
+        return "running" if status & Status.RUNNING else "halted"
+
+    def _state(self, idle):
+        states = ", ".join(f"{scope.partition('.')[2]} {int(array[0])}"
+                           for (scope, name), array in sorted(self._arrays.items())
+                           if name == _PREFIX_STATES)
+        return (f"the core made no progress for {idle} cycles at instruction {self.pc}; "
+                f"states: {states}")
+
+    def _collect(self):
+        for function, kind, into in ((self._lib.tern_tokens, np.uint32, self.tokens),
+                                     (self._lib.tern_logits, np.uint64, self._logits)):
+            chunk = np.empty(1 << 12, kind)
+            while count := function(self._handle, chunk.ctypes.data, len(chunk)):
+                into.extend(chunk[:count].tolist())
+
+    # Registers and counters
+
+    def _counters(self):
+        values = np.zeros(4, np.uint64)
+        self._lib.tern_counters(self._handle, values.ctypes.data)
+        return [int(value) for value in values]
+
+    @property
+    def total_cycles(self):
+        """Clock cycles since reset; unlike ``cycles`` it costs no request."""
+        return self._counters()[0]
+
+    @property
+    def words_read(self):
+        return self._counters()[1]
+
+    @property
+    def words_written(self):
+        return self._counters()[2]
+
+    @property
+    def cycles(self):
+        return self._get("cycles")
+
+    @property
+    def weight_words(self):
+        return self._get("weight_words")
+
+    @property
+    def array_beats(self):
+        return self._get("array_beats")
+
+    @property
+    def pc(self):
+        return self._get("pc")
+
+    @property
+    def saturated(self):
+        return bool(self._get("status") & Status.SATURATED)
+
+    @property
+    def logits(self):
+        """List of (sampled positions ascending, rows) float64, one for each emit."""
+        width = self.config.float.width
+        words = np.array(self._logits, np.uint64)
+        value = (words & np.uint64((1 << width) - 1)).astype(np.int64)
+        row = (words >> np.uint64(width) & np.uint64((1 << 24) - 1)).astype(np.int64)
+        starts = np.flatnonzero((row == 0) & np.r_[True, row[:-1] != 0])
+        values = self.config.float.decode(value)
+        return [values[a:b].reshape(row[b - 1] + 1, -1).T
+                for a, b in zip(starts, [*starts[1:], len(row)])]

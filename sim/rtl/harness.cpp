@@ -1,0 +1,214 @@
+// The simulated board: the model of top.v, its clock, and buffers at its streams, behind plain
+// C functions that sim/rtl.py calls. Nothing here decides anything; loops are here for speed.
+
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "Vtop.h"
+#include "verilated.h"
+#include "verilated_sym_props.h"
+#include "verilated_syms.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
+
+// Verilator's name of a port `stream__part`.
+#define PORT(stream, part) stream##___05F##part
+
+namespace {
+
+// Addresses of assembler/registers.py; rtl.py checks that they are these.
+constexpr uint32_t STATUS = 0x05;
+constexpr uint32_t POLL_CYCLES = 16;    // between two looks at STATUS while running
+
+struct Machine {
+    VerilatedContext context;
+    std::unique_ptr<Vtop> top;
+    std::deque<uint32_t> messages;      // to the core
+    std::deque<uint32_t> tokens;        // from it
+    std::deque<uint64_t> logits;
+    uint64_t cycles = 0;
+    uint64_t progress = 0;              // cycle of the last sign of life
+    uint64_t reads = 0, writes = 0;     // words that crossed the memory port
+    bool answered = false;              // a response came in the last cycle
+    uint32_t answer = 0;
+    std::string names;
+#if VM_TRACE
+    std::unique_ptr<VerilatedVcdC> trace;
+#endif
+
+    void eval() {
+        top->eval();
+#if VM_TRACE
+        if (trace) trace->dump(2 * cycles + top->clk);
+#endif
+    }
+
+    // One clock cycle; inputs were set before it.
+    void cycle() {
+        top->PORT(messages, valid) = !messages.empty();
+        if (!messages.empty()) top->PORT(messages, payload) = messages.front();
+        top->clk = 0;
+        eval();
+        // What the rising edge will see. `tokens` and `logits` are always taken: the buffers
+        // here have no end. The monitors below only count.
+        const bool sent = top->PORT(messages, valid) && top->PORT(messages, ready);
+        if (top->PORT(tokens, valid)) tokens.push_back(top->PORT(tokens, payload));
+        if (top->PORT(logits, valid)) logits.push_back(top->PORT(logits, payload));
+        if (top->PORT(request, valid) && top->PORT(request, ready)) requested = true;
+        answered = top->PORT(response, valid);
+        answer = top->PORT(response, payload);
+        reads += top->read_beat;
+        writes += top->write_beat;
+        if (sent || top->PORT(tokens, valid) || top->PORT(logits, valid) || top->read_beat
+            || top->write_beat) progress = cycles;
+        top->clk = 1;
+        eval();
+        if (sent) messages.pop_front();
+        if (requested) top->PORT(request, valid) = 0;
+        ++cycles;
+    }
+    bool requested = false;
+
+    // One access to a host register; the rest of the machine goes on meanwhile.
+    uint32_t request(bool write, uint32_t address, uint32_t data) {
+        ask(write, address, data);
+        do cycle(); while (!answered);
+        return answer;
+    }
+
+    void ask(bool write, uint32_t address, uint32_t data) {
+        requested = false;
+        top->PORT(request, valid) = 1;
+        top->request_write = write;
+        top->request_address = address;
+        top->request_data = data;
+    }
+
+    // Clock until STATUS has one of the bits of `any`, or lacks one of `all`, or `words` token
+    // or logit words wait, or nothing happened for `idle` cycles, or `limit` cycles went by.
+    // Returns the last STATUS, with bit 31 set if the limit and bit 30 if idleness ended it.
+    uint32_t until(uint32_t any, uint32_t all, uint64_t words, uint64_t idle, uint64_t limit) {
+        const uint64_t end = cycles + limit;
+        progress = cycles;
+        for (;;) {
+            const uint32_t status = request(false, STATUS, 0);
+            if (status & any || (status & all) != all || tokens.size() + logits.size() >= words)
+                return status;
+            if (cycles >= end) return status | 1u << 31;
+            if (cycles - progress >= idle) return status | 1u << 30;
+            for (uint32_t k = 0; k < POLL_CYCLES && tokens.size() + logits.size() < words; ++k)
+                cycle();
+        }
+    }
+
+    const VerilatedVar* find(const char* scope, const char* name) {
+        const VerilatedScope* found = context.scopeFind(scope);
+        return found ? found->varFind(name) : nullptr;
+    }
+};
+
+template <typename Word>
+uint64_t take(std::deque<Word>& from, Word* to, uint64_t room) {
+    uint64_t count = 0;
+    for (; count < room && !from.empty(); ++count, from.pop_front()) to[count] = from.front();
+    return count;
+}
+
+}  // namespace
+
+extern "C" {
+
+Machine* tern_new(uint32_t seed, const char* trace) {
+    auto* m = new Machine;
+    m->context.randReset(0);
+    m->top.reset(new Vtop{&m->context, "top"});
+#if VM_TRACE
+    if (*trace) {
+        m->context.traceEverOn(true);
+        m->trace.reset(new VerilatedVcdC);
+        m->top->trace(m->trace.get(), 99);
+        m->trace->open(trace);
+    }
+#endif
+    (void)trace;
+    m->top->PORT(tokens, ready) = 1;
+    m->top->PORT(logits, ready) = 1;
+    m->top->PORT(response, ready) = 1;
+    m->top->memory_seed = seed;
+    m->top->rst = 1;
+    m->cycle();
+    m->cycle();
+    m->top->rst = 0;
+    return m;
+}
+
+void tern_free(Machine* m) {
+#if VM_TRACE
+    if (m->trace) m->trace->close();
+#endif
+    m->top->final();
+    delete m;
+}
+
+// The memory model's behaviour; see memory.v.
+void tern_pace(Machine* m, uint32_t latency, uint32_t gap, uint32_t busy) {
+    m->top->memory_latency = latency;
+    m->top->memory_gap = gap;
+    m->top->memory_busy = busy;
+}
+
+void tern_send(Machine* m, const uint32_t* words, uint64_t count) {
+    m->messages.insert(m->messages.end(), words, words + count);
+}
+
+uint32_t tern_request(Machine* m, uint32_t write, uint32_t address, uint32_t data) {
+    return m->request(write, address, data);
+}
+
+uint32_t tern_until(Machine* m, uint32_t any, uint32_t all, uint64_t words, uint64_t idle,
+                    uint64_t limit) {
+    return m->until(any, all, words, idle, limit);
+}
+
+uint64_t tern_tokens(Machine* m, uint32_t* to, uint64_t room) {
+    return take(m->tokens, to, room);
+}
+
+uint64_t tern_logits(Machine* m, uint64_t* to, uint64_t room) {
+    return take(m->logits, to, room);
+}
+
+void tern_counters(Machine* m, uint64_t* to) {
+    to[0] = m->cycles;
+    to[1] = m->reads;
+    to[2] = m->writes;
+    to[3] = m->messages.size();
+}
+
+// One line a variable that the build made public: scope, name, bytes an entry, entries.
+const char* tern_names(Machine* m) {
+    m->names.clear();
+    for (const auto& scope : *m->context.scopeNameMap()) {
+        const auto* vars = scope.second->varsp();
+        if (!vars) continue;
+        for (const auto& var : *vars) {
+            const auto& v = var.second;
+            const int entries = v.udims() ? v.unpackedRanges()[0].elements() : 1;
+            m->names += std::string(scope.first) + "\t" + var.first + "\t"
+                        + std::to_string(v.entSize()) + "\t" + std::to_string(entries) + "\n";
+        }
+    }
+    return m->names.c_str();
+}
+
+void* tern_data(Machine* m, const char* scope, const char* name) {
+    const VerilatedVar* var = m->find(scope, name);
+    return var ? var->datap() : nullptr;
+}
+
+}
