@@ -1,0 +1,241 @@
+"""Reading checkpoints: ``config.json`` and safetensors, one or several, a tensor at a time."""
+
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from assembler.errors import TernError
+
+
+__all__ = ["Tensor", "Checkpoint", "read_json"]
+
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_MAX_JSON = 100 << 20      # as the safetensors format allows for its header
+_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+_CHUNK = 1 << 20           # elements converted at a time
+
+
+def read_json(path):
+    """The object in a JSON file; TernError if there is none."""
+    try:
+        if os.path.getsize(path) > _MAX_JSON:
+            raise TernError(f"{path}: larger than {_MAX_JSON} bytes, which no config is")
+        value = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise TernError(f"{path}: cannot read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, TernError):
+            raise
+        raise TernError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise TernError(f"{path}: expected a JSON object, found a {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where a tensor lies: ``offset`` is in bytes from the start of the file."""
+    name: str
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def count(self):
+        count = 1
+        for n in self.shape:
+            count *= n
+        return count
+
+    def chunks(self):
+        """Parts of the tensor, flat and in order: float32 arrays, exact for every dtype.
+
+        Raises TernError on a value that is not finite.
+        """
+        stored = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}[self.dtype]
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            for start in range(0, self.count, _CHUNK):
+                count = min(_CHUNK, self.count - start)
+                raw = np.fromfile(file, stored, count)
+                if len(raw) != count:
+                    raise TernError(f"{self.path}: truncated inside tensor {self.name}")
+                if self.dtype == "BF16":
+                    x = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+                else:
+                    x = raw.astype(np.float32)
+                if not np.isfinite(x).all():
+                    where = start + int(np.argmin(np.isfinite(x)))
+                    raise TernError(f"{self.path}: tensor {self.name} holds {x[where - start]} "
+                                    f"at element {where}; weights must be finite")
+                yield x
+
+    def array(self):
+        """The whole tensor: float32, in its shape."""
+        out = np.empty(self.count, np.float32)
+        start = 0
+        for x in self.chunks():
+            out[start:start + len(x)] = x
+            start += len(x)
+        return out.reshape(self.shape)
+
+    def ternary(self):
+        """The tensor as BitLinear reads it: (trits int8 in its shape, scale).
+
+        ``scale = max(mean|W|, 1e-5)``, ``trits = clamp(round(W / scale), -1, 1)``.
+        """
+        total = sum(float(np.abs(x).sum(dtype=np.float64)) for x in self.chunks())
+        scale = max(total / self.count, 1e-5)
+        # round(w / s) is 0 up to s / 2 included (half goes to even). The comparison is exact
+        # in float32 with the threshold rounded down.
+        half = np.float32(scale / 2)
+        if float(half) > scale / 2:
+            half = np.nextafter(half, np.float32(0))
+        out = np.empty(self.count, np.int8)
+        start = 0
+        for x in self.chunks():
+            part = out[start:start + len(x)]
+            np.subtract((x > half).view(np.int8), (x < -half).view(np.int8), out=part)
+            start += len(x)
+        return out.reshape(self.shape), scale
+
+
+def _read_header(path):
+    """Name -> Tensor of a safetensors file, all of them checked to lie in the file."""
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(size - 8, _MAX_JSON):
+                raise TernError(f"{path}: truncated or no safetensors file: its header of "
+                                f"{length} bytes does not fit the {size} bytes of the file")
+            text = file.read(length)
+    except FileNotFoundError:
+        raise TernError(f"{path}: no such file") from None
+    except OSError as error:
+        raise TernError(f"{path}: cannot read: {error.strerror}") from None
+    try:
+        header = json.loads(text)
+        entries = [(name, entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
+                   for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise TernError(f"{path}: damaged safetensors header") from None
+    tensors = {}
+    for name, dtype, shape, start, end in entries:
+        if dtype not in _BYTES:
+            raise TernError(f"{path}: tensor {name} is {dtype}; supported: {', '.join(_BYTES)}")
+        integers = (*shape, start, end)
+        if not all(type(n) is int and n >= 0 for n in integers):
+            raise TernError(f"{path}: tensor {name} has a damaged header entry")
+        tensor = Tensor(name, path, dtype, shape, 8 + length + start)
+        if end - start != tensor.count * _BYTES[dtype]:
+            raise TernError(f"{path}: tensor {name} has {end - start} bytes, but shape "
+                            f"{list(shape)} of {dtype} takes {tensor.count * _BYTES[dtype]}")
+        if 8 + length + end > size:
+            raise TernError(f"{path}: truncated: tensor {name} ends at byte {8 + length + end}, "
+                            f"the file at {size}")
+        tensors[name] = tensor
+    return tensors
+
+
+def _read_index(path):
+    """Name -> Tensor over the shards that an index names; none may lie elsewhere."""
+    mapping = read_json(path).get("weight_map")
+    if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
+        raise TernError(f"{path}: has no weight_map from tensor names to file names")
+    folder = path.parent.resolve()
+    shards = {}
+    for shard in sorted(set(mapping.values())):
+        place = path.parent / shard
+        if "\0" in shard or Path(shard).name != shard or place.resolve().parent != folder:
+            raise TernError(f"{path}: shard {shard!r} leaves the folder of the checkpoint")
+        shards[shard] = _read_header(_not_pickle(place))
+    tensors = {}
+    for name, shard in mapping.items():
+        if name not in shards[shard]:
+            raise TernError(f"{path}: tensor {name} is missing in {shard}")
+        tensors[name] = shards[shard][name]
+    return tensors
+
+
+def _not_pickle(path):
+    if path.suffix in _PICKLES:
+        raise TernError(f"{path}: a pickle can run code when it is read; convert the checkpoint "
+                        f"to safetensors")
+    return path
+
+
+def _find_weights(folder):
+    for name in (INDEX, SINGLE):
+        if (folder / name).exists():
+            return folder / name
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _PICKLES:
+            _not_pickle(path)
+    raise TernError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
+
+
+class Checkpoint:
+    """A model on disk.
+
+    Parameters
+    ----------
+    path : path
+        ``model.json``, or a checkpoint folder, or its ``config.json``. A ``model.json`` may
+        also name ``weights`` (file, index or folder) and ``tokenizer``, both relative to its
+        own folder, and a ``target``.
+
+    Members
+    -------
+    path : Path
+        The JSON file.
+    config : dict
+        What it says.
+    tensors : dict
+        Name -> :class:`Tensor`; only the headers have been read.
+    tokenizer : Path or None
+
+    Raises
+    ------
+    TernError
+        A file is missing, truncated, damaged, or a pickle.
+    """
+    def __init__(self, path):
+        path = Path(path)
+        if path.is_dir():
+            names = [n for n in ("config.json", "model.json") if (path / n).exists()]
+            if not names:
+                raise TernError(f"{path}: holds no config.json; name a checkpoint folder")
+            path /= names[0]
+        _not_pickle(path)
+        if path.suffix == ".safetensors":
+            raise TernError(f"{path}: name the checkpoint's folder or its config.json instead")
+        self.path = path
+        self.config = read_json(path)
+        weights = self._named("weights") or path.parent
+        if weights.is_dir():
+            weights = _find_weights(weights)
+        _not_pickle(weights)
+        self.tensors = (_read_index(weights) if weights.suffix == ".json"
+                        else _read_header(weights))
+        self.tokenizer = self._named("tokenizer")
+        if self.tokenizer is None and (path.parent / "tokenizer.json").exists():
+            self.tokenizer = path.parent / "tokenizer.json"
+        if self.tokenizer is not None and self.tokenizer.is_dir():
+            self.tokenizer /= "tokenizer.json"
+        if self.tokenizer is not None:
+            read_json(self.tokenizer)
+
+    def _named(self, key):
+        value = self.config.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise TernError(f"{self.path}: {key} must be a path, not {value!r}")
+        return self.path.parent / value
