@@ -13,6 +13,7 @@ import weakref
 import numpy as np
 from rich.console import Console
 
+from assembler import formats, isa
 from assembler.registers import Control, Status, register
 from sim import verilate
 
@@ -25,7 +26,26 @@ _ID = 0x4e524554
 _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
 _NO_WORDS = (1 << 64) - 1
 _LIMIT, _IDLE = 1 << 31, 1 << 30        # bits that tern_until adds to the status
-_PREFIX_STATES = "fsm_state"
+_BANKS, _SLICE_ROWS = 4, 1024           # of hw/vector_memory.py
+_STATE = "fsm_state"                    # Amaranth's name of a state machine's register
+
+
+def _fields(rows, width, count):
+    """Bit fields of rows, the first lowest: (n, 1) words or (n, k) of 32 bits -> (n, count)."""
+    out = np.empty((len(rows), count), np.int64)
+    mask = np.uint64((1 << width) - 1)
+    rows = rows.reshape(len(rows), -1)
+    if rows.shape[1] == 1:
+        wide = rows[:, 0].astype(np.uint64)
+        for n in range(count):
+            out[:, n] = wide >> np.uint64(n * width) & mask
+        return out
+    rows = np.pad(rows.astype(np.uint64), ((0, 0), (0, 1)))
+    for n in range(count):
+        word, shift = divmod(n * width, 32)
+        pair = rows[:, word] | rows[:, word + 1] << np.uint64(32)
+        out[:, n] = pair >> np.uint64(shift) & mask
+    return out
 
 
 class Hang(RuntimeError):
@@ -70,7 +90,7 @@ def top_sources(config, words):
 def _public(core):
     """Verilator's control file: arrays and state machines that C++ may look at by name."""
     names = set(re.findall(r"^  reg (?:\[\d+:0\] )?(\w+) \[\d+:0\];", core, re.MULTILINE))
-    names.add(_PREFIX_STATES)
+    names.add(_STATE)
     return "`verilator_config\n" + "".join(
         f'public_flat_rd -module "*" -var "{name}"\n' for name in sorted(names))
 
@@ -251,7 +271,7 @@ class RtlMachine:
     def _state(self, idle):
         states = ", ".join(f"{scope.partition('.')[2]} {int(array[0])}"
                            for (scope, name), array in sorted(self._arrays.items())
-                           if name == _PREFIX_STATES)
+                           if name == _STATE)
         return (f"the core made no progress for {idle} cycles at instruction {self.pc}; "
                 f"states: {states}")
 
@@ -268,6 +288,37 @@ class RtlMachine:
         values = np.zeros(4, np.uint64)
         self._lib.tern_counters(self._handle, values.ctypes.data)
         return [int(value) for value in values]
+
+    @property
+    def v(self):
+        """(registers, positions, register_elements) float64."""
+        config = self.config
+        slices = max(1, config.vector_rows // (_BANKS * _SLICE_ROWS))
+        banks = [np.concatenate([self._array(f"bank_{bank}_{part}", "rows")
+                                 for part in range(slices)]) for bank in range(_BANKS)]
+        rows = np.stack(banks, 1).reshape(config.vector_rows, -1)   # row r is in bank r % 4
+        words = _fields(rows, config.float.width, config.vector_lanes)
+        return config.float.decode(words).reshape(config.registers, config.positions, -1)
+
+    @property
+    def q(self):
+        """(code_registers, positions, register_elements) int8."""
+        config = self.config
+        rows = self._array("columns", "memory")[:, None]
+        codes = _fields(rows, formats.CODE.width, config.vector_lanes).astype(np.int8)
+        return codes.reshape(config.code_registers, config.positions, -1)
+
+    @property
+    def s(self):
+        """(32, positions) float64."""
+        words = self._array("scalars", "words").reshape(self.config.positions, isa.SCALARS)
+        return self.config.float.decode(words.T)
+
+    @property
+    def r(self):
+        """Address registers r0 to r7."""
+        return [0, *(int(self._array("sequencer", f"r{n}")[0])
+                     for n in range(1, isa.ADDRESS_REGISTERS))]
 
     @property
     def total_cycles(self):

@@ -26,6 +26,16 @@ module top (
     input  wire        logits__ready,
     output wire [`TERN_LOGIT_BITS-1:0] logits__payload,
 
+    input  wire                          host__command__valid,
+    output wire                          host__command__ready,
+    input  wire [`TERN_COMMAND_BITS-1:0] host__command__payload,
+    input  wire                          host__write__valid,
+    output wire                          host__write__ready,
+    input  wire [`TERN_MEMORY_BITS-1:0]  host__write__payload,
+    output wire                          host__read__valid,
+    input  wire                          host__read__ready,
+    output wire [`TERN_MEMORY_BITS-1:0]  host__read__payload,
+
     input  wire [31:0] memory_seed,
     input  wire [31:0] memory_latency,
     input  wire [31:0] memory_gap,
@@ -61,12 +71,12 @@ module top (
         .memory__write__payload(write__payload),
         .memory__read__valid(read__valid), .memory__read__ready(read__ready),
         .memory__read__payload(read__payload),
-        // The harness reads and fills the model's array; nobody asks through the host's port.
-        .host__command__valid(1'b0), .host__command__ready(),
-        .host__command__payload({`TERN_COMMAND_BITS{1'b0}}),
-        .host__write__valid(1'b0), .host__write__ready(),
-        .host__write__payload({`TERN_MEMORY_BITS{1'b0}}),
-        .host__read__valid(), .host__read__ready(1'b1), .host__read__payload()
+        .host__command__valid(host__command__valid), .host__command__ready(host__command__ready),
+        .host__command__payload(host__command__payload),
+        .host__write__valid(host__write__valid), .host__write__ready(host__write__ready),
+        .host__write__payload(host__write__payload),
+        .host__read__valid(host__read__valid), .host__read__ready(host__read__ready),
+        .host__read__payload(host__read__payload)
     );
 
     tern_memory #(.BITS(`TERN_MEMORY_BITS), .COMMAND_BITS(`TERN_COMMAND_BITS),
