@@ -55,7 +55,7 @@ def test_matmul_to_a_vector(config):
         assert elements(machine, v(0), rows, p) == expected
     assert changes_only(machine, before, 0, slots, rows)
     assert machine.weight_words == words and machine.array_beats == rows * blocks
-    assert not machine.stream
+    assert not machine.weights.queue
 
 
 @over_configs
@@ -254,8 +254,8 @@ def test_stored_weights_are_seen_by_the_next_matmul():
     (isa.encode("load", dst=u(0), n=1, r=0, address=1 << 15, pitch=0),
      "load: memory word 0x8000 is outside of 0x8000 words"),
     (isa.encode("matmul", dst=v(0), q=0, a=s(0), rows=1, blocks=1),
-     "the weight stream lacks 1 of 1 words"),
-])
+     "matmul: the weight stream lacks 1 words"),
+], ids=["v", "u", "s", "q", "memory", "stream"])
 def test_programs_that_leave_the_machine_are_refused(instruction, match):
     machine = prompt_machine(CONFIG, [instruction])
     with pytest.raises(ValueError, match=f"instruction 1, .*{match}"):

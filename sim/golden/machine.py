@@ -1,26 +1,25 @@
 """The golden machine: runs a program instruction by instruction, bit for bit as the core does."""
 
-from collections import deque
-
 import numpy as np
 
 from assembler import isa, packing
-from assembler.isa import Space, Stat
+from assembler.isa import Operand, Space, Stat
 from sim.golden import ternary
+from sim.golden.registers import Registers
 from sim.golden.sampler import Sampler
 from sim.golden.scheduler import Scheduler, Step
 from sim.golden.vector import VectorUnit
+from sim.golden.weights import WeightStream
 
 
 __all__ = ["Machine"]
 
 
 _MASK32 = (1 << 32) - 1
-_CACHE_BYTES = 1 << 30     # unpacked weights that are kept: a 370M model's fit
 
 
 class Machine:
-    """Everything that a program can see or change.
+    """Everything that a program can see or change. One method an instruction.
 
     Parameters
     ----------
@@ -31,22 +30,19 @@ class Machine:
 
     Members
     -------
-    v : (registers, positions, register_elements) float64
-        Vector registers. Flat in this order from register r on, it is the uniform vector at r.
-    q : (code_registers, positions, register_elements) int8
-    s : (32, positions) float64
+    v, q, s
+        Arrays of the registers: see :class:`sim.golden.registers.Registers`.
     r : list of 8 int
     pc : int
         Instruction to be executed next.
     memory : (bytes,) uint8
-    stream : deque of [address, words]
-        Weight stream that no matmul has taken yet, in memory words.
+    weights : WeightStream
     step_now : Step
         Positions, mode and tokens that ``next`` took last.
     scheduler, sampler : Scheduler, Sampler
     tokens : list of int
         Words to the host; see :func:`sim.golden.scheduler.parse_token`.
-    logits : list of (sampled positions ascending, vocabulary) float64
+    logits : list of (sampled positions ascending, rows) float64
         One array for each ``emit``, if they are kept.
     saturated : bool
     weight_words, array_beats : int
@@ -79,22 +75,17 @@ class Machine:
         self.program = program
         self.memory = memory
         self.keep_logits = logits
-        positions, elements = config.positions, config.register_elements
-        self.v = np.zeros((config.registers, positions, elements))
-        self.q = np.zeros((config.code_registers, positions, elements), np.int8)
-        self.s = np.zeros((isa.SCALARS, positions))
+        self.registers = Registers(config)
+        self.v, self.q, self.s = self.registers.v, self.registers.q, self.registers.s
         self.r = [0] * isa.ADDRESS_REGISTERS
         self.pc = 0
-        self.stream = deque()
+        self.weights = WeightStream(config, lambda *where: self.memory[self._bytes(*where)])
         self.scheduler = Scheduler(config)
-        self.sampler = Sampler(positions)
+        self.sampler = Sampler(config.positions)
         self.alu = VectorUnit(config.float)
-        self.step_now = Step(0, 0, False, False, 0, 0, (0,) * positions)
+        self.step_now = Step(0, 0, False, False, 0, 0, (0,) * config.positions)
         self.logits = []
-        self.weight_words = self.array_beats = 0
         self._rows = []                 # logits since the last emit: (sampled, rows) each
-        self._weights = {}              # unpacked: (address, rows, blocks) -> int8
-        self._cached = 0
         self._decoded = {}
 
     @property
@@ -105,15 +96,27 @@ class Machine:
     def saturated(self):
         return self.alu.saturated
 
+    @property
+    def weight_words(self):
+        return self.weights.words
+
+    @property
+    def array_beats(self):
+        return self.weights.beats
+
     def send(self, words):
         """Message words from the host."""
         for word in words:
             self.scheduler.send(word)
 
-    def run(self):
-        """Execute until there is nothing to do; returns the status that says why."""
+    def run(self, tokens=None):
+        """Execute until there is nothing to do; returns the status that says why.
+
+        With ``tokens``, return ``running`` as soon as that many words came for the host.
+        """
         while (status := self.step()) == "running":
-            pass
+            if tokens is not None and len(self.tokens) >= tokens:
+                break
         return status
 
     def step(self):
@@ -174,10 +177,9 @@ class Machine:
             self._target = target
 
     def _stream(self, r, address, words):
-        if words:
-            self.stream.append([self.r[r] + address & _MASK32, words])
+        self.weights.append(self.r[r] + address & _MASK32, words)
 
-    # Positions and registers
+    # Positions and operands
 
     def _positions(self, mask):
         return [p for p in range(self.config.positions) if mask >> p & 1]
@@ -187,51 +189,22 @@ class Machine:
         """Positions that compute, ascending."""
         return self._positions(self.step_now.live)
 
-    def _number(self, operand):
-        index = self.r[isa.INDEX_REGISTER] if operand.indexed else 0
-        return operand.number + index & (1 << isa.Operand.NUMBER_BITS) - 1
+    def _slots(self):
+        """Positions whose state a memory instruction moves."""
+        return [self.step_now.slot] if self.step_now.chain else self.live
 
-    def _vector(self, operand, n):
-        """View of a vector: (positions, registers, elements), and the registers it takes."""
-        first = self._number(operand)
-        count = -(-n // self.config.register_elements)
-        if first + count > self.config.registers:
-            raise ValueError(f"v{first} has no {n} elements: the last register is "
-                             f"v{self.config.registers - 1}")
-        return self.v[first:first + count].transpose(1, 0, 2)
-
-    def _uniform(self, operand, n):
-        """View of a uniform vector: (n,)."""
-        start = self._number(operand) * self.config.positions * self.config.register_elements
-        if start + n > self.v.size:
-            raise ValueError(f"u{self._number(operand)} has no {n} elements")
-        return self.v.reshape(-1)[start:start + n]
-
-    def _scalar(self, operand):
-        number = self._number(operand)
-        if number >= isa.SCALARS:
-            raise ValueError(f"there is no s{number}")
-        return self.s[number]
+    def _place(self, operand):
+        """The operand with its index added."""
+        if not operand.indexed:
+            return operand
+        number = operand.number + self.r[isa.INDEX_REGISTER]
+        return Operand(operand.space, number & (1 << Operand.NUMBER_BITS) - 1)
 
     def _read(self, operand, n, positions):
-        """Values of an operand: (positions, n), or what broadcasts to it."""
-        if operand.space == Space.V:
-            return self._vector(operand, n)[positions].reshape(len(positions), -1)[:, :n]
-        if operand.space == Space.U:
-            return self._uniform(operand, n)
-        return self._scalar(operand)[positions, None]
+        return self.registers.read(self._place(operand), n, positions)
 
     def _write(self, operand, positions, values):
-        """Write exactly the elements of ``values`` (positions, n)."""
-        if operand.space == Space.S:
-            self._scalar(operand)[positions] = values[:, 0]
-        elif operand.space == Space.V:
-            n, size = values.shape[1], self.config.register_elements
-            view = self._vector(operand, n)
-            whole = n // size
-            view[positions, :whole] = values[:, :whole * size].reshape(len(positions), -1, size)
-            if n % size:
-                view[positions, whole, :n % size] = values[:, whole * size:]
+        self.registers.write(self._place(operand), positions, values)
 
     # Memory
 
@@ -247,17 +220,20 @@ class Machine:
         return self.config.rows(n) * self.config.vector_lanes
 
     def _fetch(self, address, n):
+        """A stored vector, whole rows."""
         data = self.memory[self._bytes(address, self.config.vector_words(n))]
         return packing.unpack_vector(data, self._whole_rows(n), self.config)
 
-    def _slots(self):
-        """Positions whose state a memory instruction moves."""
-        return [self.step_now.slot] if self.step_now.chain else self.live
+    def _put(self, address, values):
+        words = self.config.vector_words(len(values))
+        self.memory[self._bytes(address, words)] = packing.pack_vector(values, self.config)
+        self.weights.written(address & _MASK32, words)
 
     def _load(self, dst, n, r, address, pitch):
         base = self.r[r] + address
         if dst.space == Space.U:
-            self._uniform(dst, self._whole_rows(n))[:] = self._fetch(base, n)
+            view = self.registers.uniform(self._place(dst).number, self._whole_rows(n))
+            view[:] = self._fetch(base, n)
             return
         for slot in self._slots():
             self._write(dst, [slot], self._fetch(base + slot * pitch, n)[None])
@@ -265,18 +241,10 @@ class Machine:
     def _store(self, a, n, r, address, pitch):
         base, rows = self.r[r] + address, self._whole_rows(n)
         if a.space == Space.U:
-            self._put(base, self._uniform(a, rows))
+            self._put(base, self._read(a, rows, []))
             return
         for slot in self._slots():
             self._put(base + slot * pitch, self._read(a, rows, [slot])[0])
-
-    def _put(self, address, values):
-        place = self._bytes(address, self.config.vector_words(len(values)))
-        self.memory[place] = packing.pack_vector(values, self.config)
-        first, last = (b // self.config.word_bytes for b in (place.start, place.stop - 1))
-        for key in [k for k in self._weights
-                    if k[0] <= last and first < k[0] + k[1] * k[2] * self.config.beat_words]:
-            self._cached -= self._weights.pop(key).size         # a program that writes weights
 
     def _embed(self, dst, n, r, address, pitch):
         base = self.r[r] + address
@@ -285,9 +253,9 @@ class Machine:
 
     # Vector unit
 
-    def _elementwise(self, operation, dst, operands, n, stat, stat_to):
+    def _elementwise(self, operation, dst, operands, n, stat=Stat.NONE, stat_to=0):
         positions = self.live
-        if not positions:
+        if not positions:       # before the first step
             return
         x = operation(*(self._read(operand, n, positions) for operand in operands))
         self._result(dst, np.broadcast_to(x, (len(positions), n)), positions, stat, stat_to)
@@ -327,82 +295,45 @@ class Machine:
         self._result(dst, out, positions, stat, stat_to)
 
     def _carry(self, dst, a, n):
-        step, positions = self.step_now, self.live
-        if step.chain:
-            self._write(dst, [step.slot], self._read(a, n, [step.last]))
-        else:
-            self._write(dst, positions, self._read(a, n, positions))
+        step = self.step_now
+        source = [step.last] if step.chain else self.live
+        self._write(dst, self._slots(), self._read(a, n, source))
 
     def _quant(self, q, a, b, n):
         positions = self.live
-        codes = np.broadcast_to(self.alu.quant(self._read(a, n, positions),
-                                               self._read(b, n, positions)),
-                                (len(positions), n))
-        size = self.config.register_elements
-        if q + -(-n // size) > self.config.code_registers:
-            raise ValueError(f"q{q} has no {n} elements")
-        view = self.q[q:].transpose(1, 0, 2)
-        for e in range(0, n, size):
-            view[positions, e // size, :min(size, n - e)] = codes[:, e:e + size]
+        codes = self.alu.quant(self._read(a, n, positions), self._read(b, n, positions))
+        codes = np.broadcast_to(codes, (len(positions), n))
+        self.registers.write_codes(q, positions, codes)
 
     def _div(self, dst, a, b):
-        self._elementwise(self.alu.div, dst, (a, b), 1, Stat.NONE, 0)
+        self._elementwise(self.alu.div, dst, (a, b), 1)
 
     def _sqrt(self, dst, a):
-        self._elementwise(self.alu.sqrt, dst, (a,), 1, Stat.NONE, 0)
+        self._elementwise(self.alu.sqrt, dst, (a,), 1)
 
     def _const(self, dst, value):
-        self._scalar(dst)[:] = self.config.float.decode(value)
+        self.registers.scalar(self._place(dst).number)[:] = self.config.float.decode(value)
 
     # Array
 
     def _matmul(self, dst, q, a, rows, blocks):
         to_sampler = dst.space == Space.NONE
-        weights = self._take(rows, blocks)
+        weights = self.weights.take(rows, blocks)
         positions = self._positions(self.step_now.sample if to_sampler else self.step_now.live)
         if not positions:
             return
-        columns = blocks * self.config.lanes
-        last = q + -(-columns // self.config.register_elements)
-        codes = self.q[q:last].transpose(1, 0, 2)[positions].reshape(len(positions), -1)
-        sums = ternary.matmul(weights[:, :codes.shape[1]], codes[:, :columns])
+        codes = self.registers.read_codes(q, weights.shape[1], positions)
+        # A column that has no code register is padding: its trits are 0.
+        sums = ternary.matmul(weights[:, :codes.shape[1]], codes)
         if to_sampler:
             self.sampler.take(sums, positions)
             if not self.keep_logits:
                 return
-        x = self.alu.mul(self.alu.round(sums), self._scalar(a)[positions, None])
+        x = self.alu.mul(self.alu.round(sums), self._read(a, 1, positions))
         if to_sampler:
             self._rows.append(x)
         else:
             self._write(dst, positions, x)
-
-    def _take(self, rows, blocks):
-        """The next ``rows * blocks`` beats as a matrix (rows, blocks * lanes) int8."""
-        beats = rows * blocks
-        words = beats * self.config.beat_words
-        self.weight_words += words
-        self.array_beats += beats
-        parts, left = [], words
-        while left:
-            if not self.stream:
-                raise ValueError(f"the weight stream lacks {left} of {words} words")
-            address, size = self.stream[0]
-            taken = min(size, left)
-            parts.append((address, taken))
-            left -= taken
-            self.stream[0] = [address + taken, size - taken]
-            if taken == size:
-                self.stream.popleft()
-        key = (parts[0][0], rows, blocks) if len(parts) == 1 else None
-        if key in self._weights:
-            return self._weights[key]
-        data = np.concatenate([self.memory[self._bytes(*part)] for part in parts] or
-                              [np.zeros(0, np.uint8)])
-        weights = packing.untile(data, rows, blocks * self.config.lanes, self.config)
-        if key is not None and self._cached + weights.size <= _CACHE_BYTES:
-            self._weights[key] = weights
-            self._cached += weights.size
-        return weights
 
     def _emit(self):
         self.scheduler.emit(self.sampler.ids)

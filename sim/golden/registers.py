@@ -1,0 +1,92 @@
+"""Golden model of the register files, and of the vectors that lie in them."""
+
+import numpy as np
+
+from assembler import isa
+from assembler.isa import Space
+
+
+__all__ = ["Registers"]
+
+
+class Registers:
+    """Vector, code and scalar registers.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+
+    Members
+    -------
+    v : (registers, positions, register_elements) float64
+        Flat in this order from register r on, it is the uniform vector at r.
+    q : (code_registers, positions, register_elements) int8
+    s : (32, positions) float64
+
+    Raises
+    ------
+    ValueError
+        An operand leaves the registers.
+    """
+    def __init__(self, config):
+        self.config = config
+        self.v = np.zeros((config.registers, config.positions, config.register_elements))
+        self.q = np.zeros((config.code_registers, *self.v.shape[1:]), np.int8)
+        self.s = np.zeros((isa.SCALARS, config.positions))
+
+    def _group(self, file, letter, first, n):
+        """View of the registers from ``first`` on: (positions, registers, elements)."""
+        last = first + -(-n // self.config.register_elements)
+        if last > len(file):
+            raise ValueError(f"{letter}{first} has no {n} elements: the last register is "
+                             f"{letter}{len(file) - 1}")
+        return file[first:last].transpose(1, 0, 2)
+
+    @staticmethod
+    def _set(group, positions, values):
+        """Write exactly the elements of ``values``: (positions, n)."""
+        size, n = group.shape[2], values.shape[1]
+        whole = n // size
+        group[positions, :whole] = values[:, :whole * size].reshape(len(positions), whole, size)
+        if n % size:
+            group[positions, whole, :n % size] = values[:, whole * size:]
+
+    def uniform(self, number, n):
+        """View of the uniform vector at register ``number``: (n,)."""
+        start = number * self.config.positions * self.config.register_elements
+        if start + n > self.v.size:
+            raise ValueError(f"u{number} has no {n} elements")
+        return self.v.reshape(-1)[start:start + n]
+
+    def scalar(self, number):
+        """View of a scalar register: (positions,)."""
+        if number >= isa.SCALARS:
+            raise ValueError(f"there is no s{number}")
+        return self.s[number]
+
+    def read(self, operand, n, positions):
+        """Values of an operand: (positions, n), or what broadcasts to that."""
+        if operand.space == Space.V:
+            group = self._group(self.v, "v", operand.number, n)[positions]
+            return group.reshape(len(positions), -1)[:, :n]
+        if operand.space == Space.U:
+            return self.uniform(operand.number, n)
+        return self.scalar(operand.number)[positions, None]
+
+    def write(self, operand, positions, values):
+        """Write exactly the elements of ``values``, (positions, n), to an operand."""
+        if operand.space == Space.S:
+            self.scalar(operand.number)[positions] = values[:, 0]
+        elif operand.space == Space.V:
+            group = self._group(self.v, "v", operand.number, values.shape[1])
+            self._set(group, positions, values)
+
+    def write_codes(self, number, positions, codes):
+        """``codes``: (positions, n) int8."""
+        self._set(self._group(self.q, "q", number, codes.shape[1]), positions, codes)
+
+    def read_codes(self, number, n, positions):
+        """(positions, at most n) int8: fewer where the vector's padding has no register."""
+        last = number + -(-n // self.config.register_elements)
+        group = self.q[number:last].transpose(1, 0, 2)[positions]
+        return group.reshape(len(positions), -1)[:, :n]

@@ -1,0 +1,83 @@
+"""Golden model of the weight stream: what the weight DMA fetches and the unpacker decodes."""
+
+from collections import deque
+
+import numpy as np
+
+from assembler import packing
+
+
+__all__ = ["WeightStream"]
+
+
+_CACHE_BYTES = 1 << 30     # unpacked weights that are kept: a 370M model's fit
+
+
+class WeightStream:
+    """Memory words in the order of the ``stream`` instructions, taken as tiles.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+    read : callable
+        ``read(address, words)`` returns the bytes of memory words, uint8.
+
+    Members
+    -------
+    queue : deque of (address, words)
+        What no matmul has taken yet.
+    words, beats : int
+        Taken so far.
+    """
+    def __init__(self, config, read):
+        self.config = config
+        self.queue = deque()
+        self.words = self.beats = 0
+        self._read = read
+        self._kept = {}             # (address, rows, blocks): unpacked
+        self._kept_bytes = 0
+
+    def append(self, address, words):
+        if words:
+            self.queue.append((address, words))
+
+    def _pieces(self, words):
+        """Take ``words`` from the queue: [(address, words)]."""
+        pieces = []
+        while words:
+            if not self.queue:
+                raise ValueError(f"the weight stream lacks {words} words")
+            address, size = self.queue.popleft()
+            if size > words:
+                self.queue.appendleft((address + words, size - words))
+                size = words
+            pieces.append((address, size))
+            words -= size
+        return pieces
+
+    def take(self, rows, blocks):
+        """The next ``rows * blocks`` beats as (rows, blocks * lanes) int8, row-major.
+
+        Raises ValueError if the stream is shorter.
+        """
+        words = rows * blocks * self.config.beat_words
+        pieces = self._pieces(words)
+        self.words += words
+        self.beats += rows * blocks
+        key = (pieces[0][0], rows, blocks) if len(pieces) == 1 else None
+        if key in self._kept:
+            return self._kept[key]
+        data = np.concatenate([np.zeros(0, np.uint8), *(self._read(*piece) for piece in pieces)])
+        matrix = packing.untile(data, rows, blocks * self.config.lanes, self.config)
+        if key and self._kept_bytes + matrix.size <= _CACHE_BYTES:
+            self._kept[key] = matrix
+            self._kept_bytes += matrix.size
+        return matrix
+
+    def written(self, address, words):
+        """Memory has changed there: forget what was unpacked from it."""
+        stale = [(start, rows, blocks) for start, rows, blocks in self._kept
+                 if start < address + words
+                 and address < start + rows * blocks * self.config.beat_words]
+        for key in stale:
+            self._kept_bytes -= self._kept.pop(key).size
