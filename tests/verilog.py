@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import sys
 import tempfile
@@ -79,6 +80,11 @@ def _verilator(folder, sources, top):
 
 
 def _icarus(folder, sources, top):
+    # Yosys sets a register in its declaration to start each `always @*`, but SystemVerilog does
+    # that before anything waits, and logic of constants or initial states would stay X.
+    sources = {name: re.sub(r"reg (\\\$auto\$verilog_backend\S+)\s*= 0;",
+                            r"reg \1 ; initial \1 <= 0;", text)
+               for name, text in sources.items()}
     get_runner("icarus").build(sources=_write(folder, sources), hdl_toplevel=top,
                                build_dir=folder, timescale=("1ns", "1ps"),
                                log_file=folder / "build.log")
