@@ -24,8 +24,9 @@ __all__ = ["RtlMachine", "Hang", "core_verilog", "top_sources"]
 _SOURCES = Path(__file__).with_name("rtl")
 _ID = 0x4e524554
 _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
+_SETTLE_CYCLES = 64
 _NO_WORDS = (1 << 64) - 1
-_LIMIT, _IDLE = 1 << 31, 1 << 30        # bits that tern_until adds to the status
+_IDLE, _FAILED = 1 << 30, 1 << 29        # bits that tern_until adds to the status
 _BANKS, _SLICE_ROWS = 4, 1024           # of hw/vector_memory.py
 _STATE = "fsm_state"                    # Amaranth's name of a state machine's register
 
@@ -126,7 +127,7 @@ def _load(path):
             ("pace", None, (pointer, u32, u32, u32)), ("send", None, (pointer, pointer, u64)),
             ("request", u32, (pointer, u32, u32, u32)),
             ("until", u32, (pointer, u32, u32, u64, u64, u64)),
-            ("tokens", u64, (pointer, pointer, u64)), ("logits", u64, (pointer, pointer, u64)),
+            ("cycles", None, (pointer, u64)), ("tokens", u64, (pointer, pointer, u64)), ("logits", u64, (pointer, pointer, u64)),
             ("counters", None, (pointer, pointer)), ("names", text, (pointer,)),
             ("data", pointer, (pointer, text, text))):
         function = getattr(library, f"tern_{name}")
@@ -191,6 +192,7 @@ class RtlMachine:
         self._set("program_length", image.program_length)
         self._set("control", self._level | Control.START)
         self._fresh = True              # nothing issued since START
+        self._waiting = False           # the last step found `next` without a step
 
     def close(self):
         self._free()
@@ -253,27 +255,37 @@ class RtlMachine:
         if self._fresh:         # the program has to be fetched first
             self._until(Status.STEPPED | Status.FAULT)
             self._fresh = False
-        self._set("control", self._level | Control.STEP)
-        return self._until(Status.STEPPED | Status.WAITING | Status.FAULT)
+        if not self._waiting:   # else a step was given: `next` goes on by itself
+            self._set("control", self._level | Control.STEP)
+        status = self._until(Status.STEPPED | Status.WAITING | Status.FAULT)
+        self._waiting = status == "waiting"
+        return status
+
+    def settle(self):
+        """Let words that are on their way to the host arrive."""
+        self._lib.tern_cycles(self._handle, _SETTLE_CYCLES)
+        self._collect()
 
     def _until(self, any_of, words=_NO_WORDS, idle=_IDLE_CYCLES):
         status = self._lib.tern_until(self._handle, int(any_of), int(Status.RUNNING), words,
                                       idle, _NO_WORDS >> 1)
         self._collect()
+        if status & _FAILED:
+            raise RuntimeError("a check in the simulated Verilog failed, see above: "
+                               + self._state())
         if status & _IDLE:
-            raise Hang(self._state(idle))
+            raise Hang(f"nothing crossed a port of the core for {idle} cycles: {self._state()}")
         if status & Status.FAULT:
             return "fault"
         if status & Status.WAITING:
             return "waiting"
         return "running" if status & Status.RUNNING else "halted"
 
-    def _state(self, idle):
+    def _state(self):
         states = ", ".join(f"{scope.partition('.')[2]} {int(array[0])}"
                            for (scope, name), array in sorted(self._arrays.items())
                            if name == _STATE)
-        return (f"the core made no progress for {idle} cycles at instruction {self.pc}; "
-                f"states: {states}")
+        return f"instruction {self.pc}, status {self._get('status'):#x}, states: {states}"
 
     def _collect(self):
         for function, kind, into in ((self._lib.tern_tokens, np.uint32, self.tokens),

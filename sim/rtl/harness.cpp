@@ -23,7 +23,9 @@ namespace {
 
 // Addresses of assembler/registers.py; rtl.py checks that they are these.
 constexpr uint32_t STATUS = 0x05;
+constexpr uint32_t WAITING = 2;
 constexpr uint32_t POLL_CYCLES = 16;    // between two looks at STATUS while running
+constexpr uint32_t QUIET_CYCLES = 8;    // for a message on its way to the scheduler
 
 struct Machine {
     VerilatedContext context;
@@ -33,7 +35,9 @@ struct Machine {
     std::deque<uint64_t> logits;
     uint64_t cycles = 0;
     uint64_t progress = 0;              // cycle of the last sign of life
+    uint64_t sent = 0;                  // cycle in which the last message was taken
     uint64_t reads = 0, writes = 0;     // words that crossed the memory port
+    bool requested = false;             // the request was taken
     bool answered = false;              // a response came in the last cycle
     uint32_t answer = 0;
     std::string names;
@@ -56,7 +60,7 @@ struct Machine {
         eval();
         // What the rising edge will see. `tokens` and `logits` are always taken: the buffers
         // here have no end. The monitors below only count.
-        const bool sent = top->PORT(messages, valid) && top->PORT(messages, ready);
+        const bool taken = top->PORT(messages, valid) && top->PORT(messages, ready);
         if (top->PORT(tokens, valid)) tokens.push_back(top->PORT(tokens, payload));
         if (top->PORT(logits, valid)) logits.push_back(top->PORT(logits, payload));
         if (top->PORT(request, valid) && top->PORT(request, ready)) requested = true;
@@ -64,39 +68,40 @@ struct Machine {
         answer = top->PORT(response, payload);
         reads += top->read_beat;
         writes += top->write_beat;
-        if (sent || top->PORT(tokens, valid) || top->PORT(logits, valid) || top->read_beat
+        if (taken || top->PORT(tokens, valid) || top->PORT(logits, valid) || top->read_beat
             || top->write_beat) progress = cycles;
         top->clk = 1;
         eval();
-        if (sent) messages.pop_front();
+        if (taken) {
+            messages.pop_front();
+            sent = cycles;
+        }
         if (requested) top->PORT(request, valid) = 0;
         ++cycles;
     }
-    bool requested = false;
 
     // One access to a host register; the rest of the machine goes on meanwhile.
     uint32_t request(bool write, uint32_t address, uint32_t data) {
-        ask(write, address, data);
-        do cycle(); while (!answered);
-        return answer;
-    }
-
-    void ask(bool write, uint32_t address, uint32_t data) {
         requested = false;
         top->PORT(request, valid) = 1;
-        top->request_write = write;
-        top->request_address = address;
-        top->request_data = data;
+        top->PORT(request, payload) = uint64_t{data} << 9 | address << 1 | write;
+        do cycle(); while (!answered && !context.gotFinish());
+        return answer;
     }
 
     // Clock until STATUS has one of the bits of `any`, or lacks one of `all`, or `words` token
     // or logit words wait, or nothing happened for `idle` cycles, or `limit` cycles went by.
-    // Returns the last STATUS, with bit 31 set if the limit and bit 30 if idleness ended it.
+    // WAITING counts only when all messages have arrived: before, the core may well go on.
+    // Returns the last STATUS, with bit 31 set if the limit ended it, bit 30 if idleness did, and
+    // bit 29 if a check in the Verilog failed, which says so on standard output.
     uint32_t until(uint32_t any, uint32_t all, uint64_t words, uint64_t idle, uint64_t limit) {
         const uint64_t end = cycles + limit;
         progress = cycles;
         for (;;) {
-            const uint32_t status = request(false, STATUS, 0);
+            const bool quiet = messages.empty() && cycles - sent >= QUIET_CYCLES;
+            uint32_t status = request(false, STATUS, 0);
+            if (!quiet) status &= ~WAITING;
+            if (context.gotFinish()) return status | 1u << 29;
             if (status & any || (status & all) != all || tokens.size() + logits.size() >= words)
                 return status;
             if (cycles >= end) return status | 1u << 31;
@@ -126,6 +131,7 @@ extern "C" {
 Machine* tern_new(uint32_t seed, const char* trace) {
     auto* m = new Machine;
     m->context.randReset(0);
+    m->context.fatalOnError(false);     // a failed check must not end the process
     m->top.reset(new Vtop{&m->context, "top"});
 #if VM_TRACE
     if (*trace) {
@@ -140,6 +146,7 @@ Machine* tern_new(uint32_t seed, const char* trace) {
     m->top->PORT(logits, ready) = 1;
     m->top->PORT(response, ready) = 1;
     m->top->memory_seed = seed;
+    m->top->PORT(host, read___05Fready) = 1;
     m->top->rst = 1;
     m->cycle();
     m->cycle();
@@ -173,6 +180,10 @@ uint32_t tern_request(Machine* m, uint32_t write, uint32_t address, uint32_t dat
 uint32_t tern_until(Machine* m, uint32_t any, uint32_t all, uint64_t words, uint64_t idle,
                     uint64_t limit) {
     return m->until(any, all, words, idle, limit);
+}
+
+void tern_cycles(Machine* m, uint64_t count) {
+    while (count--) m->cycle();
 }
 
 uint64_t tern_tokens(Machine* m, uint32_t* to, uint64_t room) {

@@ -9,9 +9,7 @@ module top (
 
     input  wire        request__valid,
     output wire        request__ready,
-    input  wire        request_write,
-    input  wire [7:0]  request_address,
-    input  wire [31:0] request_data,
+    input  wire [40:0] request__payload,
     output wire        response__valid,
     input  wire        response__ready,
     output wire [31:0] response__payload,
@@ -56,7 +54,7 @@ module top (
     core core (
         .clk(clk), .rst(rst),
         .request__valid(request__valid), .request__ready(request__ready),
-        .request__payload({request_data, request_address, request_write}),
+        .request__payload(request__payload),
         .response__valid(response__valid), .response__ready(response__ready),
         .response__payload(response__payload),
         .messages__valid(messages__valid), .messages__ready(messages__ready),
