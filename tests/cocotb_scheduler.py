@@ -1,0 +1,136 @@
+"""cocotb bench of the scheduler; see test_scheduler.py."""
+
+from collections import deque
+import random
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from assembler import registers
+from assembler.config import Config
+from assembler.registers import MessageKind, message
+from hw.signatures import step_layout, tokens_layout
+from sim import streams
+from sim.golden.scheduler import Scheduler
+from tests.verilog import parameters
+
+
+GIVEN  = parameters()
+CONFIG = Config(**GIVEN["config"])
+ROUNDS = 150
+
+
+async def send(dut, words):
+    """Offer words from the front of ``words`` as long as there are any, without a gap."""
+    payload, valid, ready = streams.ports(dut, "messages")
+    while True:
+        valid.value = bool(words)
+        payload.value = words[0] if words else 0
+        await ReadOnly()
+        taken = int(valid.value) and int(ready.value)
+        await FallingEdge(dut.clk)
+        if taken:
+            words.popleft()
+
+
+def prompt(rng):
+    count = rng.randint(1, CONFIG.positions)
+    flags = rng.choice([0, registers.PROMPT_SAMPLE,
+                        registers.PROMPT_SAMPLE | registers.PROMPT_ALL, registers.PROMPT_ALL])
+    flags |= registers.PROMPT_FRESH * rng.randint(0, 1)
+    header = message(MessageKind.PROMPT, rng.randrange(CONFIG.positions), flags | count)
+    return [header, *(rng.randrange(1 << 24) for _ in range(count))]
+
+
+def traffic(rng):
+    """Some whole messages; few different tokens, so that stop tokens are met."""
+    words = []
+    for _ in range(rng.choice([0, 0, 1, 3])):
+        slot = rng.randrange(CONFIG.positions)
+        words += rng.choice([
+            lambda: prompt(rng),
+            lambda: [message(MessageKind.GENERATE, slot, rng.choice([0, 1, 2, 5, 0xffffff])),
+                     *prompt(rng)],
+            lambda: [message(MessageKind.GENERATE, slot, rng.choice([3, 9])), *prompt(rng)],
+            lambda: [message(MessageKind.STOP, slot)],
+            lambda: [message(MessageKind.STOP_TOKEN, 0, rng.choice([3, 4, 0xffffff]))],
+            lambda: [rng.choice([0, 5, 15]) << registers.KIND_SHIFT | rng.randrange(1 << 28)],
+        ])()
+    return words
+
+
+def fields(bits):
+    step = step_layout(CONFIG).from_bits(bits)
+    return (step.live, step.sample, bool(step.chain), bool(step.fresh), step.slot, step.last,
+            tuple(step.tokens[p] for p in range(CONFIG.positions)))
+
+
+async def run(dut, rng, duty):
+    golden, words = Scheduler(CONFIG), deque()
+    feeder = cocotb.start_soon(send(dut, words))
+    counts = {"steps": 0, "waits": 0, "streams": 0}
+
+    def say(new):
+        words.extend(new)
+        for word in new:
+            golden.send(word)
+
+    for _ in range(ROUNDS):
+        for _ in range(rng.choice([0, 1, 5])):
+            await FallingEdge(dut.clk)
+        cut = traffic(rng)
+        late = cut[rng.randrange(len(cut)):] if cut and rng.random() < 0.3 else []
+        say(cut[:len(cut) - len(late)])
+        await FallingEdge(dut.clk)      # `send` offers them
+        dut.wanted.value = 1
+        expected = golden.next()
+        while expected is None:
+            counts["waits"] += 1
+            while not int(dut.waiting.value) or words:
+                assert not int(dut.step__valid.value)
+                await FallingEdge(dut.clk)
+            for _ in range(rng.choice([1, 20])):
+                assert not int(dut.step__valid.value) and int(dut.waiting.value)
+                await FallingEdge(dut.clk)
+            say(late or [*prompt(rng)])
+            late = []
+            expected = golden.next()
+        taken, = await streams.get(dut, "step", 1, duty=duty, seed=rng.random())
+        dut.wanted.value = 0
+        say(late)                       # waits, because nothing is taken during a step
+        assert fields(taken) == (expected.live, expected.sample, expected.chain, expected.fresh,
+                                 expected.slot, expected.last, expected.tokens)
+        counts["steps"] += 1
+        counts["streams"] += not expected.chain
+        if expected.sample or rng.random() < 0.5:
+            ids = [rng.choice([3, 4, 5, 6, 7, 8, 1 << 23, 0xffffff]) for _ in range(CONFIG.positions)]
+            golden.emit(ids)
+            offer = tokens_layout(CONFIG).const({"mask": expected.sample, "ids": ids})
+            put = cocotb.start_soon(streams.put(dut, "emit", [offer.as_value().value]))
+            assert await streams.get(dut, "tokens", len(golden.tokens), duty=duty,
+                                     seed=rng.random()) == golden.tokens
+            golden.tokens.clear()
+            await put
+    feeder.cancel()
+    return counts
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def steps_and_tokens_equal_golden(dut):
+    for name in ("messages", "emit"):
+        for port in streams.ports(dut, name)[:2]:
+            port.value = 0
+    dut.wanted.value = 0
+    dut.step__ready.value = 0
+    dut.tokens__ready.value = 0
+    await streams.start(dut)
+    for name in ("step", "tokens"):
+        cocotb.start_soon(streams.watch(dut, name))
+    for seed in GIVEN["seeds"]:
+        for duty in (1.0, 0.3):
+            # Reset in between: what one run left behind must not show in the next.
+            dut.rst.value = 1
+            await FallingEdge(dut.clk)
+            dut.rst.value = 0
+            counts = await run(dut, random.Random(f"{seed} {duty}"), duty)
+            assert all(count > 10 for count in counts.values()), counts
