@@ -1,0 +1,24 @@
+"""Golden twin of ``hw/gearbox.py``."""
+
+
+__all__ = ["regroup"]
+
+
+def regroup(words, in_bits, out_bits, count=None):
+    """One string of words as words of another width, low bits first.
+
+    Parameters
+    ----------
+    words : list of int
+        ``in_bits`` each.
+    count : int or None
+        Words to return; those after them are dropped. None: all, the last padded with zeros.
+
+    Returns
+    -------
+    list of int, ``out_bits`` each
+    """
+    string = sum(word << k * in_bits for k, word in enumerate(words))
+    if count is None:
+        count = -(-len(words) * in_bits // out_bits)
+    return [string >> k * out_bits & (1 << out_bits) - 1 for k in range(count)]
