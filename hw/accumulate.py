@@ -59,7 +59,9 @@ class TernaryAccumulate(wiring.Component):
     weights : :py:`In(stream.Signature(beat_layout(config)))`
         Packed trits.
     block : :py:`In(stream.Signature(block_layout(config)))`
-        What the next beats are. Two offers are at least 5 cycles apart.
+        What the next beats are. Two blocks are at least 4 cycles apart, the time between a read
+        of the accumulator and the next of the same row: short tiles rely on it. The loader
+        needs more than that for a block.
     columns : :py:`In(columns_layout(config))`
         Codes of the block; held until ``taken``.
     taken : :py:`Out(1)`
@@ -72,11 +74,6 @@ class TernaryAccumulate(wiring.Component):
     """
     def __init__(self, *, config):
         self.config = config
-        # Reads and writes of a row's accumulator are 3 cycles apart, blocks at least as far as
-        # a load of `lanes / vector_lanes` rows takes: short tiles need no bubbles of their own.
-        if config.lanes // config.vector_lanes <= self.READ_TO_WRITE:
-            raise ValueError(f"lanes must be more than {self.READ_TO_WRITE} times vector_lanes, "
-                             f"not {config.lanes} and {config.vector_lanes}")
         super().__init__({
             "weights": In(stream.Signature(beat_layout(config))),
             "block":   In(stream.Signature(block_layout(config))),
@@ -84,8 +81,6 @@ class TernaryAccumulate(wiring.Component):
             "taken":   Out(1),
             "o":       Out(stream.Signature(sums_layout(config))),
         })
-
-    READ_TO_WRITE = 3
 
     @staticmethod
     def latency(config):

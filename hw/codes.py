@@ -49,8 +49,7 @@ class ColumnLoader(wiring.Component):
 
     A block is offered on ``block`` when its codes stand in ``columns``. They stand there until
     ``taken``; the array copies them, and the next block loads while it works. So blocks, tiles and
-    instructions follow each other without a gap when a tile has at least ``computing positions *
-    lanes / vector_lanes + 12`` rows. Two offers are never closer than ``lanes / vector_lanes``.
+    instructions follow each other without a gap when a tile has at least :py:meth:`period` rows.
 
     Cost: ``8 * lanes * positions`` flip-flops, the block RAM of the code registers, and about 200
     LUT4.
@@ -87,6 +86,12 @@ class ColumnLoader(wiring.Component):
             "taken":      In(1),
             "codes_done": Out(1),
         })
+
+    @staticmethod
+    def period(config, positions):
+        """Cycles from one block's first beat to that of the next one, at the least, when
+        ``positions`` compute; one less inside an instruction."""
+        return max(1, positions) * config.lanes // config.vector_lanes + 11
 
     def elaborate(self, platform):
         config = self.config

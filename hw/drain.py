@@ -143,7 +143,7 @@ class SumDrain(wiring.Component):
             self.sums.ready.eq(running & rows.any() & (~pending.any() | (issue & ~rest.any()))),
             take.eq(self.sums.valid & self.sums.ready),
             self.rows.payload.eq(self.sums.payload),
-            self.rows.valid.eq(take & sampling),
+            self.rows.valid.eq(take & sampling & mask.any()),
             self.mask.eq(self.step.sample),
         ]
         with m.If(issue):
@@ -229,14 +229,14 @@ class SumDrain(wiring.Component):
                 m.d.sync += [
                     left_out.eq(mask),
                     element.eq(element.as_value() + 1),
-                    number.eq(number + 1),
+                    number.eq(number + sampling),
                     rows_out.eq(rows_out - 1),
                 ]
 
         m.d.sync += self.done.eq(0)
         instruction = self.i.payload
         count = Signal(range(config.positions + 1))
-        m.d.comb += self.scale_address.position.eq(count)
+        m.d.comb += self.scale_address.position.eq(Mux(count == config.positions, 0, count))
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.i.ready.eq(1)
