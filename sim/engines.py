@@ -1,0 +1,155 @@
+"""The three engines behind one interface: prompts in, tokens or logits out."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from assembler import image as images
+from assembler.errors import TernError
+from assembler.registers import MessageKind, message
+from sim import host
+from sim.golden.scheduler import parse_token
+
+
+__all__ = ["ENGINES", "Token", "Engine", "load", "add_argument"]
+
+
+ENGINES = ("golden", "rtl", "float")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A sampled token. ``cycles``: clock cycles up to it, None where there is no clock."""
+    stream: int
+    id: int
+    last: bool
+    cycles: int | None
+
+
+class Engine:
+    """A machine and the host's side of it.
+
+    Parameters
+    ----------
+    image : assembler.image.Image
+    machine : sim.golden.machine.Machine, or alike
+        Has ``send(words)``, ``run(tokens)``, ``tokens`` and ``logits``.
+
+    Members
+    -------
+    vocabulary : int
+    end : int or None
+        The model's end-of-sequence token.
+    """
+    def __init__(self, image, machine):
+        self.image = image
+        self.machine = machine
+        self.vocabulary = image.manifest["model"]["vocab"]
+        self.end = image.manifest["model"].get("eos")
+        self._heard = 0         # token words
+        self._seen = 0          # arrays of logits
+
+    def check(self, ids, what="prompt"):
+        """Raise TernError unless ``ids`` are tokens of the model, at least one."""
+        ids = np.asarray(ids)
+        if not ids.size:
+            raise TernError(f"{what}: holds no token")
+        if ids.min() < 0 or ids.max() >= self.vocabulary:
+            wrong = ids[(ids < 0) | (ids >= self.vocabulary)].flat[0]
+            raise TernError(f"{what}: id {wrong} is outside of the vocabulary, 0 to "
+                            f"{self.vocabulary - 1}")
+
+    def _run(self):
+        """Run up to the next token; returns the new words as (slot, last, token)."""
+        status = self.machine.run(tokens=self._heard + 1)
+        words = self.machine.tokens[self._heard:]
+        if not words:
+            raise RuntimeError(f"the machine is {status} at instruction {self.machine.pc} and "
+                               f"gave no token")
+        self._heard += len(words)
+        return [parse_token(word) for word in words]
+
+    def generate(self, prompts, count, *, stop_token=None):
+        """Continue independent streams, ``positions`` of them at a time.
+
+        Parameters
+        ----------
+        prompts : list of list of int
+        count : int
+            Tokens to sample for each.
+        stop_token : int or None
+            A stream ends after this token.
+
+        Yields
+        ------
+        Token
+            As they come; ``stream`` is the number of the prompt.
+        """
+        for number, ids in enumerate(prompts):
+            self.check(ids, f"prompt {number}")
+        if stop_token is not None:
+            self.machine.send([message(MessageKind.STOP_TOKEN, 0, stop_token)])
+        waiting = deque(enumerate(prompts))
+        running = {}            # slot: stream
+        free = list(range(self.image.config.positions))
+        while running or waiting:
+            while free and waiting:
+                slot = free.pop(0)
+                running[slot], ids = waiting.popleft()
+                self.machine.send(host.conversation(self.image.config, ids, count, slot=slot))
+            for slot, last, token in self._run():
+                yield Token(running[slot], token, last,
+                            getattr(self.machine, "total_cycles", None))
+                if last:
+                    del running[slot]
+                    free.append(slot)
+
+    def logits(self, ids, *, batch=64):
+        """Logits after each token of one sequence, from an empty state.
+
+        ``ids``: (t,) int. Yields (k, vocabulary) float64 arrays, in order, of about ``batch``
+        tokens each. The machine must have been made to keep logits.
+        """
+        self.check(ids, "sequence")
+        ids = [int(token) for token in ids]
+        self.machine.send(host.prompt(self.image.config, ids, every=True))
+        done = given = 0
+        while given < len(ids):
+            done += len(self._run())
+            if done - given >= batch or done == len(ids):
+                arrays = self.machine.logits[self._seen:]
+                self._seen += len(arrays)
+                chunk = np.concatenate(arrays)
+                given += len(chunk)
+                yield chunk
+
+
+def load(directory, engine, *, logits=False, temperature=None, seed=0):
+    """An engine for the image in ``directory``.
+
+    Raises
+    ------
+    TernError
+        The image is missing, damaged, or of another config; or the engine cannot sample.
+    """
+    if temperature is not None and engine != "float":
+        raise TernError(f"--temperature needs --engine float: the {engine} engine takes the "
+                        f"largest logit")
+    image = images.load(directory)
+    if engine == "golden":
+        from sim.golden.machine import Machine
+        return Engine(image, Machine(image, logits=logits))
+    if engine == "float":
+        from sim.floating import FloatMachine
+        return Engine(image, FloatMachine(image, logits=logits, temperature=temperature,
+                                          seed=seed))
+    from sim.rtl import RtlMachine
+    return Engine(image, RtlMachine(image, logits=logits))
+
+
+def add_argument(parser):
+    """The ``--engine`` option."""
+    parser.add_argument("--engine", choices=ENGINES, default="golden",
+                        help="golden: the bit-exact model (default); rtl: the core's Verilog in "
+                             "a simulator, the same bits; float: the same program in float64")
