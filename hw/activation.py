@@ -1,0 +1,73 @@
+"""Table of straight lines for the sigmoid."""
+
+from amaranth import *
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from assembler import tables
+from hw.float import delay, float_layout
+
+
+__all__ = ["Activation"]
+
+
+class Activation(wiring.Component):
+    """Look up the line that serves an argument: ``sigmoid(i) = slope * i + intercept``.
+
+    The index is the sign and ``min(trunc(|i| * 16), 255)``. Latency 4, one a cycle. Cost for 12/6:
+    one block RAM (512 x 36) and about 45 LUT4.
+
+    Parameters
+    ----------
+    fmt : assembler.formats.Float
+
+    Members
+    -------
+    i : :py:`In(fmt.width)`
+        Float word.
+    slope, intercept : :py:`Out(fmt.width)`
+        Float words.
+
+    Golden twin: :func:`assembler.tables.sigmoid` and :func:`assembler.tables.sigmoid_index`.
+    """
+    latency = 4
+
+    def __init__(self, *, fmt):
+        self.fmt = fmt
+        super().__init__({"i": In(fmt.width), "slope": Out(fmt.width), "intercept": Out(fmt.width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        fmt  = self.fmt
+        bits = ceil_log2(tables.LINES) - 1          # of the magnitude
+        line = data.StructLayout({"intercept": fmt.width, "slope": fmt.width})
+        slope, intercept = (fmt.encode(values) for values in tables.sigmoid(fmt))
+        m.submodules.lines = lines = memory.Memory(
+            shape=line, depth=tables.LINES,
+            init=[{"slope": int(s), "intercept": int(c)} for s, c in zip(slope, intercept)])
+        read = lines.read_port()
+
+        # |i| * 16 = 1.m * 2**(e - bias + 4): its integer part is the top e - bias + 5 bits of
+        # the significand; 8 of them are all that matters.
+        word   = data.View(float_layout(fmt), self.i)
+        places = Signal(signed(fmt.exponent + 1), reset_less=True)
+        top    = Signal(bits, reset_less=True)
+        sign   = Signal(reset_less=True)
+        m.d.sync += [
+            places.eq(fmt.bias - exact_log2(tables.LINES_PER_UNIT) + bits - 1 - word.exponent),
+            top.eq(Cat(word.mantissa, C(1, 1))[-bits:]),
+            sign.eq(word.sign & word.exponent.any()),
+        ]
+        magnitude = Signal(bits, reset_less=True)
+        with m.If(places < 0):
+            m.d.sync += magnitude.eq(~0)
+        with m.Elif(places >= bits):
+            m.d.sync += magnitude.eq(0)
+        with m.Else():
+            m.d.sync += magnitude.eq(top >> places.as_unsigned()[:exact_log2(bits)])
+        m.d.comb += read.addr.eq(Cat(magnitude, delay(m, sign, 1)))
+
+        out = data.View(line, delay(m, read.data.as_value(), 1))
+        m.d.comb += [self.slope.eq(out.slope), self.intercept.eq(out.intercept)]
+        return m

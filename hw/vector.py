@@ -1,0 +1,179 @@
+"""Vector unit: executes the instructions whose unit is VECTOR, one after the other."""
+
+from amaranth import *
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.divide import Divide
+from hw.float import delay
+from hw.lane import Lane
+from hw.scalars import Scalars
+from hw.signatures import (
+    VectorRead,
+    VectorWrite,
+    codes_layout,
+    connect,
+    row_layout,
+    scale_address_layout,
+    step_layout,
+)
+from hw.vector_fetch import VectorFetch
+from hw.vector_issue import VectorIssue
+from hw.vector_plan import decode, plan_layout, vector_instruction_layout
+from hw.vector_store import VectorStore
+
+
+__all__ = ["VectorUnit"]
+
+
+class VectorUnit(wiring.Component):
+    """``dst[p] = (a[p] * b[p] + c[p]) * d[p]`` and its kin over n elements of each live position p.
+
+    Instructions run one after the other; each is accepted when the one before is done. A position
+    takes ``rows(n)`` cycles while the vector memory answers a row of each operand every cycle;
+    an instruction takes 30 to 40 more (for 12/6), a scalar operand 4 more a position, a statistic
+    about 40 more a position for the sum of squares, a position of ``div`` and ``sqrt``
+    ``significand + 12``. In a scan of a prompt step each position waits for the one before.
+
+    Results leave the lanes into a FIFO that has room for all rows on the way: lanes never stall.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(vector_instruction_layout))`
+        Instructions of the vector unit, n at least 1.
+    step : :py:`In(step_layout(config))`
+        Stable from the offer of an instruction until it is done.
+    done : :py:`Out(1)`
+        Strobe per instruction, in order: all that it writes can be read.
+    saturated : :py:`Out(1)`
+        Strobe: a result was larger than the float format holds.
+    a, b, c : :py:`Out(VectorRead(config))`
+        Reads of the operands.
+    result : :py:`Out(VectorWrite(config))`
+        Writes of the results.
+    codes : :py:`Out(stream.Signature(codes_layout(config)))`
+        Writes of codes.
+    scale_address : :py:`In(scale_address_layout(config))`
+    scale : :py:`Out(config.float.width)`
+        The scalar there, one cycle later.
+
+    Golden twins: :class:`sim.golden.vector.VectorUnit`, :class:`sim.golden.machine.Machine`.
+    """
+    ROOM = 32       # rows that may be in lanes and FIFO: more than the longest way through a lane
+
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "i":    In(stream.Signature(vector_instruction_layout)),
+            "step": In(step_layout(config)),
+            "done": Out(1),
+            "saturated": Out(1),
+            "a": Out(VectorRead(config)),
+            "b": Out(VectorRead(config)),
+            "c": Out(VectorRead(config)),
+            "result": Out(VectorWrite(config)),
+            "codes":  Out(stream.Signature(codes_layout(config))),
+            "scale_address": In(scale_address_layout(config)),
+            "scale":         Out(config.float.width),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        fmt    = config.float
+        m.submodules.fetch   = fetch   = VectorFetch(config=config)
+        m.submodules.store   = store   = VectorStore(config=config)
+        m.submodules.scalars = scalars = Scalars(config=config)
+        m.submodules.divide  = divide  = Divide(fmt=fmt)
+        m.submodules.issue   = issue   = VectorIssue(config=config)
+        m.submodules.results = results = fifo.SyncFIFOBuffered(
+            width=row_layout(config).size, depth=self.ROOM)
+        lanes = [Lane(fmt=fmt) for _ in range(config.vector_lanes)]
+        for number, lane in enumerate(lanes):
+            m.submodules[f"lane{number}"] = lane
+
+        # One instruction at a time: take, decode, run.
+        instruction = Signal(vector_instruction_layout)
+        decoded, plan = Signal(plan_layout(config)), Signal(plan_layout(config))
+        start = Signal()
+        decode(m, decoded, instruction, self.step, config)
+        with m.FSM():
+            with m.State("take"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += instruction.eq(self.i.p)
+                with m.If(self.i.valid):
+                    m.next = "decode"
+            with m.State("decode"):
+                m.d.sync += plan.eq(decoded)
+                m.next = "start"
+            with m.State("start"):
+                m.d.comb += start.eq(1)
+                m.next = "run"
+            with m.State("run"):
+                with m.If(~store.busy):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "take"
+
+        for block in (fetch, issue, store):
+            m.d.comb += [block.start.eq(start), block.plan.eq(plan)]
+        m.d.comb += [
+            fetch.slot.eq(self.step.slot),
+            store.slot.eq(self.step.slot),
+            fetch.written.eq(store.written),
+        ]
+        for name in "abc":
+            port = getattr(self, name)
+            connect(m, getattr(fetch, name), wiring.flipped(port.request))
+            connect(m, wiring.flipped(port.response), getattr(issue, f"response_{name}"))
+        m.d.comb += [
+            scalars.operand_address.eq(issue.scalar_address),
+            issue.scalar.eq(scalars.operand),
+            scalars.scale_address.eq(self.scale_address),
+            self.scale.eq(scalars.scale),
+        ]
+
+        # Rows go to the lanes, or a single element to the divider, while there is room for them.
+        room  = Signal(range(self.ROOM + 1), init=self.ROOM)
+        taken = issue.valid & issue.ready
+        m.d.sync += room.eq(room - taken + (results.r_rdy & results.r_en))
+        m.d.comb += [
+            issue.ready.eq((room != 0) & (~plan.divide | divide.i.ready)),
+            divide.i.valid.eq(issue.valid & (room != 0) & plan.divide),
+            divide.i.p.a.eq(issue.a[0]),
+            divide.i.p.b.eq(issue.b[0]),
+            divide.i.p.root.eq(plan.root),
+            divide.o.ready.eq(1),
+        ]
+        row = Signal(row_layout(config))
+        for number, lane in enumerate(lanes):
+            a, b, c = (delay(m, getattr(issue, name)[number], 1) for name in "abc")
+            valid = Signal(name=f"valid{number}")
+            m.d.sync += valid.eq(taken & issue.enable[number] & ~plan.divide)
+            m.d.comb += [
+                lane.operation.eq(plan.operation),
+                lane.valid.eq(valid),
+                lane.a.eq(a),
+                lane.b.eq(b),
+                lane.c.eq(c),
+                row[number].eq(lane.o),
+            ]
+        with m.If(plan.divide):
+            m.d.comb += row[0].eq(divide.o.payload)
+        m.d.comb += [
+            results.w_data.eq(row),
+            results.w_en.eq(lanes[0].done | divide.o.valid),    # element 0 is in every row
+            store.i.payload.eq(results.r_data),
+            store.i.valid.eq(results.r_rdy),
+            results.r_en.eq(store.i.ready),
+        ]
+
+        for name in ("result", "codes"):
+            connect(m, getattr(store, name), wiring.flipped(getattr(self, name)))
+        connect(m, store.scalar, scalars.write)
+        m.d.sync += self.saturated.eq(
+            Cat(lane.saturated for lane in lanes).any() | divide.saturated | store.saturated)
+        return m
