@@ -7,7 +7,7 @@ import json
 from assembler import formats
 
 
-__all__ = ["Config", "PRESETS", "preset"]
+__all__ = ["Config", "PRESETS", "CLOCK_MHZ", "preset"]
 
 
 def _power_of_two(value, low, high):
@@ -163,6 +163,8 @@ PRESETS = {
     "orangecrab-85f": _ECP5_64BIT,
     "ecpix5-85f": replace(_ECP5_64BIT, memory_bytes=1 << 29),
 }
+
+CLOCK_MHZ = dict.fromkeys(PRESETS, 100)     # of the core, for predictions
 
 
 def preset(name):

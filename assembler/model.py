@@ -21,6 +21,9 @@ class Embed:
     out: str
     table: str
 
+    def __str__(self):
+        return f"{self.out} = row of {self.table}"
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -33,6 +36,11 @@ class Codes:
     inner: str
     matrix: str
 
+    def __str__(self):
+        value = f"norm({self.a}, {self.outer})" if self.outer else self.a
+        value += f" * {self.b}" if self.b else ""
+        return f"{self.out} = codes of norm({value}, {self.inner})"
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -43,6 +51,10 @@ class Linear:
     start: int
     stop: int
 
+    def __str__(self):
+        rows = f"{self.matrix}[{self.start}:{self.stop}]"
+        return f"{self.out or 'logits'} = {rows} {self.codes}"
+
 
 @dataclass(frozen=True)
 class Map:
@@ -50,6 +62,9 @@ class Map:
     out: str
     function: str
     a: str
+
+    def __str__(self):
+        return f"{self.out} = {self.function}({self.a})"
 
 
 @dataclass(frozen=True)
@@ -59,12 +74,18 @@ class Lerp:
     a: str
     floor: str
 
+    def __str__(self):
+        return f"{self.out} = lerp({self.floor}, 1, {self.a})"
+
 
 @dataclass(frozen=True)
 class Complement:
     """out = 1 - a."""
     out: str
     a: str
+
+    def __str__(self):
+        return f"{self.out} = 1 - {self.a}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +95,9 @@ class Mul:
     a: str
     b: str
 
+    def __str__(self):
+        return f"{self.out} = {self.a} * {self.b}"
+
 
 @dataclass(frozen=True)
 class Add:
@@ -82,6 +106,9 @@ class Add:
     a: str
     b: str
 
+    def __str__(self):
+        return f"{self.out} = {self.a} + {self.b}"
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -89,6 +116,9 @@ class Scan:
     out: str
     decay: str
     a: str
+
+    def __str__(self):
+        return f"{self.out} = state = {self.decay} * state + {self.a}"
 
 
 @dataclass(frozen=True)

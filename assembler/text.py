@@ -12,7 +12,8 @@
             bnz     r2, loop
 
 Registers, targets, ``imm`` and ``value`` stand in the order of the table; the other fields are
-written ``name=number``, of which ``address`` and ``pitch`` may be left out when they are 0.
+written ``name=number`` (or a sum of numbers); of them ``address`` and ``pitch`` may be left out
+when they are 0.
 A statistic is written ``absmax=s3`` or ``sumsq=s3``; ``v8+x`` is an indexed operand, ``_`` no
 destination. ``.word 0x...`` is any 128-bit word, in text that was made from words that are no
 instruction.
@@ -53,9 +54,9 @@ def _is_positional(f):
 
 
 def _integer(text, aliases):
-    text = aliases.get(text, text)
+    """A number, an alias of one, or a sum of such."""
     try:
-        return int(text, 0)
+        return sum(int(aliases.get(term.strip(), term), 0) for term in text.split("+"))
     except ValueError:
         raise ValueError(f"{text!r} is no number") from None
 

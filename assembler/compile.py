@@ -1,0 +1,322 @@
+"""From a checkpoint to an image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from assembler import lower, model as models, packing, text
+from assembler.allocate import NoRoom
+from assembler.checkpoint import Checkpoint
+from assembler.config import PRESETS
+from assembler.errors import TernError
+from assembler.image import PROGRAM, TOKENIZER, Image, Section
+from assembler.isa import WORD_BITS
+
+
+__all__ = ["Plan", "plan", "compile_model"]
+
+
+_ALIGN = 64                # memory words: sections start where a burst does
+_ROWS = 4096               # rows of the embedding converted at a time
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows ``start`` to ``stop`` of a ternary matrix; ``layer`` is None for the head's.
+
+    ``words`` of memory from ``offset`` on, counted from the first word of the weights.
+    """
+    name: str
+    layer: int | None
+    start: int
+    stop: int
+    columns: int
+    offset: int
+    words: int
+
+    @property
+    def tensor(self):
+        """Name of the checkpoint's tensor, less ``.weight``."""
+        return self.name if self.layer is None else f"model.layers.{self.layer}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What lies where, known before any weight is read.
+
+    ``addresses`` and ``sizes``: section -> memory words. ``source``: the whole program text.
+    """
+    model: models.Hgrn
+    config: object
+    lowered: lower.Lowered
+    matrices: list[Matrix]
+    addresses: dict[str, int]
+    sizes: dict[str, int]
+    source: str
+
+    @property
+    def words(self):
+        return max(self.addresses[name] + self.sizes[name] for name in self.sizes)
+
+    @property
+    def bytes(self):
+        return self.words * self.config.word_bytes
+
+
+def _matrices(program, config):
+    """All matrices in the order of their use, and the words of those of the layers."""
+    out, offset, body = [], 0, 0
+    for layer in [*range(program.layers), None]:
+        for op in program.layer if layer is not None else program.head:
+            if isinstance(op, models.Linear):
+                columns = program.matrices[op.matrix][1]
+                words = packing.matrix_words(op.stop - op.start, columns, config)
+                out.append(Matrix(op.matrix, layer, op.start, op.stop, columns, offset, words))
+                offset += words
+        if layer is not None:
+            body = offset
+    return out, body, offset - body
+
+
+def plan(model, config, where="model"):
+    """Lower a model for a machine and lay out its memory.
+
+    Parameters
+    ----------
+    model : assembler.model.Hgrn
+    config : Config
+    where : str
+        What messages begin with.
+
+    Raises
+    ------
+    TernError
+        Registers, program memory or a field of an instruction are too small. The size of the
+        memory is not checked.
+    """
+    program = model.program()
+    matrices, body, head = _matrices(program, config)
+    try:
+        lowered = lower.lower(program, config, body, head)
+    except NoRoom as error:
+        raise TernError(f"{where}: {error}") from None
+    names = ("parameters", "embedding", "weights", "states")
+    # Addresses do not change the number of instructions: count them first.
+    zeros = "".join(f".alias {name} 0\n" for name in names)
+    count = len(text.assemble(zeros + lowered.text, config, str(where)).words)
+    block = sum(config.vector_words(p.elements) for p in lowered.head_block)
+    sizes = {"program": count * WORD_BITS // config.memory_bits,
+             "parameters": program.layers * lowered.pitch + block,
+             "embedding": model.vocab * config.vector_words(model.hidden),
+             "weights": body + head,
+             "states": lowered.state_words}
+    addresses, address = {}, 0
+    for name, words in sizes.items():
+        addresses[name] = address
+        address += -(-words // _ALIGN) * _ALIGN
+    head = "".join(f".alias  {name:<12} {addresses[name]:#x}\n" for name in names)
+    return Plan(model, config, lowered, matrices, addresses, sizes, head + lowered.text)
+
+
+def _targets_that_fit(model):
+    fitting = []
+    for name, config in PRESETS.items():
+        try:
+            if plan(model, config).bytes <= config.memory_bytes:
+                fitting.append(name)
+        except TernError:
+            pass
+    return fitting
+
+
+def _advice(model):
+    fitting = _targets_that_fit(model)
+    return f"it fits {', '.join(fitting)}" if fitting else "it fits no known target"
+
+
+def _check_tensors(checkpoint, model):
+    expected = model.shapes()
+    for name, shape in expected.items():
+        tensor = checkpoint.tensors.get(name)
+        if tensor is None:
+            raise TernError(f"{checkpoint.path}: tensor {name} is missing in the checkpoint")
+        if tensor.shape != shape:
+            raise TernError(f"{tensor.path}: tensor {name} has shape {list(tensor.shape)}, but "
+                            f"{checkpoint.path.name} asks for {list(shape)}")
+    for name, tensor in checkpoint.tensors.items():
+        if name not in expected:
+            raise TernError(f"{tensor.path}: tensor {name} belongs to no part of the model that "
+                            f"{checkpoint.path.name} describes")
+
+
+def _lower_bounds(checkpoint):
+    """(layers, d) float64: the running sum over the layers of their softmax; row 0 is 0."""
+    x = checkpoint.tensors["model.lower_bounds"].array().astype(np.float64)
+    x = np.exp(x - x.max(axis=0))
+    x /= x.sum(axis=0)
+    return np.cumsum(x, axis=0) - x[0]
+
+
+def _parameter(p, prefix, layer, checkpoint, scales, bounds):
+    """The vector of a :class:`assembler.lower.Parameter`: (elements,) float64."""
+    def read(name):
+        # The tensors of the head and of the final norm do not belong to a layer.
+        name = name if layer is None else prefix + name
+        return checkpoint.tensors[f"{name}.weight"].array().astype(np.float64)
+
+    if p.kind == "outer":
+        return read(p.op.outer)
+    if p.kind == "gain":
+        gain = read(p.op.inner) * scales[p.op.matrix]
+        return gain * read(p.op.outer) if p.op.outer else gain
+    return bounds[layer] if p.kind == "floor" else 1 - bounds[layer]
+
+
+class _Memory:
+    """The sections' bytes, filled piece by piece; notes what lies where for the manifest."""
+
+    def __init__(self, planned):
+        self.plan, self.config = planned, planned.config
+        self.data = {name: np.zeros(words * self.config.word_bytes, np.uint8)
+                     for name, words in planned.sizes.items() if name != "states"}
+        self.tensors = []
+
+    def put(self, section, offset, data):
+        start = offset * self.config.word_bytes
+        self.data[section][start:start + len(data)] = data
+
+    def note(self, name, section, offset, size, **more):
+        self.tensors.append({"name": name, "address": self.plan.addresses[section] + offset,
+                             "bytes": size, **more})
+
+    def vector(self, name, section, offset, x, where):
+        if not np.abs(x).max() <= self.config.float.max:
+            raise TernError(f"{where}: {name} holds {np.abs(x).max():.3g}, more than the "
+                            f"{self.config.float.max:.3g} of the target's float")
+        data = packing.pack_vector(x, self.config).reshape(-1)
+        self.put(section, offset, data)
+        return len(data)
+
+    def sections(self):
+        return [Section(name, self.plan.addresses[name], words * self.config.word_bytes,
+                        self.data.get(name))
+                for name, words in self.plan.sizes.items()]
+
+
+def _embedding(memory, tensor, planned):
+    words = planned.config.vector_words(planned.model.hidden)
+    rows, row, size = [], 0, 0
+    left = np.zeros(0, np.float32)
+    # Chunks of the file do not end at rows: what is left over goes with the next.
+    for chunk in tensor.chunks():
+        left = np.concatenate([left, chunk])
+        while len(left) >= planned.model.hidden:
+            count = min(_ROWS, len(left) // planned.model.hidden)
+            rows = left[:count * planned.model.hidden].reshape(count, -1)
+            left = left[rows.size:]
+            size += memory.vector(tensor.name, "embedding", row * words, rows, tensor.path)
+            row += count
+    memory.note(tensor.name, "embedding", 0, size, shape=list(tensor.shape), pitch=words)
+
+
+def _weights(memory, checkpoint, planned, progress):
+    """Ternarise and pack all matrices. Returns {layer or None: {matrix: scale}} and counts."""
+    scales, zeros, done = {}, 0, 0
+    trits = scale = None
+    held = None                             # tensor whose trits are held
+    for matrix in planned.matrices:
+        progress(done, matrix.tensor)
+        if held != matrix.tensor:
+            trits, scale = checkpoint.tensors[f"{matrix.tensor}.weight"].ternary()
+            held = matrix.tensor
+            zeros += trits.size - np.count_nonzero(trits)
+            scales.setdefault(matrix.layer, {})[matrix.name] = scale
+        data = packing.tile(trits[matrix.start:matrix.stop], planned.config)
+        memory.put("weights", matrix.offset, data)
+        memory.note(f"{matrix.tensor}.weight", "weights", matrix.offset, len(data),
+                    rows=[matrix.start, matrix.stop], columns=matrix.columns, scale=scale)
+        done += (matrix.stop - matrix.start) * matrix.columns
+    return scales, zeros
+
+
+def _parameters(memory, checkpoint, planned, scales):
+    bounds = _lower_bounds(checkpoint) if planned.model.lower_bounds else None
+    pitch = planned.lowered.pitch
+    for layer in [*range(planned.model.layers), None]:
+        prefix = "" if layer is None else f"model.layers.{layer}."
+        base = (planned.model.layers if layer is None else layer) * pitch
+        block = planned.lowered.head_block if layer is None else planned.lowered.layer_block
+        for p in block:
+            x = _parameter(p, prefix, layer, checkpoint, scales[layer], bounds)
+            size = memory.vector(prefix + p.name, "parameters", base + p.offset, x,
+                                 checkpoint.path)
+            memory.note(prefix + p.name, "parameters", base + p.offset, size,
+                        elements=p.elements)
+
+
+def compile_model(path, config, target, progress=lambda done, what: None):
+    """Compile a checkpoint.
+
+    Parameters
+    ----------
+    path : path or Checkpoint
+        See :class:`assembler.checkpoint.Checkpoint`.
+    config : Config
+    target : str
+        Name of ``config``, for messages and the manifest.
+    progress : callable
+        ``progress(weights done, what is next)``.
+
+    Returns
+    -------
+    Image
+        Its manifest also holds what the summary tells.
+
+    Raises
+    ------
+    TernError
+        The checkpoint cannot be read or is not supported, or the model does not fit.
+    """
+    checkpoint = path if isinstance(path, Checkpoint) else Checkpoint(path)
+    model = models.load(checkpoint.config, checkpoint.path)
+    _check_tensors(checkpoint, model)
+    try:
+        planned = plan(model, config, checkpoint.path)
+    except TernError as error:
+        raise TernError(f"{error}: too large for {target}; {_advice(model)}") from None
+    if planned.bytes > config.memory_bytes:
+        raise TernError(f"{checkpoint.path}: needs {planned.bytes:,} bytes and {target} has "
+                        f"{config.memory_bytes:,}: {planned.bytes - config.memory_bytes:,} bytes "
+                        f"are missing; {_advice(model)}")
+    program = text.assemble(planned.source, config, PROGRAM)
+    memory = _Memory(planned)
+    memory.put("program", 0, np.frombuffer(
+        b"".join(word.to_bytes(WORD_BITS // 8, "little") for word in program.words), np.uint8))
+    progress(0, "embedding")
+    _embedding(memory, checkpoint.tensors["model.embeddings.weight"], planned)
+    scales, zeros = _weights(memory, checkpoint, planned, progress)
+    _parameters(memory, checkpoint, planned, scales)
+    head = planned.matrices[-1]
+    weights = sum((m.stop - m.start) * m.columns for m in planned.matrices)
+    manifest = {
+        "target": target,
+        "model": {"type": checkpoint.config["model_type"], "source": str(checkpoint.path),
+                  "hidden_size": model.hidden, "intermediate_size": model.inner,
+                  "layers": model.layers, "vocab_size": model.vocab,
+                  "use_lower_bound": model.lower_bounds,
+                  "bos_token_id": checkpoint.config.get("bos_token_id"),
+                  "eos_token_id": checkpoint.config.get("eos_token_id"),
+                  "parameters": sum(t.count for t in checkpoint.tensors.values()),
+                  "ternary_weights": weights, "zero_weights": int(zeros)},
+        "vocab_size": model.vocab,
+        "weight_words": {"body": head.offset, "head": head.words},
+        "states_in_registers": planned.lowered.resident,
+        "symbols": planned.lowered.symbols,
+        "lines": program.lines,
+        "tensors": memory.tensors,
+    }
+    files = {PROGRAM: planned.source.encode()}
+    if checkpoint.tokenizer is not None:
+        files[TOKENIZER] = checkpoint.tokenizer.read_bytes()
+    return Image(config, memory.sections(), planned.addresses["program"], len(program.words),
+                 manifest, files)
