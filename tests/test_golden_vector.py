@@ -89,6 +89,15 @@ def test_sum_of_squares_is_exact_and_rounded_once(config):
         assert (machine.v == before).all()          # no destination
 
 
+@pytest.mark.parametrize("significand", [8, 9, 12, 24])
+def test_sum_of_squares_ties_go_to_even(significand):
+    """2**p + 1 and 2**p + 3 lie half-way between values of p bits: one goes down, one up."""
+    unit = VectorUnit(formats.Float(significand, 8))
+    power = [2.0 ** (significand // 2)] * (1 + significand % 2)
+    assert unit.sumsq(np.array([*power, 1])) == 2.0 ** significand
+    assert unit.sumsq(np.array([*power, 1, 1, 1])) == 2.0 ** significand + 4
+
+
 def test_sum_of_squares_of_the_longest_vector():
     """All mantissa bits set, 65535 times: the widest bucket."""
     fmt = formats.Float(24, 8)
