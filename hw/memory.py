@@ -1,0 +1,218 @@
+"""Who may use the memory port, and long transfers cut into bursts."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.ram import Buffer, Queue
+from hw.signatures import BURST_WORDS, MemoryPort, command_layout
+
+
+__all__ = ["MemoryArbiter", "Bursts"]
+
+
+OUTSTANDING = 16           # commands whose data have not all moved, reads and writes each
+
+
+class MemoryArbiter(wiring.Component):
+    """One memory port for several clients.
+
+    Commands are taken one at a time, from the first client in ``clients`` that offers one, and
+    carried out in the order in which they were taken. A client may have several commands
+    outstanding; its write words are taken in turn with those of the others.
+
+    ``stop`` abandons what is under way, so that the clients can be reset: no new commands, zeros
+    for the write words that are still owed, and returning words go nowhere. Hold it until
+    ``idle``.
+
+    Latency: 2 cycles for a command, 1 for a word in either direction. Throughput: a word a
+    cycle, a command in 3 cycles. ``read.ready`` of the clients is not looked at: see
+    :class:`hw.signatures.MemoryPort`.
+
+    Parameters
+    ----------
+    config : Config
+    clients : tuple of str
+        The most urgent first.
+
+    Members
+    -------
+    one per client : :py:`In(MemoryPort(config))`
+    memory : :py:`Out(MemoryPort(config))`
+    stop : In(1)
+    idle : Out(1)
+        No command and no word is under way.
+    """
+    def __init__(self, *, config, clients=("transfer", "fetch", "host", "weights")):
+        self.config  = config
+        self.clients = tuple(clients)
+        super().__init__({
+            **{name: In(MemoryPort(config)) for name in self.clients},
+            "memory": Out(MemoryPort(config)),
+            "stop":   In(1),
+            "idle":   Out(1),
+        })
+
+    def elaborate(self, platform):
+        config  = self.config
+        clients = [getattr(self, name) for name in self.clients]
+        m = Module()
+
+        turn_layout = data.StructLayout({
+            "client": ceil_log2(len(clients)),
+            "words":  ceil_log2(BURST_WORDS + 1),
+        })
+        m.submodules.reads  = reads  = Queue(shape=turn_layout, depth=OUTSTANDING)
+        m.submodules.writes = writes = Queue(shape=turn_layout, depth=OUTSTANDING)
+
+        # A command waits in a register for the memory and for its entry in `reads` or `writes`.
+        command = Signal(command_layout(config))
+        client  = Signal(ceil_log2(len(clients)))
+        held    = Signal()      # `command` waits for the memory
+        noted   = Signal()      # and is in its queue
+        turns   = Mux(command.write, writes.i.ready, reads.i.ready)
+        m.d.comb += [
+            self.memory.command.payload.eq(command),
+            self.memory.command.valid.eq(held & noted),
+            writes.i.payload.client.eq(client),
+            writes.i.payload.words.eq(command.words),
+            reads.i.payload.eq(writes.i.payload),
+            writes.i.valid.eq(held & ~noted & command.write),
+            reads.i.valid.eq(held & ~noted & ~command.write),
+        ]
+        with m.If(held & turns):
+            m.d.sync += noted.eq(1)
+        with m.If(self.memory.command.valid & self.memory.command.ready):
+            m.d.sync += held.eq(0)
+        with m.If(~held & ~self.stop):
+            m.d.sync += [
+                held.eq(Cat(port.command.valid for port in clients).any()),
+                noted.eq(0),
+            ]
+            for n, port in reversed([*enumerate(clients)]):     # the last assignment wins
+                with m.If(port.command.valid):
+                    m.d.sync += [command.eq(port.command.payload), client.eq(n)]
+                    m.d.comb += port.command.ready.eq(
+                        ~Cat(other.command.valid for other in clients[:n]).any())
+
+        m.submodules.outgoing = outgoing = Buffer(shape=config.memory_bits)
+        written = Signal(range(BURST_WORDS))
+        m.d.comb += [
+            self.memory.write.valid.eq(outgoing.o.valid),
+            self.memory.write.payload.eq(outgoing.o.payload),
+            outgoing.o.ready.eq(self.memory.write.ready),
+        ]
+        with m.If(writes.o.valid):
+            with m.If(self.stop):
+                m.d.comb += outgoing.i.valid.eq(1)
+            with m.Else():
+                with m.Switch(writes.o.payload.client):
+                    for n, port in enumerate(clients):
+                        with m.Case(n):
+                            m.d.comb += [
+                                outgoing.i.valid.eq(port.write.valid),
+                                outgoing.i.payload.eq(port.write.payload),
+                                port.write.ready.eq(outgoing.i.ready),
+                            ]
+        with m.If(outgoing.i.valid & outgoing.i.ready):
+            m.d.sync += written.eq(written + 1)
+            with m.If(written + 1 == writes.o.payload.words):
+                m.d.sync += written.eq(0)
+                m.d.comb += writes.o.ready.eq(1)
+
+        word  = Signal(config.memory_bits)
+        taken = Signal(range(BURST_WORDS))
+        m.d.comb += self.memory.read.ready.eq(1)
+        m.d.sync += word.eq(self.memory.read.payload)
+        for n, port in enumerate(clients):
+            valid = Signal(name=f"{self.clients[n]}_word")
+            m.d.sync += valid.eq(self.memory.read.valid & (reads.o.payload.client == n)
+                                 & ~self.stop)
+            m.d.comb += [port.read.valid.eq(valid), port.read.payload.eq(word)]
+        with m.If(self.memory.read.valid):
+            m.d.sync += taken.eq(taken + 1)
+            with m.If(taken + 1 == reads.o.payload.words):
+                m.d.sync += taken.eq(0)
+                m.d.comb += reads.o.ready.eq(1)
+
+        under_way = Signal(range(2 * OUTSTANDING + 8))      # commands noted and not ended
+        begun = held & ~noted & turns
+        ended = Cat(writes.o.valid & writes.o.ready, reads.o.valid & reads.o.ready)
+        m.d.sync += under_way.eq(under_way + begun - ended[0] - ended[1])
+        m.d.comb += self.idle.eq(~held & (under_way == 0) & ~outgoing.o.valid)
+        return m
+
+
+class Bursts(wiring.Component):
+    """Cut transfers into bursts.
+
+    A transfer of 0 words gives none. A burst a cycle; one cycle between two transfers.
+
+    Parameters
+    ----------
+    config : Config
+    words_bits : int
+        Bits of a transfer's length.
+    longest : int
+        Words of a burst; all but a transfer's last have as many. A power of two up to BURST_WORDS.
+    write : bool
+        Bursts write.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(Bursts.transfer(config, words_bits)))`
+        Memory words from ``address`` on.
+    o : :py:`Out(stream.Signature(command_layout(config)))`
+    """
+    @staticmethod
+    def transfer(config, words_bits):
+        return data.StructLayout({
+            "address": ceil_log2(config.memory_words),
+            "words":   words_bits,
+        })
+
+    def __init__(self, *, config, words_bits, longest=BURST_WORDS, write=False):
+        if longest < 1 or longest & longest - 1 or longest > BURST_WORDS:
+            raise ValueError(f"longest must be a power of two from 1 to {BURST_WORDS}, "
+                             f"not {longest!r}")
+        self.config     = config
+        self.words_bits = words_bits
+        self.longest    = longest
+        self.write      = write
+        super().__init__({
+            "i": In(stream.Signature(self.transfer(config, words_bits))),
+            "o": Out(stream.Signature(command_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        # Words still to ask for: whole bursts, and the rest.
+        left = Signal(data.StructLayout({
+            "rest":  ceil_log2(self.longest),
+            "whole": max(1, self.words_bits - ceil_log2(self.longest)),
+        }))
+        address = Signal(ceil_log2(self.config.memory_words))
+        whole   = Signal()      # left.whole != 0
+        some    = Signal()      # anything left
+        words   = Mux(whole, self.longest, left.rest)
+        m.d.comb += [
+            self.i.ready.eq(~some),
+            self.o.valid.eq(some),
+            self.o.payload.write.eq(self.write),
+            self.o.payload.address.eq(address),
+            self.o.payload.words.eq(words),
+        ]
+        with m.If(~some):
+            m.d.sync += [address.eq(self.i.payload.address), left.eq(self.i.payload.words)]
+            m.d.sync += whole.eq(self.i.payload.words >= self.longest)
+            m.d.sync += some.eq(self.i.valid & (self.i.payload.words != 0))
+        with m.Elif(self.o.ready):
+            m.d.sync += address.eq(address + words)
+            with m.If(whole):
+                m.d.sync += left.whole.eq(left.whole - 1)
+                m.d.sync += whole.eq(left.whole != 1)
+                m.d.sync += some.eq((left.whole != 1) | (left.rest != 0))
+            with m.Else():
+                m.d.sync += some.eq(0)
+        return m

@@ -1,0 +1,108 @@
+"""Weight DMA: fetches the weight stream ahead of the matmuls that take it."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from assembler import isa
+from hw.memory import Bursts
+from hw.ram import Buffer, Queue
+from hw.signatures import BURST_WORDS, MemoryPort, beat_layout, connect
+
+
+__all__ = ["WeightStream"]
+
+
+DESCRIPTORS = 4
+
+
+class WeightStream(wiring.Component):
+    """The words of all descriptors in order, ``beat_words`` to a beat, low word first.
+
+    Runs ahead of who takes the beats by up to ``prefetch_words``: asks for a burst whenever there
+    is room for it, of the next descriptor too, so that the memory sees one long read.
+
+    The words of a descriptor are a multiple of ``beat_words``, as those of a matrix are.
+
+    Latency: 5 cycles from a word that completes a beat to the beat. Throughput: a word a cycle from
+    the memory, a beat a cycle to ``o`` while there are any.
+
+    Cost: ``prefetch_words * memory_bits`` bits of block RAM.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(WeightStream.descriptor(config)))`
+        ``stream`` instructions: ``words`` memory words from ``address`` on.
+    port : :py:`Out(MemoryPort(config))`
+    o : :py:`Out(stream.Signature(beat_layout(config)))`
+        Beats.
+    words : Out(32)
+        Words that came from memory, modulo 2**32.
+    """
+    @staticmethod
+    def descriptor(config):
+        return Bursts.transfer(config, isa.WORDS.width)
+
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "i":     In(stream.Signature(self.descriptor(config))),
+            "port":  Out(MemoryPort(config)),
+            "o":     Out(stream.Signature(beat_layout(config))),
+            "words": Out(32),
+        })
+
+    def elaborate(self, platform):
+        config = self.config
+        m = Module()
+
+        # Four bursts fit the queue at least, so that one returns while others are asked for.
+        burst = min(BURST_WORDS, config.prefetch_words // 4)
+        m.submodules.descriptors = descriptors = Queue(shape=self.descriptor(config),
+                                                       depth=DESCRIPTORS)
+        m.submodules.bursts = bursts = Bursts(config=config, words_bits=isa.WORDS.width,
+                                              longest=burst)
+        wiring.connect(m, wiring.flipped(self.i), descriptors.i)
+        connect(m, descriptors.o, bursts.i)
+
+        # Room of the queue that no burst under way will need.
+        room  = Signal(range(config.prefetch_words + 1), init=config.prefetch_words)
+        ready = Signal(init=1)              # room for the longest burst
+        asked = self.port.command.valid & self.port.command.ready
+        m.d.comb += [
+            self.port.command.payload.eq(bursts.o.payload),
+            self.port.command.valid.eq(bursts.o.valid & ready),
+            bursts.o.ready.eq(self.port.command.ready & ready),
+            self.port.read.ready.eq(1),
+        ]
+
+        m.d.sync += self.words.eq(self.words + self.port.read.valid)
+        beat  = Signal(data.ArrayLayout(config.memory_bits, config.beat_words))
+        place = Signal(range(max(config.beat_words, 2)))
+        whole = Signal()
+        m.d.sync += whole.eq(self.port.read.valid & (place == config.beat_words - 1))
+        with m.If(self.port.read.valid):
+            m.d.sync += place.eq(Mux(place == config.beat_words - 1, 0, place + 1))
+            m.d.sync += beat[place].eq(self.port.read.payload)
+
+        m.submodules.prefetch = prefetch = Queue(shape=beat_layout(config),
+                                                 depth=config.prefetch_words // config.beat_words)
+        m.submodules.buffer = buffer = Buffer(shape=beat_layout(config))
+        m.d.comb += [prefetch.i.valid.eq(whole), prefetch.i.payload.eq(beat.as_value())]
+        connect(m, prefetch.o, buffer.i)
+        connect(m, buffer.o, wiring.flipped(self.o))
+
+        # One cycle late, so that nobody's `ready` is in front of the adder.
+        freed = Signal()
+        owed  = Signal.like(bursts.o.payload.words)
+        m.d.sync += [
+            freed.eq(prefetch.o.valid & prefetch.o.ready),
+            owed.eq(Mux(asked, bursts.o.payload.words, 0)),
+            room.eq(room + Mux(freed, config.beat_words, 0) - owed),
+            ready.eq((room >= burst) & ~asked & (owed == 0)),
+        ]
+        return m
