@@ -17,7 +17,7 @@ def run_on_board(component, config, bench, simulator, *, port, depth, **paramete
     """As ``run_bench``; the member ``port`` of ``component`` is connected to a memory.
 
     The bench sees the other members, and the memory's inputs as ``seed``, ``latency``, ``gap``
-    and ``busy``, and the config in its parameters.
+    and ``busy``, and ``config`` and ``depth`` in its parameters.
     """
     outside, inside = [], []
     for path, _, value in component.signature.flatten(component):
@@ -43,7 +43,8 @@ def run_on_board(component, config, bench, simulator, *, port, depth, **paramete
     sources = {"dut.v": verilog.convert(component, name="dut", emit_src=False),
                "memory.v": (ROOT / "sim" / "rtl" / "memory.v").read_text(),
                "top.v": "\n".join(lines) + "\n"}
-    run_verilog(sources, "top", bench, simulator, config=asdict(config), **parameters)
+    run_verilog(sources, "top", bench, simulator, config=asdict(config), depth=depth,
+                **parameters)
 
 
 def _flow(signature, path):
