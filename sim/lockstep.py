@@ -11,7 +11,11 @@ from sim.golden.machine import Machine
 from sim.rtl import RtlMachine
 
 
-__all__ = ["Difference", "Lockstep", "add_arguments", "run"]
+__all__ = ["HELP", "EXAMPLE", "Difference", "Lockstep", "add_arguments", "run"]
+
+
+HELP = "compare the RTL with the golden machine after every instruction"
+EXAMPLE = "python -m sim lockstep build/stories --tokens 2 --ids 1,5,9"
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def _load(path):
             ("pace", None, (pointer, u32, u32, u32)), ("send", None, (pointer, pointer, u64)),
             ("request", u32, (pointer, u32, u32, u32)),
             ("until", u32, (pointer, u32, u32, u64, u64, u64)),
-            ("cycles", None, (pointer, u64)), ("tokens", u64, (pointer, pointer, u64)), ("logits", u64, (pointer, pointer, u64)),
+            ("cycles", None, (pointer, u64)),
+            ("tokens", u64, (pointer, pointer, u64)), ("logits", u64, (pointer, pointer, u64)),
             ("counters", None, (pointer, pointer)), ("names", text, (pointer,)),
             ("data", pointer, (pointer, text, text))):
         function = getattr(library, f"tern_{name}")
@@ -235,10 +236,11 @@ class RtlMachine:
         words = np.array(list(words), np.uint32)
         self._lib.tern_send(self._handle, words.ctypes.data, len(words))
 
-    def run(self, tokens=None):
+    def run(self, tokens=None, *, idle=_IDLE_CYCLES):
         """Run until there is nothing to do; returns ``waiting``, ``halted`` or ``fault``.
 
         With ``tokens``, return ``running`` as soon as that many words came for the host.
+        ``idle`` cycles without a word on any port of the core are a :class:`Hang`.
         """
         if self._single_step:
             while (status := self.step()) == "running":
@@ -246,7 +248,7 @@ class RtlMachine:
                     break
             return status
         wanted = _NO_WORDS if tokens is None else max(0, tokens - len(self.tokens))
-        return self._until(Status.WAITING | Status.FAULT, wanted)
+        return self._until(Status.WAITING | Status.FAULT, wanted, idle)
 
     def step(self):
         """Execute one instruction; returns what the golden machine's ``step`` returns."""
@@ -329,8 +331,7 @@ class RtlMachine:
     @property
     def r(self):
         """Address registers r0 to r7."""
-        return [0, *(int(self._array("sequencer", f"r{n}")[0])
-                     for n in range(1, isa.ADDRESS_REGISTERS))]
+        return [int(word) for word in self._array("sequencer", "r")[0]]
 
     @property
     def total_cycles(self):

@@ -1,0 +1,113 @@
+"""What a token costs, measured in the RTL: cycles, bytes, share of the memory's peak."""
+
+from dataclasses import asdict, dataclass
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from assembler import formats, image as images
+from assembler.config import CLOCK_MHZ, preset
+from assembler.errors import TernError
+from sim import host
+from sim.rtl import RtlMachine
+
+
+__all__ = ["HELP", "EXAMPLE", "Performance", "measure", "useful_bytes", "add_arguments", "run"]
+
+
+HELP = "measure a token in the RTL"
+EXAMPLE = "python -m sim perf build/stories --target ulx3s-85f --json"
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Means over the measured tokens of one stream in steady state."""
+    cycles: float               # from one token's word to the next
+    bytes_read: float
+    bytes_written: float
+    useful_bytes: float         # parameters that a token must read, each once, as stored
+    peak_share: float           # useful bytes over what the port could have moved
+    clock_mhz: float
+    tokens_per_second: float
+
+
+def measure(image, *, clock_mhz, tokens=8, warm_up=2, ids=(1,), **options):
+    """Run one stream in the RTL and return its :class:`Performance`.
+
+    The first ``warm_up`` tokens, and the prompt, are not counted; ``options`` are those of
+    :class:`sim.rtl.RtlMachine`.
+    """
+    config = image.config
+    machine = RtlMachine(image, **options)
+    machine.send(host.conversation(config, list(ids), warm_up + tokens))
+    machine.run(tokens=warm_up)
+    start = machine.total_cycles, machine.words_read, machine.words_written
+    machine.run(tokens=warm_up + tokens)
+    stop = machine.total_cycles, machine.words_read, machine.words_written
+    cycles, read, written = ((b - a) / tokens for a, b in zip(start, stop))
+    useful = useful_bytes(image)
+    return Performance(
+        cycles=cycles, bytes_read=read * config.word_bytes,
+        bytes_written=written * config.word_bytes, useful_bytes=useful,
+        peak_share=useful / (cycles * config.word_bytes), clock_mhz=clock_mhz,
+        tokens_per_second=clock_mhz * 1e6 / cycles)
+
+
+def useful_bytes(image):
+    """Bytes that one token must read: each parameter once, as it is stored.
+
+    Trits count 1.6 bits, gains and bounds the width of the machine's float, and the embedding
+    is one row. Padding does not count, nor what the program derives from a parameter and stores
+    beside it (``slope``, which is 1 - ``floor``).
+    """
+    bits = 0.0
+    width = image.config.float.width
+    for tensor in image.manifest["tensors"]:
+        if "columns" in tensor:
+            first, last = tensor["rows"]
+            bits += 8 * (last - first) * tensor["columns"] / formats.TRITS_PER_BYTE
+        elif "pitch" in tensor:
+            bits += tensor["shape"][1] * width
+        elif not tensor["name"].endswith("_slope"):
+            bits += tensor["elements"] * width
+    return bits / 8
+
+
+def add_arguments(parser):
+    parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
+    parser.add_argument("--target", metavar="BOARD", choices=sorted(CLOCK_MHZ),
+                        help="board whose clock counts (default: the one compiled for)")
+    parser.add_argument("--tokens", type=int, default=8, metavar="N",
+                        help="tokens to measure (default: 8)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args):
+    if args.tokens < 1:
+        raise TernError(f"--tokens must be at least 1, not {args.tokens}")
+    image = images.load(args.directory)
+    target = args.target or image.manifest.get("target")
+    if target not in CLOCK_MHZ:
+        raise TernError(f"{args.directory}: made for no known board; give --target")
+    if args.target and preset(target).digest != image.config.digest:
+        raise TernError(f"{args.directory}: made for config {image.config.digest}, but {target} "
+                        f"is config {preset(target).digest}; compile the model for it")
+    result = measure(image, clock_mhz=CLOCK_MHZ[target], tokens=args.tokens)
+    if args.json:
+        print(json.dumps({"target": target, "digest": image.config.digest, **asdict(result)},
+                         indent=1))
+        return
+    table = Table(title=f"One stream on {target}, mean of {args.tokens} tokens", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, text in (
+            ("cycles a token", f"{result.cycles:,.0f}"),
+            ("bytes read a token", f"{result.bytes_read:,.0f}"),
+            ("bytes written a token", f"{result.bytes_written:,.0f}"),
+            ("useful bytes a token", f"{result.useful_bytes:,.0f}"),
+            ("useful share of the memory's peak", f"{result.peak_share:.1%}"),
+            ("clock", f"{result.clock_mhz} MHz"),
+            ("tokens a second", f"{result.tokens_per_second:,.1f}")):
+        table.add_row(name, text)
+    Console().print(table)
