@@ -5,10 +5,17 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from assembler import isa
-from hw.tickets import AGE_LIMIT, PRODUCERS, TICKET_BITS, WINDOW, Queue
+from hw.signatures import instruction_layout
+from hw.tickets import (AGE_LIMIT, PRODUCERS, TICKET_BITS, UNIT_INSTRUCTIONS, WINDOW, queues_of)
 
 
-__all__ = ["UnitQueue", "need_layout"]
+__all__ = ["UnitQueue", "need_layout", "queue_signature"]
+
+
+def queue_signature(queue):
+    """Stream of the instructions that a queue hands to its unit, seen from the queue."""
+    return stream.Signature(instruction_layout(*(instr.mnemonic for instr in UNIT_INSTRUCTIONS
+                                                 if queue in queues_of(instr))))
 
 
 def need_layout(queue):
@@ -47,7 +54,7 @@ class UnitQueue(wiring.Component):
         By producing queue, the instructions completed so far, modulo ``2**TICKET_BITS``.
     now : :py:`In(TICKET_BITS)`
         Instructions dispatched so far, modulo ``2**TICKET_BITS``.
-    o : :py:`Out(stream.Signature(isa.WORD_BITS))`
+    o : :py:`Out(queue_signature(queue))`
         Instructions for the unit.
     old : :py:`Out(1)`
         ``AGE_LIMIT`` or more instructions were dispatched since the head.
@@ -75,7 +82,7 @@ class UnitQueue(wiring.Component):
             "completed": In(data.StructLayout({producer.name.lower(): TICKET_BITS
                                                for producer in PRODUCERS[queue]})),
             "now":       In(TICKET_BITS),
-            "o":         Out(stream.Signature(isa.WORD_BITS)),
+            "o":         Out(queue_signature(queue)),
             "old":       Out(1),
         })
 

@@ -8,8 +8,9 @@ from amaranth.utils import exact_log2
 
 from assembler import isa
 from hw.operands import Operands
-from hw.queue import UnitQueue
-from hw.tickets import COLUMNS, DEPTHS, PRODUCERS, SLOTS, TICKET_BITS, WINDOW, Queue
+from hw.queue import UnitQueue, queue_signature
+from hw.signatures import connect
+from hw.tickets import COLUMNS, DEPTHS, PRODUCERS, TICKET_BITS, WINDOW, Queue
 
 
 __all__ = ["Scoreboard", "done_layout"]
@@ -52,7 +53,7 @@ class Scoreboard(wiring.Component):
     -------
     i : :py:`In(stream.Signature(isa.WORD_BITS))`
         Instructions of the units, operands resolved.
-    memory, vector, array, drain : :py:`Out(stream.Signature(isa.WORD_BITS))`
+    memory, vector, array, drain : :py:`Out(queue_signature(queue))`
         The same instructions once they may start.
     done : :py:`In(done_layout)`
         Strobes: a queue's unit has finished its oldest instruction.
@@ -65,7 +66,7 @@ class Scoreboard(wiring.Component):
         self.config = config
         super().__init__({
             "i":    In(stream.Signature(isa.WORD_BITS)),
-            **{queue.name.lower(): Out(stream.Signature(isa.WORD_BITS)) for queue in Queue},
+            **{queue.name.lower(): Out(queue_signature(queue)) for queue in Queue},
             "done": In(done_layout),
             "idle": Out(1),
         })
@@ -94,7 +95,7 @@ class Scoreboard(wiring.Component):
             unit = UnitQueue(queue=queue, depth=DEPTHS[queue])
             m.submodules[f"{queue.name.lower()}_queue"] = unit
             queues.append(unit)
-            wiring.connect(m, unit.o, wiring.flipped(getattr(self, queue.name.lower())))
+            connect(m, unit.o, wiring.flipped(getattr(self, queue.name.lower())))
             m.d.comb += unit.now.eq(now)
             m.d.comb += unit.i.p.word.eq(self.i.payload)
             m.d.comb += unit.i.p.born.eq(now)
