@@ -190,8 +190,9 @@ class _Memory:
                              "bytes": size, **more})
 
     def vector(self, name, section, offset, x, where):
-        if not np.abs(x).max() <= self.config.float.max:
-            raise TernError(f"{where}: {name} holds {np.abs(x).max():.3g}, more than the "
+        largest = float(np.abs(x).max())
+        if largest > self.config.float.max:
+            raise TernError(f"{where}: {name} holds {largest:.3g}, more than the "
                             f"{self.config.float.max:.3g} of the target's float")
         data = packing.pack_vector(x, self.config).reshape(-1)
         self.put(section, offset, data)

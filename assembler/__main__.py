@@ -1,0 +1,157 @@
+"""Command line of the compiler and the assembler."""
+
+import argparse
+from dataclasses import fields, replace
+from pathlib import Path
+import sys
+
+from assembler import image, isa, text
+from assembler.checkpoint import Checkpoint
+from assembler.compile import compile_model
+from assembler.config import PRESETS, Config, preset
+from assembler.errors import TernError, report
+from assembler.report import summary
+
+
+__all__ = ["main"]
+
+
+_DEFAULT_TARGET = "ulx3s-85f"
+_EXAMPLES = """\
+examples:
+  python -m assembler tests/data/mmf-tiny-a -o build/tiny --target ulx3s-85f
+  python -m assembler selftest.tasm -o selftest.bin
+  python -m assembler --disassemble build/tiny/image.bin
+
+MODEL is a checkpoint folder, its config.json, or a model.json: a config.json that may also name
+`weights`, `tokenizer` and `target`.
+"""
+_WORD_BYTES = isa.WORD_BITS // 8
+
+
+def _target(name, changes):
+    """(config, its name) of a preset with ``key=value`` changes."""
+    try:
+        config = preset(name)
+    except (ValueError, TypeError):
+        raise TernError(f"no target {name!r}; known targets: {', '.join(PRESETS)}") from None
+    values = {}
+    known = [f.name for f in fields(Config)]
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key not in known:
+            raise TernError(f"--set {change}: no parameter {key!r}; there are {', '.join(known)}")
+        try:
+            values[key] = int(value, 0)
+        except ValueError:
+            raise TernError(f"--set {change}: {value!r} is no whole number") from None
+    try:
+        return replace(config, **values), " ".join([name, *changes])
+    except ValueError as error:
+        raise TernError(f"--set {' '.join(changes)}: {error}") from None
+
+
+def _write(path, data):
+    """All of a file or, on an error, nothing of it."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise TernError(f"{path}: cannot write: {error.strerror}") from None
+
+
+def _read(path):
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise TernError(f"{path}: cannot read: {error.strerror}") from None
+
+
+def _assemble(args):
+    config, _ = _target(args.target or _DEFAULT_TARGET, args.set)
+    try:
+        source = _read(args.source).decode()
+    except UnicodeDecodeError:
+        raise TernError(f"{args.source}: is not text") from None
+    program = text.assemble(source, config, args.source)
+    output = args.output or Path(args.source).with_suffix(".bin")
+    _write(output, b"".join(w.to_bytes(_WORD_BYTES, "little") for w in program.words))
+    print(f"{output}: {len(program.words)} instructions")
+
+
+def _disassemble(args):
+    data = _read(args.source)
+    path = Path(args.source)
+    if path.name == image.BINARY and (path.parent / image.MANIFEST).exists():
+        loaded = image.load(path.parent)
+        words, config = loaded.instructions(), loaded.config
+    else:
+        if len(data) % _WORD_BYTES:
+            raise TernError(f"{path}: {len(data)} bytes are no whole number of instructions of "
+                            f"{_WORD_BYTES} bytes")
+        config, _ = _target(args.target or _DEFAULT_TARGET, args.set)
+        words = [int.from_bytes(data[n:n + _WORD_BYTES], "little")
+                 for n in range(0, len(data), _WORD_BYTES)]
+    source = text.disassemble(words, config)
+    if args.output:
+        _write(args.output, source.encode())
+    else:
+        sys.stdout.write(source)
+
+
+def _compile(args):
+    # The libraries behind the bars are slow to import; assembling needs none.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    checkpoint = Checkpoint(args.source)
+    name = args.target or checkpoint.config.get("target") or _DEFAULT_TARGET
+    config, target = _target(name, args.set)
+    folder = checkpoint.path.resolve().parent.name
+    output = Path(args.output or Path("build") / folder)
+    bar = Progress(TextColumn("{task.description:<36}"), BarColumn(),
+                   TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn(),
+                   console=Console(stderr=True), transient=True)
+    total = sum(t.count for name, t in checkpoint.tensors.items()
+                if len(t.shape) == 2 and "embeddings" not in name and "bounds" not in name)
+    with bar:
+        task = bar.add_task("", total=total)
+        compiled = compile_model(checkpoint, config, target, lambda done, what: bar.update(
+            task, completed=done, description=what))
+        bar.update(task, completed=total, description=f"writing {output}")
+        compiled.save(output)
+    print("\n".join(summary(compiled, output)))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m assembler", epilog=_EXAMPLES,
+        description="Compile a model into an image, or assemble and disassemble programs.",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", metavar="MODEL | FILE.tasm | FILE.bin",
+                        help="a model, a program as text, or (with --disassemble) as words")
+    parser.add_argument("-o", "--output", metavar="PATH",
+                        help="the image directory (default: build/NAME), or the file to write")
+    parser.add_argument("--target", metavar="BOARD",
+                        help=f"{', '.join(PRESETS)} (default: the model's own, or "
+                             f"{_DEFAULT_TARGET})")
+    parser.add_argument("--set", metavar="KEY=N", nargs="+", action="extend", default=[],
+                        help="change parameters of the target, for experiments: "
+                             "--set positions=4 lanes=40")
+    parser.add_argument("--disassemble", action="store_true",
+                        help="show the program in a .bin file or an image")
+    args = parser.parse_args(argv)
+    if args.disassemble:
+        return _disassemble(args)
+    if Path(args.source).suffix == ".tasm":
+        return _assemble(args)
+    return _compile(args)
+
+
+if __name__ == "__main__":
+    sys.exit(report(main))

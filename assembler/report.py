@@ -1,0 +1,61 @@
+"""What the compiler tells about an image."""
+
+from assembler.config import CLOCK_MHZ
+from assembler.estimate import estimate
+from assembler.formats import TRITS_PER_BYTE
+from assembler.image import PROGRAM, TOKENIZER
+
+
+__all__ = ["summary"]
+
+
+_ON_THE_CORE = "embedding, all layers, final norm, LM head, choice of the token"
+
+
+def _size(n):
+    for unit in ("bytes", "KB", "MB"):
+        if n < 10_000 or unit == "MB":
+            return f"{n:,.0f} {unit}" if unit == "bytes" else f"{n:,.1f} {unit}"
+        n /= 1000
+
+
+def _memory_map(image):
+    used = sum(s.size for s in image.sections)
+    total = image.config.memory_bytes
+    lines = [f"memory       {_size(used)} of {_size(total)} ({used / total:.1%})",
+             "               word address        bytes  share"]
+    for s in image.sections:
+        lines.append(f"  {s.name:<12} {s.address:#12x} {s.size:12,} {s.size / used:6.1%}")
+    return lines
+
+
+def summary(image, directory):
+    """Lines of text: the model, its memory, what runs where, and the predicted speed."""
+    manifest, config = image.manifest, image.config
+    model, target = manifest["model"], manifest["target"]
+    weights = model["ternary_weights"]
+    stored = image.section("weights").size
+    trits = stored * TRITS_PER_BYTE
+    clock = CLOCK_MHZ.get(target.split()[0], 100)
+    cycles, words = estimate(image)
+    states = ("stay in vector registers" if manifest["states_in_registers"]
+              else "in memory, loaded and stored by every layer")
+    return [
+        f"model        {model['type']}: {model['layers']} layers, {model['hidden_size']} wide, "
+        f"MLP {model['intermediate_size']}, vocabulary {model['vocab_size']}",
+        f"parameters   {model['parameters']:,}, of which {weights:,} ternary "
+        f"({model['zero_weights'] / weights:.0%} of them zero)",
+        f"weights      {8 * stored / weights:.3f} bits each: {8 / TRITS_PER_BYTE} and "
+        f"{(trits - weights) / trits:.2%} padding",
+        *_memory_map(image),
+        f"program      {image.program_length} of {config.program_words} instructions, see "
+        f"{PROGRAM}",
+        f"states       {states}",
+        f"on the core  {_ON_THE_CORE}",
+        "on the host  nothing but token ids in and out",
+        f"target       {target}: {config.lanes} lanes, {config.positions} positions, "
+        f"{config.memory_bits}-bit memory, digest {config.digest}",
+        f"prediction   {cycles:,} cycles a token, {clock * 1e6 / cycles:,.1f} tokens/s at "
+        f"{clock} MHz, {words / cycles:.1%} of the memory's peak (an estimate)",
+        f"written      {directory}" + (" (with tokenizer)" if TOKENIZER in image.files else ""),
+    ]
