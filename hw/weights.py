@@ -65,20 +65,11 @@ class WeightStream(wiring.Component):
         m.submodules.descriptors = descriptors = Queue(shape=self.descriptor(config),
                                                        depth=DESCRIPTORS)
         m.submodules.bursts = bursts = Bursts(config=config, words_bits=isa.WORDS.width,
-                                              longest=burst)
+                                              longest=burst, room=config.prefetch_words)
         wiring.connect(m, wiring.flipped(self.i), descriptors.i)
         connect(m, descriptors.o, bursts.i)
-
-        # Room of the queue that no burst under way will need.
-        room  = Signal(range(config.prefetch_words + 1), init=config.prefetch_words)
-        ready = Signal(init=1)              # room for the longest burst
-        asked = self.port.command.valid & self.port.command.ready
-        m.d.comb += [
-            self.port.command.payload.eq(bursts.o.payload),
-            self.port.command.valid.eq(bursts.o.valid & ready),
-            bursts.o.ready.eq(self.port.command.ready & ready),
-            self.port.read.ready.eq(1),
-        ]
+        connect(m, bursts.o, wiring.flipped(self.port.command))
+        m.d.comb += self.port.read.ready.eq(1)
 
         m.d.sync += self.words.eq(self.words + self.port.read.valid)
         beat  = Signal(data.ArrayLayout(config.memory_bits, config.beat_words))
@@ -96,13 +87,6 @@ class WeightStream(wiring.Component):
         connect(m, prefetch.o, buffer.i)
         connect(m, buffer.o, wiring.flipped(self.o))
 
-        # One cycle late, so that nobody's `ready` is in front of the adder.
-        freed = Signal()
-        owed  = Signal.like(bursts.o.payload.words)
-        m.d.sync += [
-            freed.eq(prefetch.o.valid & prefetch.o.ready),
-            owed.eq(Mux(asked, bursts.o.payload.words, 0)),
-            room.eq(room + Mux(freed, config.beat_words, 0) - owed),
-            ready.eq((room >= burst) & ~asked & (owed == 0)),
-        ]
+        m.d.comb += bursts.freed.eq(Mux(prefetch.o.valid & prefetch.o.ready,
+                                        config.beat_words, 0))
         return m
