@@ -1,0 +1,523 @@
+"""Transfer unit: vectors between the memory and the vector registers."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from assembler import formats, isa
+from hw.gearbox import Gearbox
+from hw.memory import Bursts
+from hw.ram import Buffer, Queue
+from hw.signatures import (
+    BURST_WORDS,
+    MemoryPort,
+    VectorRead,
+    VectorWrite,
+    connect,
+    instruction_layout,
+    position_shape,
+    row_address_layout,
+    step_layout,
+)
+
+
+__all__ = ["TransferUnit", "VectorJobs", "VectorLoader", "VectorStorer", "VectorRows"]
+
+
+WAITING = 4                # jobs that wait between the stages of a transfer
+
+
+def rows_shape(config):
+    """Shape of a number of rows of a vector."""
+    return range(config.rows(formats.MAX_LENGTH) + 1)
+
+
+def words_bits(config):
+    """Bits of the number of memory words of a vector."""
+    return ceil_log2(config.vector_words(formats.MAX_LENGTH) + 1)
+
+
+def job_layout(config):
+    """One vector to move.
+
+    ``rows`` rows from ``place`` on, which lie in one position, or one after another if
+    ``uniform``; ``words`` memory words from ``address`` on. ``last``: the instruction's last one.
+    """
+    return data.StructLayout({
+        "address": ceil_log2(config.memory_words),
+        "words":   words_bits(config),
+        "place":   row_address_layout(config, config.registers),
+        "rows":    rows_shape(config),
+        "uniform": 1,
+        "last":    1,
+    })
+
+
+class VectorRows(wiring.Component):
+    """Row addresses of one vector after another, one a cycle, one cycle between two vectors.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(job_layout(config)))`
+        ``rows`` is at least 1.
+    o : :py:`Out(stream.Signature(VectorRows.row(config)))`
+        ``place``: address of a row; ``end``: it is the vector's last; ``last``: and the
+        instruction's.
+    """
+    @staticmethod
+    def row(config):
+        return data.StructLayout({
+            "place": row_address_layout(config, config.registers),
+            "end":   1,
+            "last":  1,
+        })
+
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(job_layout(config))),
+            "o": Out(stream.Signature(self.row(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        job   = self.i.payload
+        place = self.o.payload.place
+        left  = Signal.like(job.rows)       # rows after this one
+        final = Signal()                    # job.last
+        uniform = Signal()
+
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        m.d.comb += self.o.payload.last.eq(self.o.payload.end & final)
+        with m.If(~self.o.valid):
+            m.d.sync += [
+                self.o.valid.eq(self.i.valid),
+                place.eq(job.place),
+                left.eq(job.rows - 1),
+                self.o.payload.end.eq(job.rows == 1),
+                final.eq(job.last),
+                uniform.eq(job.uniform),
+            ]
+        with m.Elif(self.o.ready):
+            # A uniform vector goes on in the next position, another one in its own.
+            wrap = place.row.all()
+            over = wrap
+            if self.config.positions > 1:
+                over = wrap & (~uniform | place.position.all())
+            m.d.sync += [
+                place.row.eq(place.row + 1),
+                place.position.eq(place.position + (wrap & uniform)),
+                place.register.eq(place.register + over),
+                left.eq(left - 1),
+                self.o.payload.end.eq(left == 1),
+                self.o.valid.eq(~self.o.payload.end),
+            ]
+        return m
+
+
+class VectorJobs(wiring.Component):
+    """Turn an instruction into one job per vector that it moves.
+
+    ``words = ceil(rows * row_bits / memory_bits)``, and ``address + slot * pitch`` or ``address +
+    token * pitch``, by shifting and adding: a cycle for each bit of the factor up to its highest
+    1. The loader works on earlier jobs meanwhile.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(instruction_layout("load", "store", "embed")))`
+    step : :py:`In(step_layout(config))`
+    o : :py:`Out(stream.Signature(job_layout(config)))`
+    store : Out(1)
+        What ``o`` offers is to be stored.
+    idle : In(1)
+        All jobs are done.
+    empty : Out(1)
+        Strobe: an instruction that moves nothing (no elements or no positions) is done.
+    """
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "i":     In(stream.Signature(instruction_layout("load", "store", "embed"))),
+            "step":  In(step_layout(config)),
+            "o":     Out(stream.Signature(job_layout(config))),
+            "store": Out(1),
+            "idle":  In(1),
+            "empty": Out(1),
+        })
+
+    def elaborate(self, platform):
+        config = self.config
+        m = Module()
+
+        instruction = self.i.payload
+        embed   = Signal()
+        operand = Signal.like(instruction.dst)
+        m.d.comb += [
+            self.store.eq(instruction.opcode == isa.lookup("store").opcode),
+            embed.eq(instruction.opcode == isa.lookup("embed").opcode),
+            operand.eq(Mux(self.store, instruction.a.as_value(), instruction.dst.as_value())),
+        ]
+        uniform  = Signal()
+        rows     = Signal(rows_shape(config))
+        words    = Signal(words_bits(config))
+        mask     = Signal(config.positions)     # positions to come, this one included
+        position = Signal(position_shape(config))
+        rest     = Signal(config.positions)
+        m.d.comb += rest.eq(mask & (mask - 1))
+        for p in reversed(range(config.positions)):
+            with m.If(mask[p]):
+                m.d.comb += position.eq(p)
+
+        factor  = Signal(range(max(1 << self.step.tokens[0].shape().width, config.row_bits + 1)))
+        term    = Signal(isa.ADDRESS.width)
+        product = Signal(isa.ADDRESS.width)
+        finished = factor == 0
+        with m.If(factor[0]):
+            m.d.sync += product.eq(product + term)
+        m.d.sync += [factor.eq(factor >> 1), term.eq(term << 1)]
+
+        m.d.comb += [
+            self.o.payload.address.eq(product),
+            self.o.payload.words.eq(words),
+            self.o.payload.place.position.eq(Mux(uniform, 0, position)),
+            self.o.payload.place.register.eq(operand.number),
+            self.o.payload.rows.eq(rows),
+            self.o.payload.uniform.eq(uniform),
+            self.o.payload.last.eq(rest == 0),
+        ]
+        with m.FSM():
+            with m.State("idle"):
+                m.d.sync += [
+                    uniform.eq(operand.space == isa.Space.U),
+                    rows.eq((instruction.n + (config.vector_lanes - 1))
+                            >> exact_log2(config.vector_lanes)),
+                    mask.eq(Mux(self.step.chain & ~embed, 1 << self.step.slot, self.step.live)),
+                ]
+                with m.If(self.i.valid):
+                    m.next = "measure"
+
+            with m.State("measure"):
+                with m.If(uniform):
+                    m.d.sync += mask.eq(1)
+                # The sum starts with what rounds the quotient up.
+                m.d.sync += [factor.eq(config.row_bits), term.eq(rows),
+                             product.eq(config.memory_bits - 1)]
+                m.next = "measuring"
+
+            with m.State("measuring"):
+                m.d.sync += words.eq(product >> exact_log2(config.memory_bits))
+                with m.If(finished):
+                    m.next = "place"
+                    with m.If((mask == 0) | (rows == 0)):
+                        m.next = "empty"
+
+            with m.State("place"):
+                m.d.sync += [factor.eq(position), term.eq(instruction.pitch),
+                             product.eq(instruction.address)]
+                with m.If(uniform):
+                    m.d.sync += factor.eq(0)
+                with m.Elif(embed):
+                    m.d.sync += factor.eq(self.step.tokens[position])
+                m.next = "placing"
+
+            with m.State("placing"):
+                with m.If(finished):
+                    m.next = "offer"
+
+            with m.State("offer"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += mask.eq(rest)
+                    m.next = "place"
+                    with m.If(rest == 0):
+                        m.d.comb += self.i.ready.eq(1)
+                        m.next = "idle"
+
+            with m.State("empty"):
+                with m.If(self.idle):
+                    m.d.comb += [self.empty.eq(1), self.i.ready.eq(1)]
+                    m.next = "idle"
+        return m
+
+
+class VectorLoader(wiring.Component):
+    """Memory words into rows of the vector memory.
+
+    Bursts are asked for ahead, of the next jobs too, as far as the queue of words has room.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(job_layout(config)))`
+    port : :py:`Out(MemoryPort(config))`
+        Reads only.
+    write : :py:`Out(VectorWrite(config))`
+    end, last : Out(1)
+        Strobes: the last row of a vector, and of an instruction, was accepted.
+    """
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "i":     In(stream.Signature(job_layout(config))),
+            "port":  Out(MemoryPort(config)),
+            "write": Out(VectorWrite(config)),
+            "end":   Out(1),
+            "last":  Out(1),
+        })
+
+    def elaborate(self, platform):
+        config = self.config
+        m = Module()
+
+        room = 2 * BURST_WORDS
+        m.submodules.bursts  = bursts  = Bursts(config=config, words_bits=words_bits(config),
+                                                room=room)
+        m.submodules.waiting = waiting = Queue(shape=job_layout(config), depth=WAITING)
+        m.submodules.rows    = rows    = VectorRows(config=config)
+        m.d.comb += [
+            self.i.ready.eq(bursts.i.ready & waiting.i.ready),
+            bursts.i.valid.eq(self.i.valid & waiting.i.ready),
+            bursts.i.payload.address.eq(self.i.payload.address),
+            bursts.i.payload.words.eq(self.i.payload.words),
+            waiting.i.valid.eq(self.i.valid & bursts.i.ready),
+            waiting.i.payload.eq(self.i.payload),
+        ]
+        connect(m, waiting.o, rows.i)
+        connect(m, bursts.o, wiring.flipped(self.port.command))
+
+        m.submodules.words   = words   = Queue(shape=config.memory_bits, depth=room)
+        m.submodules.word    = word    = Buffer(shape=config.memory_bits)
+        m.submodules.gearbox = gearbox = Gearbox(in_bits=config.memory_bits,
+                                                 out_bits=config.row_bits)
+        connect(m, wiring.flipped(self.port.read), words.i)
+        m.d.comb += self.port.read.ready.eq(1)
+        connect(m, words.o, word.i)
+        m.d.comb += [
+            bursts.freed.eq(words.o.valid & words.o.ready),
+            gearbox.i.valid.eq(word.o.valid),
+            gearbox.i.payload.data.eq(word.o.payload),
+            word.o.ready.eq(gearbox.i.ready),
+        ]
+
+        request_layout = self.write.request.payload.shape()
+        m.submodules.written = written = Buffer(shape=data.StructLayout({
+            "request": request_layout, "end": 1, "last": 1,
+        }))
+        m.d.comb += [
+            written.i.valid.eq(gearbox.o.valid & rows.o.valid),
+            gearbox.o.ready.eq(written.i.ready & rows.o.valid),
+            rows.o.ready.eq(written.i.ready & gearbox.o.valid),
+            gearbox.drop.eq(rows.o.payload.end),
+            written.i.payload.request.row.eq(rows.o.payload.place),
+            written.i.payload.request.data.eq(gearbox.o.payload.data),
+            written.i.payload.request.enable.eq(~0),
+            written.i.payload.end.eq(rows.o.payload.end),
+            written.i.payload.last.eq(rows.o.payload.last),
+
+            self.write.request.valid.eq(written.o.valid),
+            self.write.request.payload.eq(written.o.payload.request),
+            written.o.ready.eq(self.write.request.ready),
+            self.end.eq(written.o.valid & written.o.ready & written.o.payload.end),
+            self.last.eq(self.end & written.o.payload.last),
+        ]
+        return m
+
+
+class VectorStorer(wiring.Component):
+    """Rows of the vector memory into memory words.
+
+    A burst is announced when all its words wait, so that the memory never does.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(job_layout(config)))`
+    port : :py:`Out(MemoryPort(config))`
+        Writes only.
+    read : :py:`Out(VectorRead(config))`
+    end, last : Out(1)
+        Strobes: the last word of a vector, and of an instruction, was handed over.
+    """
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "i":    In(stream.Signature(job_layout(config))),
+            "port": Out(MemoryPort(config)),
+            "read": Out(VectorRead(config)),
+            "end":  Out(1),
+            "last": Out(1),
+        })
+
+    def elaborate(self, platform):
+        config = self.config
+        m = Module()
+
+        transfer = Bursts.transfer(config, words_bits(config))
+        m.submodules.rows      = rows      = VectorRows(config=config)
+        m.submodules.waiting   = waiting   = Queue(shape=job_layout(config), depth=WAITING)
+        m.submodules.returning = returning = VectorRows(config=config)
+        m.submodules.transfers = transfers = Queue(shape=transfer, depth=WAITING)
+        m.submodules.bursts    = bursts    = Bursts(config=config, write=True,
+                                                    words_bits=words_bits(config))
+        takers = rows.i, waiting.i, transfers.i
+        m.d.comb += self.i.ready.eq(Cat(taker.ready for taker in takers).all())
+        for taker in takers:
+            m.d.comb += taker.valid.eq(self.i.valid & self.i.ready)
+        m.d.comb += [
+            rows.i.payload.eq(self.i.payload),
+            waiting.i.payload.eq(self.i.payload),
+            transfers.i.payload.address.eq(self.i.payload.address),
+            transfers.i.payload.words.eq(self.i.payload.words),
+        ]
+        connect(m, waiting.o, returning.i)
+        connect(m, transfers.o, bursts.i)
+
+        m.submodules.gearbox = gearbox = Gearbox(in_bits=config.row_bits,
+                                                 out_bits=config.memory_bits)
+        request, response = self.read.request, self.read.response
+        final = Signal()        # the string in the gearbox is the instruction's last
+        m.d.comb += [
+            request.valid.eq(rows.o.valid),
+            request.payload.eq(rows.o.payload.place),
+            rows.o.ready.eq(request.ready),
+
+            gearbox.i.valid.eq(response.valid & returning.o.valid),
+            gearbox.i.payload.data.eq(response.payload),
+            gearbox.i.payload.last.eq(returning.o.payload.end),
+            response.ready.eq(gearbox.i.ready & returning.o.valid),
+            returning.o.ready.eq(gearbox.i.ready & response.valid),
+        ]
+        with m.If(gearbox.i.valid & gearbox.i.ready & returning.o.payload.end):
+            m.d.sync += final.eq(returning.o.payload.last)
+
+        m.submodules.words = words = Queue(depth=BURST_WORDS, shape=data.StructLayout({
+            "data": config.memory_bits, "end": 1, "last": 1,
+        }))
+        m.d.comb += [
+            words.i.valid.eq(gearbox.o.valid),
+            words.i.payload.data.eq(gearbox.o.payload.data),
+            words.i.payload.end.eq(gearbox.o.payload.last),
+            words.i.payload.last.eq(gearbox.o.payload.last & final),
+            gearbox.o.ready.eq(words.i.ready),
+
+            self.port.write.valid.eq(words.o.valid),
+            self.port.write.payload.eq(words.o.payload.data),
+            words.o.ready.eq(self.port.write.ready),
+            self.end.eq(words.o.valid & words.o.ready & words.o.payload.end),
+            self.last.eq(self.end & words.o.payload.last),
+        ]
+
+        # Words that wait, less those that were announced. The output register holds one more.
+        here     = Signal(range(BURST_WORDS + 2))
+        command  = self.port.command
+        gathered = Signal()
+        m.d.comb += [
+            command.payload.eq(bursts.o.payload),
+            command.valid.eq(bursts.o.valid & gathered),
+            bursts.o.ready.eq(command.ready & gathered),
+        ]
+        announced = command.valid & command.ready
+        pushed    = words.i.valid & words.i.ready
+        m.d.sync += [
+            here.eq(here + pushed - Mux(announced, bursts.o.payload.words, 0)),
+            gathered.eq(bursts.o.valid & (here >= bursts.o.payload.words) & ~announced),
+        ]
+        return m
+
+
+class TransferUnit(wiring.Component):
+    """Execute ``load``, ``store`` and ``embed``, in order.
+
+    Loads follow each other without waiting, and so do stores; a store waits for the loads before it
+    and the other way round, since they may touch the same registers.
+
+    Throughput: the slower of a memory word and a vector row a cycle, within a vector. Each vector
+    takes about 6 cycles before it can be asked for (``embed``: one more per bit of the
+    token), which earlier loads hide.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(isa.WORD_BITS))`
+        Instruction words; ``address`` and register numbers are final.
+    step : :py:`In(step_layout(config))`
+    port : :py:`Out(MemoryPort(config))`
+    read : :py:`Out(VectorRead(config))`
+    write : :py:`Out(VectorWrite(config))`
+    done : Out(1)
+        Strobe, once per instruction in order: its rows or words were accepted.
+
+    Golden twin: ``load``, ``store`` and ``embed`` of :class:`sim.golden.machine.Machine`.
+    """
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "i":     In(stream.Signature(isa.WORD_BITS)),
+            "step":  In(step_layout(config)),
+            "port":  Out(MemoryPort(config)),
+            "read":  Out(VectorRead(config)),
+            "write": Out(VectorWrite(config)),
+            "done":  Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.jobs   = jobs   = VectorJobs(config=self.config)
+        m.submodules.loader = loader = VectorLoader(config=self.config)
+        m.submodules.storer = storer = VectorStorer(config=self.config)
+        m.d.comb += [
+            jobs.i.valid.eq(self.i.valid),
+            jobs.i.payload.eq(self.i.payload),
+            self.i.ready.eq(jobs.i.ready),
+            jobs.step.eq(self.step),
+        ]
+
+        active  = Signal(range(2 * BURST_WORDS))    # jobs that were begun and not ended
+        none    = Signal()
+        storing = Signal()                      # what the active ones are
+        may     = Signal()
+        begin   = jobs.o.valid & jobs.o.ready
+        ended   = loader.end | storer.end
+        m.d.comb += [
+            none.eq(active == 0),
+            jobs.idle.eq(none),
+            may.eq(storing == jobs.store),
+            loader.i.payload.eq(jobs.o.payload),
+            storer.i.payload.eq(jobs.o.payload),
+            loader.i.valid.eq(jobs.o.valid & may & ~storing),
+            storer.i.valid.eq(jobs.o.valid & may & storing),
+            jobs.o.ready.eq(may & Mux(storing, storer.i.ready, loader.i.ready)),
+        ]
+        m.d.sync += active.eq(active + begin - ended)
+        with m.If(none & jobs.o.valid & ~may):
+            m.d.sync += storing.eq(jobs.store)
+
+        command = self.port.command
+        with m.If(storing):
+            m.d.comb += [
+                command.valid.eq(storer.port.command.valid),
+                command.payload.eq(storer.port.command.payload),
+                storer.port.command.ready.eq(command.ready),
+            ]
+        with m.Else():
+            m.d.comb += [
+                command.valid.eq(loader.port.command.valid),
+                command.payload.eq(loader.port.command.payload),
+                loader.port.command.ready.eq(command.ready),
+            ]
+        connect(m, storer.port.write, wiring.flipped(self.port.write))
+        connect(m, wiring.flipped(self.port.read), loader.port.read)
+        connect(m, storer.read, wiring.flipped(self.read))
+        connect(m, loader.write, wiring.flipped(self.write))
+        m.d.sync += self.done.eq(loader.last | storer.last | jobs.empty)
+        return m
