@@ -41,8 +41,8 @@ class ExactSum(wiring.Component):
     because the largest used bucket holds a whole square.
 
     Rows are taken one a cycle, until the last; the next vector's first row is taken after the
-    result was. The result is offered at most ``32 + ceil(log2(lanes)) + bits / 8`` cycles after
-    the last row, with ``bits`` below. Cost for 12/6: a MULT18X18D and about 220 LUT4 a lane, and
+    result was. The result is offered at most ``latency`` cycles after the last row: 34 for 12/6 and
+    1 lane. Cost for 12/6: a MULT18X18D and about 220 LUT4 a lane, and
     350 for the end.
 
     Bound: a shifted square is less than ``2**bits``, ``bits = 2 * significand + 2 * (2**(exponent
@@ -69,8 +69,11 @@ class ExactSum(wiring.Component):
     BUCKETS = 16
 
     def __init__(self, *, fmt, lanes):
-        self.fmt   = fmt
-        self.lanes = lanes
+        self.fmt     = fmt
+        self.lanes   = lanes
+        stride       = 2 << fmt.exponent - exact_log2(self.BUCKETS)
+        self.latency = (24 + -(-(fmt.exponent - 4) // 2) + exact_log2(lanes)
+                        + (stride + 15) // 8 + (stride + 15) % 8)
         super().__init__({
             "i": In(stream.Signature(elements_layout(fmt, lanes))),
             "o": Out(stream.Signature(fmt.width)),
@@ -207,7 +210,7 @@ class ExactSum(wiring.Component):
 class Absmax(wiring.Component):
     """``o = max |i|``, exact.
 
-    Rows are taken one a cycle, until the last; the result is offered ``log2(lanes) + 3`` cycles
+    Rows are taken one a cycle, until the last; the result is offered ``latency`` = log2(lanes) + 2 cycles
     after that, and the next vector's first row is taken after the result was. Cost for 12/6: about
     45 LUT4 a lane.
 
@@ -216,8 +219,9 @@ class Absmax(wiring.Component):
     Golden twin: :meth:`sim.golden.vector.VectorUnit.absmax`.
     """
     def __init__(self, *, fmt, lanes):
-        self.fmt   = fmt
-        self.lanes = lanes
+        self.fmt     = fmt
+        self.lanes   = lanes
+        self.latency = exact_log2(lanes) + 2
         super().__init__({
             "i": In(stream.Signature(elements_layout(fmt, lanes))),
             "o": Out(stream.Signature(fmt.width)),
