@@ -117,4 +117,5 @@ class Operands(wiring.Component):
                                                      >> register)
                         else:
                             m.d.comb += slot.used.eq(word.stat != isa.Stat.NONE)
+                            m.d.comb += slot.more.eq(0)
         return m

@@ -11,19 +11,15 @@ from hw.queue import queue_signature
 from hw.scoreboard import Scoreboard, done_layout
 from hw.signatures import MemoryPort, connect, instruction_layout, step_layout
 from hw.tickets import SLOTS, UNIT_INSTRUCTIONS, Queue
+from hw.weights import WeightStream
 
 
-__all__ = ["Sequencer", "descriptor_layout", "STREAM_DEPTH"]
+__all__ = ["Sequencer", "STREAM_DEPTH"]
 
 
 STREAM_DEPTH = 16       # `stream` instructions that wait for the weight stream to take them
 
 _word_layout = instruction_layout(*(i.mnemonic for i in isa.INSTRUCTIONS))
-
-
-def descriptor_layout(config):
-    """A stretch of the weight stream: ``words`` memory words from ``address`` on."""
-    return data.StructLayout({"address": ceil_log2(config.memory_words), "words": isa.WORDS.width})
 
 
 class Sequencer(wiring.Component):
@@ -65,7 +61,7 @@ class Sequencer(wiring.Component):
         Taken at `next`.
     step : :py:`Out(step_layout(config))`
         The one taken last.
-    weights : :py:`Out(stream.Signature(descriptor_layout(config)))`
+    weights : :py:`Out(stream.Signature(WeightStream.descriptor(config)))`
     memory, vector, array, drain, done :
         See :class:`hw.scoreboard.Scoreboard`.
 
@@ -87,7 +83,7 @@ class Sequencer(wiring.Component):
             "port":            Out(MemoryPort(config)),
             "steps":           In(stream.Signature(step_layout(config))),
             "step":            Out(step_layout(config)),
-            "weights":         Out(stream.Signature(descriptor_layout(config))),
+            "weights":         Out(stream.Signature(WeightStream.descriptor(config))),
             **{queue.name.lower(): Out(queue_signature(queue)) for queue in Queue},
             "done":            In(done_layout),
         })
@@ -110,8 +106,8 @@ class Sequencer(wiring.Component):
         m.d.comb += scoreboard.done.eq(self.done)
 
         m.submodules.descriptors = descriptors = fifo.SyncFIFO(
-            width=descriptor_layout(config).size, depth=STREAM_DEPTH)
-        descriptor = Signal(descriptor_layout(config))
+            width=WeightStream.descriptor(config).size, depth=STREAM_DEPTH)
+        descriptor = Signal(WeightStream.descriptor(config))
         m.d.comb += descriptors.w_data.eq(descriptor)
         m.d.comb += self.weights.payload.eq(descriptors.r_data)
         m.d.comb += self.weights.valid.eq(descriptors.r_rdy)
@@ -203,15 +199,15 @@ class Sequencer(wiring.Component):
                 m.next = "resolve"
             with m.State("resolve"):
                 m.d.comb += self.stepped.eq(self.single_step & idle)
-                with m.If(outside):
-                    m.next = "fault"
-                with m.Elif(~self.single_step | idle & self.resume):
+                with m.If(~self.single_step | idle & self.resume):
                     m.d.sync += base.eq(Mux(word.opcode == isa.lookup("set").opcode,
                                             0, r[word.r]))
                     index_operands()
                     m.next = "execute"
             with m.State("execute"):
-                with m.Switch(word.opcode):
+                with m.If(outside):
+                    m.next = "fault"
+                with m.Else(), m.Switch(word.opcode):
                     for instr in isa.INSTRUCTIONS:
                         with m.Case(instr.opcode):
                             execute(instr)

@@ -10,8 +10,8 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from assembler import isa
 from assembler.config import Config
 from assembler.isa import Operand, Space, Unit
-from hw.sequencer import descriptor_layout
 from hw.signatures import command_layout, step_layout
+from hw.weights import WeightStream
 from sim import streams
 from tests.verilog import parameters
 
@@ -19,7 +19,7 @@ from tests.verilog import parameters
 GIVEN  = parameters()
 CONFIG = Config(**GIVEN["config"])
 QUEUES = ("memory", "vector", "array", "drain")
-LIMIT  = 200_000            # cycles without an end: a deadlock
+LIMIT  = 40_000            # cycles without an end: a deadlock
 
 
 @dataclass
@@ -243,7 +243,7 @@ class Bench:
                 self.due[queue].append(self.cycle + rng.randint(low, high))
         payload, valid, ready = self.port("weights")
         if int(valid.value) and int(ready.value):
-            taken = descriptor_layout(CONFIG).from_bits(int(payload.value))
+            taken = WeightStream.descriptor(CONFIG).from_bits(int(payload.value))
             self.descriptors.append((taken.address, taken.words))
         if int(self.port("port__read")[1].value):
             self.words.popleft()
@@ -268,6 +268,7 @@ class Bench:
                                "tokens": [k] * CONFIG.positions}).as_value().value
                  for k, sample in enumerate(samples)]
         self.steps = deque(steps)
+        self.port("steps")[1].value = 0
         self.dut.program_address.value = address
         self.dut.program_length.value = len(program)
         self.dut.start.value = 1
@@ -284,7 +285,7 @@ class Bench:
                 self.dut.resume.value = 1
             await self.tick()
             self.dut.resume.value = 0
-            assert self.cycle < since + LIMIT, "deadlock"
+            assert self.cycle < since + LIMIT, f"deadlock at {int(self.dut.pc.value)} {isa.decode(program[int(self.dut.pc.value)])} wanted {self.dut.wanted.value} {({q: (len(self.started[q]), len(self.ended[q])) for q in QUEUES})} {[str(self.port(q)[1].value) for q in QUEUES]} {len(self.steps)} {len(self.descriptors)} {self.words}"
         return steps, counters
 
     def check(self, expected, steps):

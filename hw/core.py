@@ -1,0 +1,150 @@
+"""The core: sequencer, units, memories and the host's registers, wired together."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.array import ArrayUnit
+from hw.host import HostRegisters, request_layout
+from hw.memory import MemoryArbiter
+from hw.scheduler import Scheduler
+from hw.sequencer import Sequencer
+from hw.signatures import MemoryPort, connect, logits_layout
+from hw.transfer import TransferUnit
+from hw.vector import VectorUnit
+from hw.vector_memory import VectorMemory
+from hw.weights import WeightStream
+
+
+__all__ = ["Core"]
+
+
+class Core(wiring.Component):
+    """A machine as ``config`` describes it; what it does is in ``docs/architecture.md``.
+
+    The host starts a program through ``request``, sends messages and takes tokens; it may read
+    and write memory at any time, at the cost of the program's speed. After STOP it must not
+    expect words of transfers that were under way. ``memory`` alone may have any latency.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+
+    Members
+    -------
+    memory : :py:`Out(MemoryPort(config))`
+        All memory.
+    request, response : :py:`In(stream.Signature(request_layout))`, :py:`Out(stream.Signature(32))`
+        Control registers: see :class:`hw.host.HostRegisters`.
+    messages, tokens : :py:`In(stream.Signature(32))`, :py:`Out(stream.Signature(32))`
+        See :class:`hw.scheduler.Scheduler`.
+    logits : :py:`Out(stream.Signature(logits_layout(config)))`
+        Logits of every sampled position, if the host asked for them.
+    host : :py:`In(MemoryPort(config))`
+        The host's way to the memory.
+
+    Golden twin: :class:`sim.golden.machine.Machine`.
+    """
+    def __init__(self, *, config):
+        self.config = config
+        super().__init__({
+            "memory":   Out(MemoryPort(config)),
+            "request":  In(stream.Signature(request_layout)),
+            "response": Out(stream.Signature(32)),
+            "messages": In(stream.Signature(32)),
+            "tokens":   Out(stream.Signature(32)),
+            "logits":   Out(stream.Signature(logits_layout(config))),
+            "host":     In(MemoryPort(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config  = self.config
+        flipped = wiring.flipped
+
+        registers = HostRegisters(config=config)
+        arbiter   = MemoryArbiter(config=config,
+                                  clients=("transfer", "program", "host", "weights"))
+        m.submodules.registers = registers
+        m.submodules.arbiter   = arbiter
+        connect(m, flipped(self.request), registers.request)
+        connect(m, registers.response, flipped(self.response))
+        connect(m, arbiter.memory, flipped(self.memory))
+        connect(m, flipped(self.host), arbiter.host)
+        m.d.comb += arbiter.stop.eq(registers.reset)
+        m.d.comb += registers.memory_idle.eq(arbiter.idle)
+
+        def block(name, component):
+            m.submodules[name] = ResetInserter(registers.reset)(component)
+            return component
+
+        sequencer     = block("sequencer", Sequencer(config=config))
+        scheduler     = block("scheduler", Scheduler(config=config))
+        weights       = block("weights", WeightStream(config=config))
+        transfer      = block("transfer", TransferUnit(config=config))
+        vector        = block("vector", VectorUnit(config=config))
+        array         = block("array", ArrayUnit(config=config))
+        vector_memory = block("vector_memory", VectorMemory(
+            config=config, readers=("a", "b", "c", "store"), writers=("result", "drain", "load")))
+
+        # Control
+        connect(m, flipped(self.messages), scheduler.messages)
+        connect(m, scheduler.tokens, flipped(self.tokens))
+        connect(m, scheduler.step, sequencer.steps)
+        connect(m, array.tokens, scheduler.emit)
+        m.d.comb += [
+            scheduler.wanted.eq(sequencer.wanted),
+            sequencer.start.eq(registers.start),
+            sequencer.resume.eq(registers.step),
+            sequencer.single_step.eq(registers.single_step),
+            sequencer.program_address.eq(registers.program_address),
+            sequencer.program_length.eq(registers.program_length),
+            registers.running.eq(sequencer.running),
+            registers.waiting.eq(scheduler.waiting),
+            registers.fault.eq(sequencer.fault),
+            registers.stepped.eq(sequencer.stepped),
+            registers.pc.eq(sequencer.pc),
+            registers.saturated.eq(vector.saturated | array.saturated),
+            registers.weight_word.eq(weights.port.read.valid),
+            registers.array_beat.eq(weights.o.valid & weights.o.ready),
+        ]
+
+        # Instructions
+        connect(m, sequencer.weights, weights.i)
+        m.d.comb += [       # as a whole word
+            transfer.i.payload.eq(sequencer.memory.payload),
+            transfer.i.valid.eq(sequencer.memory.valid),
+            sequencer.memory.ready.eq(transfer.i.ready),
+        ]
+        connect(m, sequencer.vector, vector.i)
+        connect(m, sequencer.array, array.i)
+        connect(m, sequencer.drain, array.i_drain)
+        for unit in (transfer, vector, array):
+            m.d.comb += unit.step.eq(sequencer.step)
+        m.d.comb += [
+            sequencer.done.memory.eq(transfer.done),
+            sequencer.done.vector.eq(vector.done),
+            sequencer.done.array.eq(array.codes_done),
+            sequencer.done.drain.eq(array.done),
+        ]
+
+        # Data
+        connect(m, sequencer.port, arbiter.program)
+        connect(m, transfer.port, arbiter.transfer)
+        connect(m, weights.port, arbiter.weights)
+        connect(m, weights.o, array.weights)
+        connect(m, vector.a, vector_memory.a)
+        connect(m, vector.b, vector_memory.b)
+        connect(m, vector.c, vector_memory.c)
+        connect(m, transfer.read, vector_memory.store)
+        connect(m, vector.result, vector_memory.result)
+        connect(m, array.write, vector_memory.drain)
+        connect(m, transfer.write, vector_memory.load)
+        connect(m, vector.codes, array.codes)
+        connect(m, array.logits, flipped(self.logits))
+        m.d.comb += [
+            vector.scale_address.eq(array.scale_address),
+            array.scale.eq(vector.scale),
+            array.logits_enable.eq(registers.logits),
+        ]
+        return m

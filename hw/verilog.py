@@ -1,0 +1,65 @@
+"""Write the Verilog of a core, module ``core``.
+
+    python -m hw verilog --target ulx3s-85f --set positions=4 -o core.v
+"""
+
+from dataclasses import fields, replace
+import json
+import os
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from assembler.config import PRESETS, Config, preset
+from assembler.errors import TernError
+from hw.core import Core
+
+
+__all__ = ["add_arguments", "run", "core_verilog", "chosen_config"]
+
+
+def add_arguments(parser):
+    machine = parser.add_mutually_exclusive_group(required=True)
+    machine.add_argument("--target", choices=PRESETS, help="preset machine")
+    machine.add_argument("--config", type=Path, metavar="FILE",
+                         help="JSON object with the parameters of assembler.config.Config")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="change a parameter; may be repeated")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+
+
+def chosen_config(arguments):
+    """The machine that ``--target``, ``--config`` and ``--set`` name; TernError on a mistake."""
+    known = [field.name for field in fields(Config)]
+    changes = {}
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if name not in known or not equals or not value.lstrip("-").isdigit():
+            raise TernError(f"--set takes NAME=NUMBER with NAME one of {', '.join(known)}, "
+                            f"not {text!r}")
+        changes[name] = int(value)
+    try:
+        if arguments.config is None:
+            return replace(preset(arguments.target), **changes)
+        given = json.loads(arguments.config.read_text())
+        return Config(**{**given, **changes})
+    except (OSError, ValueError, TypeError) as error:
+        raise TernError(f"{arguments.config or arguments.target}: {error}") from None
+
+
+def core_verilog(config):
+    """Verilog text of the core; the same for the same config."""
+    return verilog.convert(Core(config=config), name="core", emit_src=False)
+
+
+def run(arguments):
+    text = core_verilog(chosen_config(arguments))
+    # The name appears only when the file is whole.
+    temporary = arguments.output.with_name(f".{arguments.output.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        temporary.replace(arguments.output)
+    except OSError as error:
+        raise TernError(f"cannot write {arguments.output}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
