@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from assembler import model
+from assembler.checkpoint import Checkpoint
 from sim.golden import ternary
 
 
@@ -77,6 +79,17 @@ class Reference:
         self.blocks = [self._block(f"model.layers.{l}.") for l in range(layers)]
         self.norm = self._vector("model.norm.weight")
         self.head = self._linear("lm_head")
+
+    @classmethod
+    def from_checkpoint(cls, path, dtype=np.float64):
+        """The model of a ``model.json``, checkpoint folder or ``config.json``.
+
+        Raises TernError as the compiler does.
+        """
+        checkpoint = Checkpoint(path)
+        shape = model.load(checkpoint.config, checkpoint.path)
+        return cls(shape.layers, lambda name: checkpoint.tensors[name].array(),
+                   lower_bounds=shape.lower_bounds, dtype=dtype)
 
     def _vector(self, name):
         return np.asarray(self._tensor(name), np.float32).astype(self.dtype)

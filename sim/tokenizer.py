@@ -95,6 +95,6 @@ def load(image):
     """The tokenizer of an image, or None if its model has none."""
     if images.TOKENIZER in image.files:
         return FileTokenizer(image.files[images.TOKENIZER])
-    if image.manifest["model"]["vocab"] == _BYTES:
+    if image.manifest["model"]["vocab_size"] == _BYTES:
         return ByteTokenizer()
     return None

@@ -1,11 +1,12 @@
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from assembler.checkpoint import Checkpoint
 from sim.reference import BitLinear, Reference
+from tests import random_model
 
 
 CHECKPOINT = Path(__file__).parent / "data" / "mmf-tiny-a"
@@ -17,18 +18,15 @@ def authors():
     return load_file(CHECKPOINT / "golden.safetensors")
 
 
-def load(**options):
-    config = json.loads((CHECKPOINT / "config.json").read_text())
-    tensors = load_file(CHECKPOINT / "model.safetensors")
-    return Reference(config["num_hidden_layers"], tensors.__getitem__,
-                     lower_bounds=config["use_lower_bound"], **options)
+def load(dtype=np.float64):
+    return Reference.from_checkpoint(CHECKPOINT, dtype)
 
 
 # Measured: float64 1.22 % and 97.9 %, float32 1.33 % and 97.9 %; on mmf-tiny-b (no lower
 # bounds) 0.72 % and 100 %, 0.35 % and 100 %. What is left is codes at rounding ties.
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_logits_are_the_authors(authors, dtype):
-    logits = load(dtype=dtype).logits(authors["input_ids"])
+    logits = load(dtype).logits(authors["input_ids"])
     expected = authors["logits"].astype(np.float64)
     assert logits.dtype == dtype
     assert np.linalg.norm(logits - expected) <= 0.02 * np.linalg.norm(expected)
@@ -68,3 +66,17 @@ def test_ternary_weights_and_scale():
     y = layer(np.array([3.0, 0.0, -4.0]))
     unit = 4 / np.sqrt(25 / 3 + 1e-6) / 127 * layer.scale
     assert y == pytest.approx([(95 - 127) * unit, (-95 - 127) * unit])
+
+
+@pytest.mark.parametrize("lower_bounds", [True, False])
+def test_dtypes_shards_and_missing_lower_bounds(tmp_path, lower_bounds):
+    """bf16 in two files gives the model whose float32 weights are the same numbers."""
+    path = random_model.write(tmp_path / "sharded", hidden=40, layers=2, vocab=50, dtype="BF16",
+                              shards=2, lower_bounds=lower_bounds)
+    tensors = Checkpoint(path).tensors
+    plain = Reference(2, lambda name: tensors[name].array(), lower_bounds=lower_bounds)
+    model = Reference.from_checkpoint(path)
+    ids = np.arange(10).reshape(2, 5)
+    logits = model.logits(ids)
+    assert logits.shape == (2, 5, 50) and (logits == plain.logits(ids)).all()
+    assert model.bounds.any() == lower_bounds
