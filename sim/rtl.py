@@ -88,18 +88,21 @@ def top_sources(config, words):
             "top.v": defines + (_SOURCES / "top.v").read_text()}
 
 
-def _public(core):
-    """Verilator's control file: arrays and state machines that C++ may look at by name."""
-    names = set(re.findall(r"^  reg (?:\[\d+:0\] )?(\w+) \[\d+:0\];", core, re.MULTILINE))
-    names.add(_STATE)
+# What C++ may look at by name: (module, variable), with wildcards.
+_PUBLIC = (("core.vectors.bank_*", "rows"), ("core.array.loader", "memory"),
+           ("core.vector.scalars", "words"), ("core.sequencer", "r"), ("*", _STATE))
+
+
+def _public():
+    """Verilator's control file."""
     return "`verilator_config\n" + "".join(
-        f'public_flat_rd -module "*" -var "{name}"\n' for name in sorted(names))
+        f'public_flat_rd -module "{module}" -var "{name}"\n' for module, name in _PUBLIC)
 
 
 def _library(config, words, trace):
     """Path of the compiled board; builds it when there is none for these sources."""
     sources = top_sources(config, words)
-    sources = {"public.vlt": _public(sources["core.v"]), **sources}
+    sources = {"public.vlt": _public(), **sources}
     harness = _SOURCES / "harness.cpp"
     flags = ["-O2", "-shared", "-fPIC"]
     key = verilate.key(*sources.items(), harness.read_bytes(), flags, trace)
@@ -318,7 +321,7 @@ class RtlMachine:
     def q(self):
         """(code_registers, positions, register_elements) int8."""
         config = self.config
-        rows = self._array("columns", "memory")[:, None]
+        rows = self._array("loader", "memory")[:, None]
         codes = _fields(rows, formats.CODE.width, config.vector_lanes).astype(np.int8)
         return codes.reshape(config.code_registers, config.positions, -1)
 

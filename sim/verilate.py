@@ -23,6 +23,7 @@ __all__ = ["cache", "digest", "once", "key", "translate", "compile_model"]
 
 _RUNTIME = ("verilated.cpp", "verilated_vpi.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
 _TRACE = ("verilated_vcd_c.cpp",)
+_LONG = 100_000            # bytes of C++ that are worth a unit of their own
 
 
 @functools.cache
@@ -124,11 +125,22 @@ def _runtime(trace):
 def compile_model(folder, output, *, sources, flags=(), libraries=(), trace=False):
     """Compile a translated model and ``sources`` into ``folder / output``.
 
-    All C++ is one translation unit: for designs of this size, reading the headers once beats
-    compiling files side by side. ``trace``: the model was translated with ``--trace``.
+    The C++ is one translation unit, because reading the headers once beats compiling files side
+    by side; only what runs once is another if it is long, compiled without optimisation.
+    ``trace``: the model was translated with ``--trace``.
     """
     model = sorted(folder.glob("Vtop*.cpp"))
-    unit = folder / "all.cpp"
-    unit.write_text("".join(f'#include "{path}"\n' for path in [*model, *sources]))
-    _run(["c++", *flags, *_options(trace), f"-I{folder}", unit, _runtime(trace), *libraries,
-          "-pthread", "-o", folder / output])
+    once_only = [path for path in model if "Slow" in path.name]
+    if sum(path.stat().st_size for path in once_only) < _LONG:
+        once_only = []
+    objects = []
+    for name, parts, options in (
+            ("main", [*(path for path in model if path not in once_only), *sources], flags),
+            ("once", once_only, [*flags, "-O0"])):
+        if parts:
+            unit = folder / f"{name}.cpp"
+            unit.write_text("".join(f'#include "{path}"\n' for path in parts))
+            objects.append(folder / f"{name}.o")
+            _run(["c++", *options, *_options(trace), f"-I{folder}", "-c", unit, "-o", objects[-1]])
+    _run(["c++", *flags, *objects, _runtime(trace), *libraries, "-pthread", "-o",
+          folder / output])
