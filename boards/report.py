@@ -55,7 +55,8 @@ def run(arguments):
         table.add_column(head, justify="right")
     offers = CHIPS[found["device"]]
     for name, row in found["blocks"].items():
-        table.add_row(name, *(f"{row[column]:,}" for column in COLUMNS), f"{row['fmax_mhz']}")
+        table.add_row(name, *(f"{row[column]:,}" for column in COLUMNS),
+                      str(row["fmax_mhz"] or "not routed"))
     core = found["blocks"]["core"]
     table.add_row("core, share of the chip",
                   *(f"{core[column] / offer:.0%}" for column, offer in zip(COLUMNS, offers)),

@@ -4,16 +4,13 @@
     python -m hw.area --target ulx3s-85f              one target
     python -m hw.area --target ulx3s-85f --block core print one block's row only
 
-Each block is synthesised inside a harness that feeds its inputs from one long shift register and
-folds its registered outputs into one pin, so that the number of pins does not matter and
-every path starts and ends in a register. The block keeps its hierarchy through synthesis: the
-cells counted are its own, not the harness's. Results are kept in ``build/area`` under a hash of
-the netlist and the tools, so that a second run only redoes what changed.
+Each block is synthesised inside the registers of :class:`hw.harness.Harness` and keeps its
+hierarchy there: the cells counted are its own. Results are kept in ``build/area`` under a hash
+of the netlist and the tools, so that a second run only redoes what changed.
 """
 
 import argparse
 import hashlib
-import importlib
 from importlib import metadata
 import json
 from pathlib import Path
@@ -21,15 +18,30 @@ import subprocess
 import sys
 import time
 
-from amaranth import *
 from amaranth.back import rtlil
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from assembler.config import preset
+from hw.accumulate import TernaryAccumulate
+from hw.array import ArrayUnit
+from hw.core import Core
+from hw.divide import Divide
+from hw.drain import SumDrain
+from hw.exact_sum import ExactSum
+from hw.harness import Harness
+from hw.lane import Lane
+from hw.memory import MemoryArbiter
+from hw.sampler import Sampler
+from hw.scheduler import Scheduler
+from hw.scoreboard import Scoreboard
+from hw.sequencer import Sequencer
+from hw.transfer import TransferUnit
+from hw.unpacker import TritUnpacker
+from hw.vector import VectorUnit
+from hw.vector_memory import VectorMemory
+from hw.weights import WeightStream
 
 
-__all__ = ["Harness", "BLOCKS", "DEVICES", "measure", "table"]
+__all__ = ["BLOCKS", "DEVICES", "measure", "table", "page"]
 
 
 ROOT    = Path(__file__).parents[1]
@@ -41,68 +53,39 @@ PACKAGE = "CABGA381"
 GRADE   = 6
 CLOCK   = 100                                           # MHz asked of nextpnr
 
-# Module and component; each takes the machine's config and nothing else.
+# Name and component for a machine's config: the core, its units, and what they are made of.
 BLOCKS = {
-    "core":          ("hw.core", "Core"),
-    "sequencer":     ("hw.sequencer", "Sequencer"),
-    "scheduler":     ("hw.scheduler", "Scheduler"),
-    "vector unit":   ("hw.vector", "VectorUnit"),
-    "array unit":    ("hw.array", "ArrayUnit"),
-    "transfer unit": ("hw.transfer", "TransferUnit"),
-    "vector memory": ("hw.vector_memory", "VectorMemory"),
-    "weight stream": ("hw.weights", "WeightStream"),
-    "arbiter":       ("hw.memory", "MemoryArbiter"),
+    "core":          lambda config: Core(config=config),
+    "sequencer":     lambda config: Sequencer(config=config),
+    "scoreboard":    lambda config: Scoreboard(config=config),
+    "scheduler":     lambda config: Scheduler(config=config),
+    "vector unit":   lambda config: VectorUnit(config=config),
+    "vector lane":   lambda config: Lane(fmt=config.float),
+    "exact sum":     lambda config: ExactSum(fmt=config.float, lanes=config.vector_lanes),
+    "divide":        lambda config: Divide(fmt=config.float),
+    "vector memory": lambda config: VectorMemory(config=config),
+    "transfer unit": lambda config: TransferUnit(config=config),
+    "array unit":    lambda config: ArrayUnit(config=config),
+    "accumulator":   lambda config: TernaryAccumulate(config=config),
+    "unpacker":      lambda config: TritUnpacker(lanes=config.lanes),
+    "drain":         lambda config: SumDrain(config=config),
+    "sampler":       lambda config: Sampler(config=config),
+    "weight stream": lambda config: WeightStream(config=config),
+    "arbiter":       lambda config: MemoryArbiter(config=config),
 }
 
 
-class Harness(wiring.Component):
-    """Registers around ``block``: a shift register in front, a registered XOR tree behind.
-
-    The block's reset comes from a register too, as on a board, so that its tree is timed.
-    """
-    i: In(1)
-    o: Out(1)
-
-    def __init__(self, block):
-        self.block = block
-        super().__init__()
-
-    def elaborate(self, platform):
-        m = Module()
-        reset = Signal(init=1, reset_less=True)
-        m.d.sync += reset.eq(ResetSignal())
-        m.domains.block = ClockDomain()
-        m.d.comb += [ClockSignal("block").eq(ClockSignal()), ResetSignal("block").eq(reset)]
-        m.submodules.block = DomainRenamer("block")(self.block)
-
-        members = [(member, Value.cast(value)) for _, member, value
-                   in self.block.signature.flatten(self.block)]
-        inputs  = Cat(value for member, value in members if member.flow is In)
-        outputs = Cat(value for member, value in members if member.flow is Out)
-
-        chain = Signal(max(1, len(inputs)))
-        m.d.sync += chain.eq(Cat(self.i, chain))
-        m.d.comb += inputs.eq(chain)
-
-        level = Signal(max(1, len(outputs)))
-        m.d.sync += level.eq(outputs)
-        while len(level) > 1:
-            folded = Signal(-(-len(level) // 4))
-            m.d.sync += folded.eq(Cat(level[n:n + 4].xor() for n in range(0, len(level), 4)))
-            level = folded
-        m.d.comb += self.o.eq(level)
-        return m
+class ToolError(RuntimeError):
+    """A tool gave up; the message names its log."""
 
 
 def _tool(name, *arguments, log):
-    """Run a tool of the environment that runs us; its whole output goes to ``log``."""
-    command = [Path(sys.executable).parent / f"yowasp-{name}", *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          stdin=subprocess.DEVNULL)
-    log.write_text(done.stdout)
+    """Run a tool of the environment that runs us; what it says goes to ``log`` only."""
+    command = [Path(sys.executable).parent / f"yowasp-{name}", "-l", log, *arguments]
+    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if done.returncode:
-        raise SystemExit(f"{command[0].name} failed, see {log}")
-    return done.stdout
+        raise ToolError(f"yowasp-{name} failed, see {log}")
 
 
 def versions():
@@ -127,7 +110,10 @@ def cells(stat, module):
 
 
 def measure(block, *, device, tools=()):
-    """Synthesise, place and route ``block`` alone; its cells and clock as a dict."""
+    """Synthesise, place and route ``block`` alone; its cells and clock as a dict.
+
+    ``fmax_mhz`` is None where nextpnr gave up, as it does when the block does not fit.
+    """
     netlist = rtlil.convert(Harness(block), name="top", emit_src=False)
     key     = hashlib.sha256("\n".join([netlist, device, *tools]).encode()).hexdigest()[:16]
     folder  = BUILD / key
@@ -146,13 +132,17 @@ def measure(block, *, device, tools=()):
         opt_clean
         write_json {folder}/top.json
     """)
-    _tool("yosys", "-q", folder / "top.ys", log=folder / "yosys.log")
-    _tool("nextpnr-ecp5", f"--{device}", "--package", PACKAGE, "--speed", GRADE, "--freq", CLOCK,
-          "--seed", 1, "--timing-allow-fail", "--json", folder / "top.json",
-          "--report", folder / "report.json", log=folder / "nextpnr.log")
-    row   = cells(json.loads((folder / "stat.json").read_text()), "top.block")
-    clock = json.loads((folder / "report.json").read_text())["fmax"].values()
-    row["fmax_mhz"] = round(min(c["achieved"] for c in clock), 1)
+    _tool("yosys", folder / "top.ys", log=folder / "yosys.log")
+    row = cells(json.loads((folder / "stat.json").read_text()), "top.block")
+    try:
+        _tool("nextpnr-ecp5", f"--{device}", "--package", PACKAGE, "--speed", GRADE,
+              "--freq", CLOCK, "--seed", 1, "--timing-allow-fail", "--json", folder / "top.json",
+              "--report", folder / "report.json", log=folder / "nextpnr.log")
+        clocks = json.loads((folder / "report.json").read_text())["fmax"].values()
+        row["fmax_mhz"] = round(min(clock["achieved"] for clock in clocks), 1)
+    except ToolError as error:      # too large for the device: that is a result too
+        print(error, file=sys.stderr)
+        row["fmax_mhz"] = None
     result.write_text(json.dumps(row))
     return row
 
@@ -161,8 +151,10 @@ def table(blocks):
     """Markdown table of ``{name: row}``."""
     lines = ["| block | LUT4 | FF | DP16KD | MULT18X18D | Fmax (MHz) |",
              "| --- | ---: | ---: | ---: | ---: | ---: |"]
-    lines += [f"| {name} | {row['lut4']:,} | {row['ff']:,} | {row['dp16kd']} | "
-              f"{row['mult18x18d']} | {row['fmax_mhz']} |" for name, row in blocks.items()]
+    for name, row in blocks.items():
+        clock = row["fmax_mhz"] or "not routed"
+        lines.append(f"| {name} | {row['lut4']:,} | {row['ff']:,} | {row['dp16kd']} | "
+                     f"{row['mult18x18d']} | {clock} |")
     return "\n".join(lines)
 
 
@@ -210,10 +202,8 @@ def main(argv=None):
     for target in arguments.target or DEVICES:
         config, rows = preset(target), {}
         for name in arguments.block or BLOCKS:
-            module, component = BLOCKS[name]
             start = time.monotonic()
-            block = getattr(importlib.import_module(module), component)(config=config)
-            rows[name] = measure(block, device=DEVICES[target], tools=tools)
+            rows[name] = measure(BLOCKS[name](config), device=DEVICES[target], tools=tools)
             print(f"{target} {name}: {rows[name]} in {time.monotonic() - start:.0f} s",
                   file=sys.stderr, flush=True)
         print(table(rows))

@@ -1,0 +1,74 @@
+"""Registers around a block, to synthesise and time it alone."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+__all__ = ["Harness"]
+
+
+class _Shell(wiring.Component):
+    """One more level around ``block``. Flattening puts ``unit.`` before the names inside; without
+    it, abc9 of Yosys 0.70 stops where a block has names like ``trit_0_1`` and ``trit_0_1_0``."""
+    def __init__(self, block):
+        self.block = block
+        super().__init__(block.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = self.block
+        wiring.connect(m, wiring.flipped(self), self.block)
+        return m
+
+
+class Harness(wiring.Component):
+    """A shift register feeds the inputs of ``block``, its outputs are registered and folded.
+
+    So the number of pins does not matter, no input is constant, no output unused, and every
+    path starts and ends in a register. The reset comes from a register too, as on a board.
+
+    Latency: ``o`` is the parity of all outputs ``1 + ceil(log4(outputs))`` cycles ago.
+
+    Parameters
+    ----------
+    block : wiring.Component
+
+    Members
+    -------
+    i : :py:`In(1)`
+        Shifted in; after as many cycles as ``block`` has input bits the first one is at the last.
+    o : :py:`Out(1)`
+    """
+    i: In(1)
+    o: Out(1)
+
+    def __init__(self, block):
+        self.block = _Shell(block)
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        reset = Signal(init=1, reset_less=True)
+        m.d.sync += reset.eq(ResetSignal())
+        m.domains.block = ClockDomain()
+        m.d.comb += [ClockSignal("block").eq(ClockSignal()), ResetSignal("block").eq(reset)]
+        m.submodules.block = DomainRenamer("block")(self.block)
+
+        members = [(member, Value.cast(value)) for _, member, value
+                   in self.block.signature.flatten(self.block)]
+        inputs  = Cat(value for member, value in members if member.flow is In)
+        outputs = Cat(value for member, value in members if member.flow is Out)
+
+        chain = Signal(max(1, len(inputs)))
+        m.d.sync += chain.eq(Cat(self.i, chain))
+        m.d.comb += inputs.eq(chain)
+
+        level = Signal(max(1, len(outputs)))
+        m.d.sync += level.eq(outputs)
+        while len(level) > 1:
+            folded = Signal(-(-len(level) // 4))
+            m.d.sync += folded.eq(Cat(level[n:n + 4].xor() for n in range(0, len(level), 4)))
+            level = folded
+        m.d.comb += self.o.eq(level)
+        return m
