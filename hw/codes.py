@@ -10,7 +10,7 @@ from hw.signatures import codes_layout, instruction_layout, row_address_layout, 
 
 
 __all__ = ["ColumnLoader", "block_layout", "columns_layout", "computing",
-           "encode"]
+           "encode", "lowest"]
 
 
 def block_layout(config):
@@ -33,6 +33,11 @@ def encode(one_hot):
     """Number of the only set bit; 0 if there is none."""
     return Cat(Cat(bit for n, bit in enumerate(one_hot) if n >> k & 1).any()
                for k in range(ceil_log2(len(one_hot))))
+
+
+def lowest(mask):
+    """The lowest set bit alone. In LUTs: the carry chain of ``mask & -mask`` is slower."""
+    return Cat(mask[n] & ~mask[:n].any() for n in range(len(mask)))
 
 
 def computing(instruction, step):
@@ -126,19 +131,19 @@ class ColumnLoader(wiring.Component):
         left    = Signal(isa.BLOCKS.width)          # blocks of the tile, this one included
         rows    = Signal(isa.ROWS.width)            # of this tile and those after it
 
-        lowest = pending & (~pending + 1)
+        now = lowest(pending)
         address = Signal(row_address_layout(config, config.code_registers))
         m.d.sync += [
             address.row.eq(cursor.row),
             address.register.eq(cursor.register),
-            address.position.eq(encode(lowest)),
+            address.position.eq(encode(now)),
         ]
         m.d.comb += read.addr.eq(address)
 
         # Address, memory, its output register: three cycles from `issue` to the shift.
         data_row = Signal(row_shape)
         m.d.sync += data_row.eq(read.data)
-        shift = Mux(issue, lowest, 0)
+        shift = Mux(issue, now, 0)
         for n in range(3):
             shift, previous = Signal(config.positions, name=f"shift_{n}"), shift
             m.d.sync += shift.eq(previous)
@@ -181,8 +186,8 @@ class ColumnLoader(wiring.Component):
                 m.d.comb += issue.eq(1)
                 m.d.sync += [cursor.eq(cursor.as_value() + 1), count.eq(count + 1)]
                 with m.If(count == group - 1):
-                    m.d.sync += [pending.eq(pending & ~lowest), cursor.eq(start), count.eq(0)]
-                    with m.If((pending & ~lowest) == 0):
+                    m.d.sync += [pending.eq(pending & ~now), cursor.eq(start), count.eq(0)]
+                    with m.If((pending & ~now) == 0):
                         m.d.sync += start.eq(cursor.as_value() + 1)
                         m.next = "settle"
 

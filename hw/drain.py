@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from assembler import formats, isa
 from hw.accumulate import sums_layout
-from hw.codes import computing, encode
+from hw.codes import computing, encode, lowest
 from hw.float import FloatMultiply, FromInt, delay
 from hw.signatures import (
     TOKEN_BITS,
@@ -24,16 +24,17 @@ from hw.signatures import (
 __all__ = ["SumDrain"]
 
 
-def _lowest(mask):
-    return mask & (~mask + 1)
-
-
 def _select(values, one_hot):
     """The value of the only set bit."""
     total = C(0, values.shape().elem_shape)
     for value, chosen in zip(values, one_hot, strict=True):
         total = total | Mux(chosen, value, 0)
     return total
+
+
+def _one(mask):
+    """Whether one bit is set, or none."""
+    return ~(mask & ~lowest(mask)).any()
 
 
 class SumDrain(wiring.Component):
@@ -128,31 +129,39 @@ class SumDrain(wiring.Component):
         scales   = Signal(data.ArrayLayout(config.float.width, config.positions))
 
         # In: hold a row, send the sums of its computing positions into the pipeline.
+        # What decides whether the FIFO moves is in single registers: it moves in the same cycle.
         rows    = Signal(isa.ROWS.width)        # still to be taken
+        more    = Signal()                      # ... which are some
         held    = Signal(sums_layout(config))
         pending = Signal(config.positions)      # of the row that is held
+        none    = Signal(init=1)                # ... which are none
+        one     = Signal()                      # ... which is one
+        alone   = Signal()                      # ... and was so from the start
         chosen  = Signal(config.positions)
         rest    = Signal(config.positions)
         issue   = Signal()
         room    = Signal()
         take    = Signal()
         m.d.comb += [
-            chosen.eq(_lowest(pending)),
+            chosen.eq(lowest(pending)),
             rest.eq(pending & ~chosen),
-            issue.eq(pending.any() & room),
-            self.sums.ready.eq(running & rows.any() & (~pending.any() | (issue & ~rest.any()))),
+            issue.eq(~none & room),
+            self.sums.ready.eq(running & more & (none | (room & one))),
             take.eq(self.sums.valid & self.sums.ready),
             self.rows.payload.eq(self.sums.payload),
             self.rows.valid.eq(take & sampling & mask.any()),
             self.mask.eq(self.step.sample),
         ]
         with m.If(issue):
-            m.d.sync += pending.eq(rest)
+            m.d.sync += [pending.eq(rest), one.eq(_one(rest)), none.eq(one)]
         with m.If(take):
             m.d.sync += [
                 held.eq(self.sums.payload),
-                pending.eq(Mux(values, mask, 0)),
+                pending.eq(mask),
+                one.eq(alone),
+                none.eq(~values),
                 rows.eq(rows - 1),
+                more.eq(rows != 1),
             ]
 
         on_way = Signal(range(self.DEPTH + 1))
@@ -202,7 +211,7 @@ class SumDrain(wiring.Component):
         taken     = Signal()
         write     = self.write.request
         m.d.comb += [
-            next_out.eq(_lowest(left_out)),
+            next_out.eq(lowest(left_out)),
             rest_out.eq(left_out & ~next_out),
             address.register.eq(element.register),
             address.position.eq(encode(next_out)),
@@ -246,8 +255,10 @@ class SumDrain(wiring.Component):
                     mask.eq(positions),
                     left_out.eq(positions),
                     sampling.eq(to_sampler),
+                    alone.eq(_one(positions)),
                     values.eq(positions.any() & (~to_sampler | self.logits_enable)),
                     rows.eq(instruction.rows),
+                    more.eq(1),
                     rows_out.eq(instruction.rows),
                     element.eq(0),
                     element.register.eq(instruction.dst.number),
@@ -271,7 +282,7 @@ class SumDrain(wiring.Component):
 
             with m.State("run"):
                 m.d.comb += running.eq(1)
-                with m.If(Mux(values, taken & last, ~rows.any())):
+                with m.If(Mux(values, taken & last, ~more)):
                     m.d.sync += self.done.eq(1)
                     m.next = "idle"
 
