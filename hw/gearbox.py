@@ -91,12 +91,15 @@ class Gearbox(wiring.Component):
             push.eq(self.i.valid & self.i.ready),
             pad.eq(ending & ~full),
         ]
+        # A signal of its own: of a payload that is driven in two places, Icarus leaves one
+        # undefined until it changes for the first time.
+        output = Signal(self.out_bits)
         with m.Switch(left):
             for phase in range(taken):
                 with m.Case(phase):
                     first = taken - 1 - phase
-                    m.d.comb += self.o.payload.data.eq(
-                        Cat(window[n] for n in range(first, first + given)))
+                    m.d.comb += output.eq(Cat(window[n] for n in range(first, first + given)))
+        m.d.comb += self.o.payload.data.eq(output)
 
         units = Cat(self.i.payload.data.word_select(n, unit) for n in range(taken))
         with m.If(push | pad):

@@ -397,7 +397,7 @@ class VectorStorer(wiring.Component):
         with m.If(gearbox.i.valid & gearbox.i.ready & returning.o.payload.end):
             m.d.sync += final.eq(returning.o.payload.last)
 
-        m.submodules.words = words = Queue(depth=BURST_WORDS, shape=data.StructLayout({
+        m.submodules.words = words = Queue(depth=2 * BURST_WORDS, shape=data.StructLayout({
             "data": config.memory_bits, "end": 1, "last": 1,
         }))
         m.d.comb += [
@@ -415,7 +415,7 @@ class VectorStorer(wiring.Component):
         ]
 
         # Words that wait, less those that were announced. The output register holds one more.
-        here     = Signal(range(BURST_WORDS + 2))
+        here     = Signal(range(2 * BURST_WORDS + 2))
         command  = self.port.command
         gathered = Signal()
         m.d.comb += [
@@ -482,7 +482,7 @@ class TransferUnit(wiring.Component):
             jobs.step.eq(self.step),
         ]
 
-        active  = Signal(range(2 * BURST_WORDS))    # jobs that were begun and not ended
+        active  = Signal(range(4 * BURST_WORDS))    # jobs that were begun and not ended
         none    = Signal()
         storing = Signal()                      # what the active ones are
         may     = Signal()
