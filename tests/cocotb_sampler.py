@@ -1,0 +1,45 @@
+"""cocotb bench of the sampler; see test_sampler.py."""
+
+import cocotb
+from cocotb.triggers import FallingEdge
+import numpy as np
+
+from assembler import formats
+from assembler.config import Config
+from hw.accumulate import sums_layout
+from hw.signatures import tokens_layout
+from sim import streams
+from sim.golden.sampler import Sampler
+from tests.verilog import parameters
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def tokens_equal_golden(dut):
+    given  = parameters()
+    config = Config(**given["config"])
+    rng    = np.random.default_rng(given["seed"])
+    golden = Sampler(config.positions)
+    for name in ("i__payload", "i__valid", "mask", "emit", "tokens__ready"):
+        getattr(dut, name).value = 0
+    await streams.start(dut)
+    cocotb.start_soon(streams.watch(dut, "tokens"))
+    for turn, duty in enumerate([1.0, 0.4, 1.0, 1.0, 0.7, 1.0]):
+        mask   = int(rng.integers(1, 1 << config.positions))
+        chosen = [p for p in range(config.positions) if mask >> p & 1]
+        # Few different values: ties. Extremes: the comparison is signed and as wide as the sums.
+        low, high = [(-2, 3), (formats.ACC.min, formats.ACC.max + 1), (-1, 0)][turn % 3]
+        sums = rng.integers(low, high, (config.positions, int(rng.choice([1, 2, 30]))))
+        sums[rng.random(sums.shape) < 0.2] = [formats.ACC.min, formats.ACC.max, -3][turn % 3]
+        dut.mask.value = mask
+        rows = [sums_layout(config).const([int(x) for x in row]).as_value().value
+                for row in sums.T]
+        await streams.put(dut, "i", rows, duty=duty, seed=turn)
+        golden.take(sums[chosen], chosen)
+        dut.emit.value = 1
+        (word,) = await streams.get(dut, "tokens", 1, duty=0.5, seed=turn)
+        dut.emit.value = 0
+        tokens = tokens_layout(config).from_bits(word)
+        assert tokens.mask == mask
+        assert list(tokens.ids) == golden.ids.tolist()
+        golden.clear()
+        await FallingEdge(dut.clk)
