@@ -108,7 +108,8 @@ def write(directory, *, hidden=64, inner=None, layers=2, vocab=131, dtype="F32",
               "vocab_size": vocab, "intermediate_size": inner, "hidden_ratio": 4,
               "num_heads": 1, "expand_ratio": 1, "use_short_conv": False,
               "use_lower_bound": lower_bounds, "hidden_act": "swish", "rms_norm_eps": 1e-6,
-              "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2}
+              "tie_word_embeddings": False, "bos_token_id": min(1, vocab - 1),
+              "eos_token_id": min(2, vocab - 1)}
     (directory / "config.json").write_text(json.dumps(config | options, indent=1))
     tensors = list(shapes(hidden=hidden, inner=inner or intermediate(hidden), layers=layers,
                           vocab=vocab, lower_bounds=lower_bounds).items())
