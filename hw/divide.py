@@ -57,15 +57,14 @@ class Divide(wiring.Component):
         zero      = Signal()
         sign      = Signal()
         exponent  = Signal(signed(fmt.exponent + 2))
-        divisor   = Signal(fmt.significand)
         radicand  = Signal(fmt.significand + 1)     # in [1, 4): 2 bits before the point
         result    = Signal(digits)
         remainder = Signal(digits + 3)
+        trial     = Signal(digits + 2)      # the divisor; for a root, 4 * result + 1
 
-        trial = Mux(root, Cat(C(1, 2), result), divisor)
-        rest  = Signal(signed(len(remainder) + 1))
-        fits  = Signal()
-        kept  = Signal.like(remainder)
+        rest = Signal(signed(len(remainder) + 1))
+        fits = Signal()
+        kept = Signal.like(remainder)
         m.d.comb += [
             rest.eq(remainder - trial),
             fits.eq(rest >= 0),
@@ -85,7 +84,7 @@ class Divide(wiring.Component):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [
                     root.eq(self.i.p.root),
-                    divisor.eq(Cat(b.mantissa, C(1, 1))),
+                    trial.eq(Mux(self.i.p.root, 1, Cat(b.mantissa, C(1, 1)))),
                     result.eq(0),
                     count.eq(digits - 1),
                 ]
@@ -112,6 +111,8 @@ class Divide(wiring.Component):
                     remainder.eq(Mux(root, Cat(radicand[-2:], kept), kept << 1)),
                     count.eq(count - 1),
                 ]
+                with m.If(root):
+                    m.d.sync += trial.eq(Cat(C(1, 2), fits, result))
                 with m.If(count == 0):
                     m.next = "normalise"
             with m.State("normalise"):

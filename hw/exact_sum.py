@@ -41,7 +41,7 @@ class ExactSum(wiring.Component):
     because the largest used bucket holds a whole square.
 
     Rows are taken one a cycle, until the last; the next vector's first row is taken after the
-    result was. The result is offered at most ``latency`` cycles after the last row: 34 for 12/6 and
+    result was. The result is offered at most ``latency`` cycles after the last row: 35 for 12/6 and
     1 lane. Cost for 12/6: a MULT18X18D and about 220 LUT4 a lane, and
     350 for the end.
 
@@ -72,7 +72,7 @@ class ExactSum(wiring.Component):
         self.fmt     = fmt
         self.lanes   = lanes
         stride       = 2 << fmt.exponent - exact_log2(self.BUCKETS)
-        self.latency = (24 + -(-(fmt.exponent - 4) // 2) + exact_log2(lanes)
+        self.latency = (25 + -(-(fmt.exponent - 4) // 2) + exact_log2(lanes)
                         + (stride + 15) // 8 + (stride + 15) % 8)
         super().__init__({
             "i": In(stream.Signature(elements_layout(fmt, lanes))),
@@ -93,6 +93,7 @@ class ExactSum(wiring.Component):
         sweep = Signal(range(self.BUCKETS + 1))     # bucket that is read and cleared
         clear = Signal()
         taken = self.i.valid & self.i.ready
+        clearing = delay(m, clear, 1)
 
         # Square, shift (two levels between registers), read-modify-write: all lanes alike.
         shifter = -(-low // 2)
@@ -102,27 +103,29 @@ class ExactSum(wiring.Component):
         for lane in range(self.lanes):
             word   = data.View(word_fields, self.i.p.words[lane])
             counts = taken & self.i.p.enable[lane] & (word.low.any() | word.bucket.any())
+            valid  = Signal(1 + shifter, name=f"valid{lane}")
+            m.d.sync += valid.eq(Cat(counts, valid))
             significand = Cat(word.mantissa, C(1, 1))
             square = delay(m, significand * significand, 1)
             places = delay(m, word.low, 1)
             for level in reversed(range(low)):
                 square = Mux(places[-1], square << (2 << level), square)[:bits]
                 places = places[:-1]
+                if level == 0:
+                    square = Mux(valid[shifter - 1], square, 0)
                 if level % 2 == 0:
                     square, places = delay(m, square, 1), delay(m, places, 1)
-            bucket = delay(m, word.bucket, 1 + shifter)
-            valid  = Signal(1 + shifter, name=f"valid{lane}")
-            m.d.sync += valid.eq(Cat(counts, valid))
+            bucket = delay(m, Mux(clear, sweep, delay(m, word.bucket, shifter)), 1)
 
             sums = memory.Memory(shape=bits + count - exact_log2(self.lanes), depth=self.BUCKETS,
                                  init=[])
             m.submodules[f"sums{lane}"] = sums
             read, write = sums.read_port(domain="comb"), sums.write_port()
             m.d.comb += [
-                read.addr.eq(Mux(clear, sweep, bucket)),
-                write.addr.eq(read.addr),
-                write.data.eq(Mux(clear, 0, read.data + square)),
-                write.en.eq(clear | valid[-1]),
+                read.addr.eq(bucket),
+                write.addr.eq(bucket),
+                write.data.eq(Mux(clearing, 0, read.data) + square),
+                write.en.eq(clearing | valid[-1]),
             ]
             parts.append(delay(m, read.data, 1))
             marks.append(Mux(valid[-1], 1 << bucket, 0)[:self.BUCKETS])
@@ -130,7 +133,7 @@ class ExactSum(wiring.Component):
 
         # Sweep: a bucket's sum of all lanes comes out of the tree `cycles` after it was read.
         total, cycles = _tree(m, parts, lambda a, b: a + b)
-        cycles += 1
+        cycles += 2
         adding  = Signal()
         arrived = delay(m, adding, cycles)
 
@@ -210,9 +213,9 @@ class ExactSum(wiring.Component):
 class Absmax(wiring.Component):
     """``o = max |i|``, exact.
 
-    Rows are taken one a cycle, until the last; the result is offered ``latency`` = log2(lanes) + 2 cycles
-    after that, and the next vector's first row is taken after the result was. Cost for 12/6: about
-    45 LUT4 a lane.
+    Rows are taken one a cycle, until the last; the result is offered ``latency`` = log2(lanes)
+    + 2 cycles after that, and the next vector's first row is taken after the result was. Cost for
+    12/6: about 45 LUT4 a lane.
 
     Parameters and members as in :class:`ExactSum`, without ``saturated``.
 

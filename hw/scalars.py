@@ -1,10 +1,11 @@
 """Scalar registers: one float per number and position."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from assembler import isa
+from hw.ram import BlockRam
 from hw.signatures import scale_address_layout
 
 
@@ -14,8 +15,8 @@ __all__ = ["Scalars"]
 class Scalars(wiring.Component):
     """A word per scalar register and position: one write and two reads a cycle.
 
-    A read gives its word one cycle later; a word being written at that moment is undefined. Cost:
-    two block RAMs, or the same in distributed RAM.
+    A read gives its word one cycle later; a word being written at that moment is undefined. Two
+    copies, one for each reader. Cost: two block RAMs, or for few positions distributed RAM.
 
     Parameters
     ----------
@@ -47,18 +48,16 @@ class Scalars(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        depth = isa.SCALARS * self.config.positions
-        m.submodules.words = words = memory.Memory(
-            shape=self.config.float.width, depth=depth, init=[])
-        write, operand, scale = words.write_port(), words.read_port(), words.read_port()
-        m.d.comb += [
-            self.write.ready.eq(1),
-            write.en.eq(self.write.valid),
-            write.addr.eq(self.write.p.address),
-            write.data.eq(self.write.p.data),
-            operand.addr.eq(self.operand_address),
-            self.operand.eq(operand.data),
-            scale.addr.eq(self.scale_address),
-            self.scale.eq(scale.data),
-        ]
+        for reader in ("operand", "scale"):
+            m.submodules[reader] = words = BlockRam(shape=self.config.float.width,
+                                                    depth=isa.SCALARS * self.config.positions)
+            m.d.comb += [
+                words.write_address.eq(self.write.p.address),
+                words.write_data.eq(self.write.p.data),
+                words.write_enable.eq(self.write.valid),
+                words.read_address.eq(getattr(self, f"{reader}_address")),
+                words.read_enable.eq(1),
+                getattr(self, reader).eq(words.read_data),
+            ]
+        m.d.comb += self.write.ready.eq(1)
         return m

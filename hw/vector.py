@@ -1,12 +1,13 @@
 """Vector unit: executes the instructions whose unit is VECTOR, one after the other."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.divide import Divide
 from hw.float import delay
 from hw.lane import Lane
+from hw.ram import Queue
 from hw.scalars import Scalars
 from hw.signatures import (
     VectorRead,
@@ -90,8 +91,7 @@ class VectorUnit(wiring.Component):
         m.submodules.scalars = scalars = Scalars(config=config)
         m.submodules.divide  = divide  = Divide(fmt=fmt)
         m.submodules.issue   = issue   = VectorIssue(config=config)
-        m.submodules.results = results = fifo.SyncFIFOBuffered(
-            width=row_layout(config).size, depth=self.ROOM)
+        m.submodules.results = results = Queue(shape=row_layout(config), depth=self.ROOM)
         lanes = [Lane(fmt=fmt) for _ in range(config.vector_lanes)]
         for number, lane in enumerate(lanes):
             m.submodules[f"lane{number}"] = lane
@@ -139,7 +139,7 @@ class VectorUnit(wiring.Component):
         # Rows go to the lanes, or a single element to the divider, while there is room for them.
         room  = Signal(range(self.ROOM + 1), init=self.ROOM)
         taken = issue.valid & issue.ready
-        m.d.sync += room.eq(room - taken + (results.r_rdy & results.r_en))
+        m.d.sync += room.eq(room - taken + (results.o.valid & results.o.ready))
         m.d.comb += [
             issue.ready.eq((room != 0) & (~plan.divide | divide.i.ready)),
             divide.i.valid.eq(issue.valid & (room != 0) & plan.divide),
@@ -164,13 +164,11 @@ class VectorUnit(wiring.Component):
         with m.If(plan.divide):
             m.d.comb += row[0].eq(divide.o.payload)
         m.d.comb += [
-            results.w_data.eq(row),
-            results.w_en.eq(lanes[0].done | divide.o.valid),    # element 0 is in every row
-            store.i.payload.eq(results.r_data),
-            store.i.valid.eq(results.r_rdy),
-            results.r_en.eq(store.i.ready),
+            results.i.payload.eq(row),
+            results.i.valid.eq(lanes[0].done | divide.o.valid),     # element 0 is in every row
         ]
 
+        connect(m, results.o, store.i)
         for name in ("result", "codes"):
             connect(m, getattr(store, name), wiring.flipped(getattr(self, name)))
         connect(m, store.scalar, scalars.write)
