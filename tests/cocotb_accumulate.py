@@ -1,0 +1,84 @@
+"""cocotb bench of the ternary accumulator; see test_accumulate.py."""
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+import numpy as np
+
+from assembler import formats, packing
+from assembler.config import Config
+from hw.accumulate import sums_layout
+from hw.codes import block_layout, columns_layout
+from sim import streams
+from sim.golden import ternary
+from tests.verilog import parameters
+
+
+GIVEN  = parameters()
+CONFIG = Config(**GIVEN["config"])
+
+
+async def blocks(dut, matrices, codes, gap):
+    """Offer every column block of every tile when its codes stand in ``columns``."""
+    payload, valid, ready = streams.ports(dut, "block")
+    for weights, q in zip(matrices, codes, strict=True):
+        count = packing.blocks(weights.shape[1], CONFIG)
+        padded = np.zeros((CONFIG.positions, count * CONFIG.lanes), int)
+        padded[:, :q.shape[1]] = q
+        for start in range(0, len(weights), CONFIG.accumulator_rows):
+            for k, part in enumerate(np.split(padded, count, 1)):
+                dut.columns.value = columns_layout(CONFIG).const(
+                    part.tolist()).as_value().value
+                payload.value = block_layout(CONFIG).const({
+                    "rows": min(CONFIG.accumulator_rows, len(weights) - start),
+                    "first": k == 0, "last": k == count - 1}).as_value().value
+                valid.value = 1
+                offered, copied, cycles = True, False, 0
+                # The codes may change right after the strobe, and the next block be there.
+                while offered or not copied or cycles < gap:
+                    await ReadOnly()
+                    copied |= bool(int(dut.taken.value))
+                    if offered and int(ready.value):
+                        offered = False
+                    cycles += 1
+                    await FallingEdge(dut.clk)
+                    valid.value = offered
+
+
+async def sums(dut, matrices, codes, *, duty=1.0, back=1.0, gap=4):
+    """Run the matrices through, and compare all sums."""
+    for name in ("weights", "block"):
+        payload, valid, _ = streams.ports(dut, name)
+        payload.value = 0
+        valid.value = 0
+    dut.columns.value = dut.o__ready.value = 0
+    await streams.start(dut)
+    cocotb.start_soon(streams.watch(dut, "o"))
+    beats = [int.from_bytes(bytes(beat), "little") for weights in matrices
+             for beat in packing.tile(weights, CONFIG).reshape(-1, CONFIG.lanes // 5)]
+    cocotb.start_soon(blocks(dut, matrices, codes, gap))
+    cocotb.start_soon(streams.put(dut, "weights", beats, duty=duty, seed=1))
+    expected = np.concatenate([ternary.matmul(*pair) for pair in zip(matrices, codes)], 1).T
+    got = await streams.get(dut, "o", len(expected), duty=back, seed=2)
+    layout = sums_layout(CONFIG)
+    assert [list(layout.from_bits(word)) for word in got] == expected.tolist()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=GIVEN["longest"])
+@cocotb.parametrize(duty=[1.0, 0.5], back=[1.0, 0.3])
+async def sums_equal_golden(dut, duty, back):
+    rng = np.random.default_rng(GIVEN["seed"])
+    depth = CONFIG.accumulator_rows
+    matrices = [rng.integers(-1, 2, (rows, int(rng.integers(1, 3 * CONFIG.lanes))), np.int8)
+                for rows in (1, 2, 3, 4, depth + 1, 2 * depth)]
+    codes = [rng.integers(-128, 128, (CONFIG.positions, weights.shape[1]), np.int8)
+             for weights in matrices]
+    await sums(dut, matrices, codes, duty=duty, back=back)
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=not GIVEN["longest"])
+async def longest_rows_reach_the_bound(dut):
+    for code, trit in [(-128, 1), (-128, -1)]:
+        weights = np.full((1, formats.MAX_LENGTH), trit, np.int8)
+        codes = np.full((CONFIG.positions, formats.MAX_LENGTH), code, np.int8)
+        assert abs(ternary.matmul(weights, codes)).max() == formats.MAX_LENGTH * 128
+        await sums(dut, [weights], [codes])

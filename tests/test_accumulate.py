@@ -1,0 +1,24 @@
+from dataclasses import asdict
+
+import pytest
+
+from assembler.config import Config
+from hw.accumulate import TernaryAccumulate
+from tests.verilog import over_simulators, run_bench
+
+
+def run(simulator, config, **given):
+    run_bench(TernaryAccumulate(config=config), "cocotb_accumulate", simulator,
+              config=asdict(config), **given)
+
+
+@over_simulators
+@pytest.mark.parametrize("lanes, positions, seed", [(10, 2, 1), (20, 1, 2)])
+def test_rtl_equals_golden(simulator, lanes, positions, seed):
+    run(simulator, Config(lanes=lanes, positions=positions, accumulator_rows=16), seed=seed,
+        longest=False)
+
+
+@over_simulators
+def test_longest_rows_do_not_overflow(simulator):
+    run(simulator, Config(lanes=40, accumulator_rows=16), longest=True)
