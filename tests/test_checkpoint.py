@@ -66,6 +66,18 @@ def test_half_of_the_scale_rounds_to_zero(tmp_path):
     assert trits.reshape(-1).tolist() == [0, 0, 1, -1, 1, -1, 1, -1]
 
 
+def test_a_threshold_between_two_floats_is_not_rounded_up(tmp_path):
+    # Half of the scale lies a little below the first weight and would round to it.
+    weight = np.array([0.5 + 2 ** -24, 1.5 + 2 ** -23], np.float32)
+    folder = random_model.write(tmp_path, **SHAPE)
+    with_header(folder / SINGLE,
+                {"w": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}},
+                weight.tobytes())
+    trits, scale = Checkpoint(folder).tensors["w"].ternary()
+    assert np.float32(scale / 2) == weight[0] > scale / 2
+    assert trits.tolist() == [[1, 1]]
+
+
 def test_a_matrix_of_zeros_is_read(tmp_path):
     folder = random_model.write(tmp_path, **SHAPE)
     with_header(folder / SINGLE,
