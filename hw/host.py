@@ -88,12 +88,10 @@ class HostRegisters(wiring.Component):
         m.d.comb += write.eq(request.data)
 
         wanted = Signal()               # START was asked for and has not begun
-        begin  = Signal()               # it begins
         hold   = Signal(2)              # cycles that the reset has lasted, at most 3
-        m.d.comb += self.start.eq(wanted & ~self.reset)
-        m.d.comb += begin.eq(self.start & ~self.running)
-        with m.If(self.running | self.start):
-            m.d.sync += wanted.eq(wanted & self.reset)
+        m.d.comb += self.start.eq(wanted & ~self.reset & ~self.running)
+        with m.If(self.running & ~self.reset):
+            m.d.sync += wanted.eq(0)
         with m.If(self.reset):
             m.d.sync += hold.eq(hold | (hold + 1))
             with m.If((hold == 3) & self.memory_idle):
@@ -107,7 +105,7 @@ class HostRegisters(wiring.Component):
         m.d.sync += words.eq(words + self.weight_word)
         m.d.sync += beats.eq(beats + self.array_beat)
         m.d.sync += saturated.eq(saturated | self.saturated)
-        with m.If(begin):
+        with m.If(self.start):
             m.d.sync += [each.eq(0) for each in (cycles, words, beats, saturated)]
 
         status = {

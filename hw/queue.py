@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from assembler import isa
 from hw.signatures import instruction_layout
-from hw.tickets import (AGE_LIMIT, PRODUCERS, TICKET_BITS, UNIT_INSTRUCTIONS, WINDOW, queues_of)
+from hw.tickets import AGE_LIMIT, PRODUCERS, TICKET_BITS, UNIT_INSTRUCTIONS, WINDOW, queues_of
 
 
 __all__ = ["UnitQueue", "need_layout", "queue_signature"]

@@ -26,8 +26,9 @@ class Sequencer(wiring.Component):
     """Runs the program: one instruction at a time, units' instructions to the scoreboard.
 
     ``start`` loads the program and runs it from instruction 0, with all address registers 0.
-    An instruction that does not exist, or a counter past the program's end, waits until the
-    units are idle and stops with ``fault``; ``pc`` then names it.
+    An instruction that does not exist waits until the units are idle and stops with ``fault``.
+    ``pc`` stays at the instruction that stopped the program. Past its end a program is zeros:
+    `halt`.
 
     A `stream` goes to a queue of ``STREAM_DEPTH`` descriptors before the weight stream. The
     program must not run further ahead of its matmuls than that: a `stream` waits for room, and
@@ -196,6 +197,8 @@ class Sequencer(wiring.Component):
                 m.next = "latch"
             with m.State("latch"):
                 m.d.sync += word.eq(program.word)
+                with m.If(outside):     # reads as zeros there, whatever was loaded before
+                    m.d.sync += word.opcode.eq(0)
                 m.next = "resolve"
             with m.State("resolve"):
                 m.d.comb += self.stepped.eq(self.single_step & idle)
@@ -205,9 +208,7 @@ class Sequencer(wiring.Component):
                     index_operands()
                     m.next = "execute"
             with m.State("execute"):
-                with m.If(outside):
-                    m.next = "fault"
-                with m.Else(), m.Switch(word.opcode):
+                with m.Switch(word.opcode):
                     for instr in isa.INSTRUCTIONS:
                         with m.Case(instr.opcode):
                             execute(instr)

@@ -74,8 +74,8 @@ def execute(program, samples):
     while True:
         run.counters.append(pc)
         try:
-            mnemonic, f = isa.decode(program[pc])
-        except (ValueError, IndexError):
+            mnemonic, f = isa.decode(program[pc] if pc < len(program) else 0)
+        except ValueError:
             run.fault = True
             return run
         instr, pc = isa.lookup(mnemonic), pc + 1
@@ -83,7 +83,6 @@ def execute(program, samples):
             f["address"] = (f["address"] + r[f["r"]]) % 2 ** 32
         match mnemonic:
             case "halt":
-                run.counters.append(pc)
                 return run
             case "next":
                 step += 1
@@ -126,8 +125,9 @@ def random_operand(rng, spaces, n, indexed):
 
 
 def random_instruction(rng, units):
-    """A word for one of ``units``; indexed operands leave room for r7 up to 4."""
-    instr = rng.choice([i for i in isa.INSTRUCTIONS if i.unit in units])
+    """A word for one of ``units``. Operands that are indexed leave room for r7 up to 4."""
+    unit = rng.choice(units)
+    instr = rng.choice([i for i in isa.INSTRUCTIONS if i.unit is unit])
     n = rng.choice([1, 15, 16, 17, 40])
     operands = {}
     for f in instr.fields:
@@ -285,7 +285,7 @@ class Bench:
                 self.dut.resume.value = 1
             await self.tick()
             self.dut.resume.value = 0
-            assert self.cycle < since + LIMIT, f"deadlock at {int(self.dut.pc.value)} {isa.decode(program[int(self.dut.pc.value)])} wanted {self.dut.wanted.value} {({q: (len(self.started[q]), len(self.ended[q])) for q in QUEUES})} {[str(self.port(q)[1].value) for q in QUEUES]} {len(self.steps)} {len(self.descriptors)} {self.words}"
+            assert self.cycle < since + LIMIT, f"deadlock at {int(self.dut.pc.value)}"
         return steps, counters
 
     def check(self, expected, steps):
@@ -338,8 +338,8 @@ TRAFFIC = {
     "even":          ({"memory": (1, 30), "vector": (1, 30), "array": (1, 30), "drain": (1, 60)},
                       EVERY, 25),
     "fast":          ({queue: (1, 1) for queue in QUEUES}, EVERY, 25),
-    "slow vector":   ({"memory": (1, 2), "vector": (1, 900), "array": (1, 2), "drain": (1, 9)},
-                      (Unit.MEMORY,) * 30 + (Unit.VECTOR, Unit.ARRAY), 60),
+    "slow vector":   ({"memory": (1, 2), "vector": (1, 600), "array": (1, 2), "drain": (1, 9)},
+                      (Unit.MEMORY,) * 20 + (Unit.VECTOR, Unit.ARRAY), 60),
     "slow drain":    ({"memory": (1, 5), "vector": (1, 5), "array": (1, 20), "drain": (50, 400)},
                       EVERY, 25),
 }
@@ -353,9 +353,6 @@ async def units_start_after_what_they_depend_on(dut):
         for name, (delays, units, size) in TRAFFIC.items():
             rng = random.Random(f"{seed} {name}")
             end = rng.choice([isa.encode("halt"), 0x3f << isa.OPCODE.lo, None])
-            if name == "slow vector":
-                instrs = [i for i in isa.INSTRUCTIONS if i.unit in units]
-                assert instrs
             program = random_program(rng, units, size, end)
             samples = [rng.randrange(1 << CONFIG.positions) for _ in range(40)]
             expected = execute(program, samples)
@@ -367,19 +364,17 @@ async def units_start_after_what_they_depend_on(dut):
             assert int(dut.fault.value) == expected.fault
             assert int(dut.pc.value) == expected.counters[-1]
             if single:
-                assert counters == expected.counters[:len(counters)]
-                assert len(counters) >= len(expected.counters) - 1
+                assert counters == expected.counters
     assert overlapped > 20 * len(GIVEN["seeds"])
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
 async def dispatch_takes_k_plus_6_cycles(dut):
     await prepare(dut)
-    for elements, k in ((1, 4), (64, 13)):
-        count = 40
-        v = lambda number: Operand(Space.V, number)
-        n = elements if elements > 1 else CONFIG.register_elements
-        each = -(-n // CONFIG.register_elements)
+    count = 40
+    v = lambda number: Operand(Space.V, number)
+    for each in (1, 4):
+        n = each * CONFIG.register_elements
         program = [isa.encode("next")] + [
             isa.encode("fma", dst=v(0), a=v(each), b=v(2 * each), c=v(0), n=n)] * count
         program.append(isa.encode("halt"))

@@ -1,0 +1,11 @@
+from dataclasses import asdict
+
+from assembler.config import preset
+from hw.host import HostRegisters
+from tests.verilog import over_simulators, run_bench
+
+
+@over_simulators
+def test_registers_do_as_their_table_says(simulator):
+    config = preset("sim-tiny")
+    run_bench(HostRegisters(config=config), "cocotb_host", simulator, config=asdict(config))
