@@ -74,7 +74,7 @@ def test_a_threshold_between_two_floats_is_not_rounded_up(tmp_path):
                 {"w": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}},
                 weight.tobytes())
     trits, scale = Checkpoint(folder).tensors["w"].ternary()
-    assert np.float32(scale / 2) == weight[0] > scale / 2
+    assert np.float32(scale / 2) == weight[0] and float(weight[0]) > scale / 2
     assert trits.tolist() == [[1, 1]]
 
 
