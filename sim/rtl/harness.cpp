@@ -80,12 +80,13 @@ struct Machine {
         ++cycles;
     }
 
-    // One access to a host register; the rest of the machine goes on meanwhile.
+    // One access to a host register; the rest of the machine goes on meanwhile. Only a read is
+    // answered.
     uint32_t request(bool write, uint32_t address, uint32_t data) {
         requested = false;
         top->PORT(request, valid) = 1;
         top->PORT(request, payload) = uint64_t{data} << 9 | address << 1 | write;
-        do cycle(); while (!answered && !context.gotFinish());
+        do cycle(); while (!(write ? requested : answered) && !context.gotFinish());
         return answer;
     }
 
