@@ -207,7 +207,13 @@ class Checkpoint:
         A file is missing, truncated, damaged, or a pickle.
     """
     def __init__(self, path):
-        path = Path(path)
+        try:
+            self._open(Path(path))
+        except (OSError, RuntimeError, UnicodeError) as error:
+            # Names too long, loops of links, characters that no file system has.
+            raise TernError(f"{path}: cannot read: {error}") from None
+
+    def _open(self, path):
         if path.is_dir():
             names = [n for n in ("config.json", "model.json") if (path / n).exists()]
             if not names:

@@ -158,6 +158,18 @@ def test_a_shard_without_its_tensor_is_named(tmp_path):
         Checkpoint(folder)
 
 
+@pytest.mark.parametrize("name", ["n" * 5000, "loop.safetensors", "\\ud800"])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_names_that_no_file_can_have_are_refused(tmp_path, name, sharded):
+    folder = random_model.write(tmp_path, **SHAPE)
+    (folder / "loop.safetensors").symlink_to("loop.safetensors")
+    path = folder / (INDEX if sharded else "config.json")
+    path.write_text('{"weight_map": {"w": "%s"}}' % name if sharded else
+                    '{"weights": "%s"}' % name)
+    with pytest.raises(TernError, match="cannot read|leaves the folder"):
+        Checkpoint(folder)
+
+
 @pytest.mark.parametrize("index", ["{}", '{"weight_map": 3}', '{"weight_map": {"w": 3}}', "[1]"])
 def test_damaged_indexes_are_refused(tmp_path, index):
     folder = random_model.write(tmp_path, **SHAPE)
