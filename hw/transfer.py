@@ -38,19 +38,30 @@ def words_bits(config):
     return ceil_log2(config.vector_words(formats.MAX_LENGTH) + 1)
 
 
-def job_layout(config):
-    """One vector to move.
+def transfer_layout(config):
+    """The side of the memory: ``words`` words from ``address`` on."""
+    return Bursts.transfer(config, words_bits(config))
+
+
+def vector_layout(config):
+    """The side of the registers.
 
     ``rows`` rows from ``place`` on, which lie in one position, or one after another if
-    ``uniform``; ``words`` memory words from ``address`` on. ``last``: the instruction's last one.
+    ``uniform``. ``last``: the instruction's last vector.
     """
     return data.StructLayout({
-        "address": ceil_log2(config.memory_words),
-        "words":   words_bits(config),
         "place":   row_address_layout(config, config.registers),
         "rows":    rows_shape(config),
         "uniform": 1,
         "last":    1,
+    })
+
+
+def job_layout(config):
+    """One vector to move."""
+    return data.StructLayout({
+        "transfer": transfer_layout(config),
+        "vector":   vector_layout(config),
     })
 
 
@@ -63,7 +74,7 @@ class VectorRows(wiring.Component):
 
     Members
     -------
-    i : :py:`In(stream.Signature(job_layout(config)))`
+    i : :py:`In(stream.Signature(vector_layout(config)))`
         ``rows`` is at least 1.
     o : :py:`Out(stream.Signature(VectorRows.row(config)))`
         ``place``: address of a row; ``end``: it is the vector's last; ``last``: and the
@@ -80,16 +91,16 @@ class VectorRows(wiring.Component):
     def __init__(self, *, config):
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(job_layout(config))),
+            "i": In(stream.Signature(vector_layout(config))),
             "o": Out(stream.Signature(self.row(config))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        job   = self.i.payload
-        place = self.o.payload.place
-        left  = Signal.like(job.rows)       # rows after this one
-        final = Signal()                    # job.last
+        vector = self.i.payload
+        place  = self.o.payload.place
+        left   = Signal.like(vector.rows)   # rows after this one
+        final  = Signal()                   # vector.last
         uniform = Signal()
 
         m.d.comb += self.i.ready.eq(~self.o.valid)
@@ -97,11 +108,11 @@ class VectorRows(wiring.Component):
         with m.If(~self.o.valid):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid),
-                place.eq(job.place),
-                left.eq(job.rows - 1),
-                self.o.payload.end.eq(job.rows == 1),
-                final.eq(job.last),
-                uniform.eq(job.uniform),
+                place.eq(vector.place),
+                left.eq(vector.rows - 1),
+                self.o.payload.end.eq(vector.rows == 1),
+                final.eq(vector.last),
+                uniform.eq(vector.uniform),
             ]
         with m.Elif(self.o.ready):
             # A uniform vector goes on in the next position, another one in its own.
@@ -186,13 +197,13 @@ class VectorJobs(wiring.Component):
         m.d.sync += [factor.eq(factor >> 1), term.eq(term << 1)]
 
         m.d.comb += [
-            self.o.payload.address.eq(product),
-            self.o.payload.words.eq(words),
-            self.o.payload.place.position.eq(Mux(uniform, 0, position)),
-            self.o.payload.place.register.eq(operand.number),
-            self.o.payload.rows.eq(rows),
-            self.o.payload.uniform.eq(uniform),
-            self.o.payload.last.eq(rest == 0),
+            self.o.payload.transfer.address.eq(product),
+            self.o.payload.transfer.words.eq(words),
+            self.o.payload.vector.place.position.eq(Mux(uniform, 0, position)),
+            self.o.payload.vector.place.register.eq(operand.number),
+            self.o.payload.vector.rows.eq(rows),
+            self.o.payload.vector.uniform.eq(uniform),
+            self.o.payload.vector.last.eq(rest == 0),
         ]
         with m.FSM():
             with m.State("idle"):
@@ -280,15 +291,14 @@ class VectorLoader(wiring.Component):
         room = 2 * BURST_WORDS
         m.submodules.bursts  = bursts  = Bursts(config=config, words_bits=words_bits(config),
                                                 room=room)
-        m.submodules.waiting = waiting = Queue(shape=job_layout(config), depth=WAITING)
+        m.submodules.waiting = waiting = Queue(shape=vector_layout(config), depth=WAITING)
         m.submodules.rows    = rows    = VectorRows(config=config)
         m.d.comb += [
             self.i.ready.eq(bursts.i.ready & waiting.i.ready),
             bursts.i.valid.eq(self.i.valid & waiting.i.ready),
-            bursts.i.payload.address.eq(self.i.payload.address),
-            bursts.i.payload.words.eq(self.i.payload.words),
+            bursts.i.payload.eq(self.i.payload.transfer),
             waiting.i.valid.eq(self.i.valid & bursts.i.ready),
-            waiting.i.payload.eq(self.i.payload),
+            waiting.i.payload.eq(self.i.payload.vector),
         ]
         connect(m, waiting.o, rows.i)
         connect(m, bursts.o, wiring.flipped(self.port.command))
@@ -359,11 +369,11 @@ class VectorStorer(wiring.Component):
         config = self.config
         m = Module()
 
-        transfer = Bursts.transfer(config, words_bits(config))
         m.submodules.rows      = rows      = VectorRows(config=config)
-        m.submodules.waiting   = waiting   = Queue(shape=job_layout(config), depth=WAITING)
+        m.submodules.waiting   = waiting   = Queue(shape=vector_layout(config), depth=WAITING)
         m.submodules.returning = returning = VectorRows(config=config)
-        m.submodules.transfers = transfers = Queue(shape=transfer, depth=WAITING)
+        m.submodules.transfers = transfers = Queue(shape=transfer_layout(config),
+                                                       depth=WAITING)
         m.submodules.bursts    = bursts    = Bursts(config=config, write=True,
                                                     words_bits=words_bits(config))
         takers = rows.i, waiting.i, transfers.i
@@ -371,10 +381,10 @@ class VectorStorer(wiring.Component):
         for taker in takers:
             m.d.comb += taker.valid.eq(self.i.valid & self.i.ready)
         m.d.comb += [
-            rows.i.payload.eq(self.i.payload),
-            waiting.i.payload.eq(self.i.payload),
-            transfers.i.payload.address.eq(self.i.payload.address),
-            transfers.i.payload.words.eq(self.i.payload.words),
+            rows.i.payload.eq(self.i.payload.vector),
+            waiting.i.payload.rows.eq(self.i.payload.vector.rows),      # the rest is not used
+            waiting.i.payload.last.eq(self.i.payload.vector.last),
+            transfers.i.payload.eq(self.i.payload.transfer),
         ]
         connect(m, waiting.o, returning.i)
         connect(m, transfers.o, bursts.i)
@@ -397,9 +407,10 @@ class VectorStorer(wiring.Component):
         with m.If(gearbox.i.valid & gearbox.i.ready & returning.o.payload.end):
             m.d.sync += final.eq(returning.o.payload.last)
 
-        m.submodules.words = words = Queue(depth=2 * BURST_WORDS, shape=data.StructLayout({
-            "data": config.memory_bits, "end": 1, "last": 1,
-        }))
+        word_layout = data.StructLayout({"data": config.memory_bits, "end": 1, "last": 1})
+        m.submodules.words = words = Queue(shape=word_layout, depth=2 * BURST_WORDS)
+        m.submodules.word  = word  = Buffer(shape=word_layout)
+        connect(m, words.o, word.i)
         m.d.comb += [
             words.i.valid.eq(gearbox.o.valid),
             words.i.payload.data.eq(gearbox.o.payload.data),
@@ -407,15 +418,15 @@ class VectorStorer(wiring.Component):
             words.i.payload.last.eq(gearbox.o.payload.last & final),
             gearbox.o.ready.eq(words.i.ready),
 
-            self.port.write.valid.eq(words.o.valid),
-            self.port.write.payload.eq(words.o.payload.data),
-            words.o.ready.eq(self.port.write.ready),
-            self.end.eq(words.o.valid & words.o.ready & words.o.payload.end),
-            self.last.eq(self.end & words.o.payload.last),
+            self.port.write.valid.eq(word.o.valid),
+            self.port.write.payload.eq(word.o.payload.data),
+            word.o.ready.eq(self.port.write.ready),
+            self.end.eq(word.o.valid & word.o.ready & word.o.payload.end),
+            self.last.eq(self.end & word.o.payload.last),
         ]
 
-        # Words that wait, less those that were announced. The output register holds one more.
-        here     = Signal(range(2 * BURST_WORDS + 2))
+        # Words that wait, less those that were announced: in the queue and the registers behind it.
+        here     = Signal(range(2 * BURST_WORDS + 4))
         command  = self.port.command
         gathered = Signal()
         m.d.comb += [
@@ -487,7 +498,7 @@ class TransferUnit(wiring.Component):
         storing = Signal()                      # what the active ones are
         may     = Signal()
         begin   = jobs.o.valid & jobs.o.ready
-        ended   = loader.end | storer.end
+        ended   = Signal()
         m.d.comb += [
             none.eq(active == 0),
             jobs.idle.eq(none),
@@ -498,6 +509,7 @@ class TransferUnit(wiring.Component):
             storer.i.valid.eq(jobs.o.valid & may & storing),
             jobs.o.ready.eq(may & Mux(storing, storer.i.ready, loader.i.ready)),
         ]
+        m.d.sync += ended.eq(loader.end | storer.end)
         m.d.sync += active.eq(active + begin - ended)
         with m.If(none & jobs.o.valid & ~may):
             m.d.sync += storing.eq(jobs.store)
