@@ -42,8 +42,7 @@ class ExactSum(wiring.Component):
 
     Rows are taken one a cycle, until the last; the next vector's first row is taken after the
     result was. The result is offered at most ``latency`` cycles after the last row: 35 for 12/6 and
-    1 lane. Cost for 12/6: a MULT18X18D and about 220 LUT4 a lane, and
-    350 for the end.
+    1 lane. Cost for 12/6: a MULT18X18D and about 250 LUT4 a lane, and 380 for the end.
 
     Bound: a shifted square is less than ``2**bits``, ``bits = 2 * significand + 2 * (2**(exponent
     - 4) - 1)``; a lane sums at most ``2**16 / lanes`` of them, all lanes at most 65535.

@@ -25,7 +25,7 @@ class Lane(wiring.Component):
     Each product and sum is rounded. One element a cycle, free-running. The result comes 5 +
     :class:`FloatAdd`'s latency cycles later, 4 more with ``table`` and 4 more with ``gate``; a
     code 7 cycles later. So ``operation`` stays as it is while an element is inside. Cost for
-    12/6: 2 MULT18X18D, 1 block RAM and about 900 LUT4.
+    12/6: 2 MULT18X18D, 1 block RAM and 741 LUT4.
 
     Parameters
     ----------

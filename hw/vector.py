@@ -31,12 +31,15 @@ class VectorUnit(wiring.Component):
     """``dst[p] = (a[p] * b[p] + c[p]) * d[p]`` and its kin over n elements of each live position p.
 
     Instructions run one after the other; each is accepted when the one before is done. A position
-    takes ``rows(n)`` cycles while the vector memory answers a row of each operand every cycle;
-    an instruction takes 30 to 40 more (for 12/6), a scalar operand 4 more a position, a statistic
-    about 40 more a position for the sum of squares, a position of ``div`` and ``sqrt``
-    ``significand + 12``. In a scan of a prompt step each position waits for the one before.
+    takes ``rows(n)`` cycles while the vector memory answers a row of each operand every cycle. More,
+    for 12/6: an instruction about 30, or 40 for ``sigmoid`` and ``silu``; a position with scalar
+    operands 4, one with a sum of squares at most 40, one of ``div`` and ``sqrt`` 30. In a scan of a
+    prompt step each position waits until the one before is written, about 30 too.
 
-    Results leave the lanes into a FIFO that has room for all rows on the way: lanes never stall.
+    Results leave the lanes into a queue that has room for all rows on the way: lanes never stall.
+
+    Cost for 12/6 (yosys 0.70, nextpnr-ecp5 0.11): with 2 lanes 3,467 LUT4, 3,432 FF, 2 DP16KD, 6
+    MULT18X18D, 126 MHz on grade 6. Of these 741 LUT4, 1 DP16KD and 2 MULT18X18D are a lane.
 
     Parameters
     ----------
