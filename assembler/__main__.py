@@ -30,7 +30,7 @@ _WORD_BYTES = isa.WORD_BITS // 8
 
 
 def _target(name, changes):
-    """(config, its name) of a preset with ``key=value`` changes."""
+    """The preset of this name with ``key=value`` changes."""
     try:
         config = preset(name)
     except (ValueError, TypeError):
@@ -46,7 +46,7 @@ def _target(name, changes):
         except ValueError:
             raise TernError(f"--set {change}: {value!r} is no whole number") from None
     try:
-        return replace(config, **values), " ".join([name, *changes])
+        return replace(config, **values)
     except ValueError as error:
         raise TernError(f"--set {' '.join(changes)}: {error}") from None
 
@@ -73,7 +73,7 @@ def _read(path):
 
 
 def _assemble(args):
-    config, _ = _target(args.target or _DEFAULT_TARGET, args.set)
+    config = _target(args.target or _DEFAULT_TARGET, args.set)
     try:
         source = _read(args.source).decode()
     except UnicodeDecodeError:
@@ -94,7 +94,7 @@ def _disassemble(args):
         if len(data) % _WORD_BYTES:
             raise TernError(f"{path}: {len(data)} bytes are no whole number of instructions of "
                             f"{_WORD_BYTES} bytes")
-        config, _ = _target(args.target or _DEFAULT_TARGET, args.set)
+        config = _target(args.target or _DEFAULT_TARGET, args.set)
         words = [int.from_bytes(data[n:n + _WORD_BYTES], "little")
                  for n in range(0, len(data), _WORD_BYTES)]
     source = text.disassemble(words, config)
@@ -111,17 +111,17 @@ def _compile(args):
 
     checkpoint = Checkpoint(args.source)
     name = args.target or checkpoint.config.get("target") or _DEFAULT_TARGET
-    config, target = _target(name, args.set)
+    config = _target(name, args.set)
     folder = checkpoint.path.resolve().parent.name
     output = Path(args.output or Path("build") / folder)
     bar = Progress(TextColumn("{task.description:<36}"), BarColumn(),
                    TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn(),
                    console=Console(stderr=True), transient=True)
-    total = sum(t.count for name, t in checkpoint.tensors.items()
-                if len(t.shape) == 2 and "embeddings" not in name and "bounds" not in name)
+    total = sum(t.count for key, t in checkpoint.tensors.items()
+                if len(t.shape) == 2 and "embeddings" not in key and "bounds" not in key)
     with bar:
         task = bar.add_task("", total=total)
-        compiled = compile_model(checkpoint, config, target, lambda done, what: bar.update(
+        compiled = compile_model(checkpoint, config, name, lambda done, what: bar.update(
             task, completed=done, description=what))
         bar.update(task, completed=total, description=f"writing {output}")
         compiled.save(output)

@@ -1,137 +1,19 @@
 """From a checkpoint to an image."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from assembler import lower, model as models, packing, text
-from assembler.allocate import NoRoom
+from assembler import model as models, packing, text
 from assembler.checkpoint import Checkpoint
-from assembler.config import PRESETS
 from assembler.errors import TernError
 from assembler.image import PROGRAM, TOKENIZER, Image, Section
 from assembler.isa import WORD_BITS
+from assembler.layout import advice, plan
 
 
-__all__ = ["Plan", "plan", "compile_model"]
+__all__ = ["compile_model"]
 
 
-_ALIGN = 64                # memory words: sections start where a burst does
 _ROWS = 4096               # rows of the embedding converted at a time
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Rows ``start`` to ``stop`` of a ternary matrix; ``layer`` is None for the head's.
-
-    ``words`` of memory from ``offset`` on, counted from the first word of the weights.
-    """
-    name: str
-    layer: int | None
-    start: int
-    stop: int
-    columns: int
-    offset: int
-    words: int
-
-    @property
-    def tensor(self):
-        """Name of the checkpoint's tensor, less ``.weight``."""
-        return self.name if self.layer is None else f"model.layers.{self.layer}.{self.name}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What lies where, known before any weight is read.
-
-    ``addresses`` and ``sizes``: section -> memory words. ``source``: the whole program text.
-    """
-    model: models.Hgrn
-    config: object
-    lowered: lower.Lowered
-    matrices: list[Matrix]
-    addresses: dict[str, int]
-    sizes: dict[str, int]
-    source: str
-
-    @property
-    def words(self):
-        return max(self.addresses[name] + self.sizes[name] for name in self.sizes)
-
-    @property
-    def bytes(self):
-        return self.words * self.config.word_bytes
-
-
-def _matrices(program, config):
-    """All matrices in the order of their use, and the words of those of the layers."""
-    out, offset, body = [], 0, 0
-    for layer in [*range(program.layers), None]:
-        for op in program.layer if layer is not None else program.head:
-            if isinstance(op, models.Linear):
-                columns = program.matrices[op.matrix][1]
-                words = packing.matrix_words(op.stop - op.start, columns, config)
-                out.append(Matrix(op.matrix, layer, op.start, op.stop, columns, offset, words))
-                offset += words
-        if layer is not None:
-            body = offset
-    return out, body, offset - body
-
-
-def plan(model, config, where="model"):
-    """Lower a model for a machine and lay out its memory.
-
-    Parameters
-    ----------
-    model : assembler.model.Hgrn
-    config : Config
-    where : str
-        What messages begin with.
-
-    Raises
-    ------
-    TernError
-        Registers, program memory or a field of an instruction are too small. The size of the
-        memory is not checked.
-    """
-    program = model.program()
-    matrices, body, head = _matrices(program, config)
-    try:
-        lowered = lower.lower(program, config, body, head)
-    except NoRoom as error:
-        raise TernError(f"{where}: {error}") from None
-    names = ("parameters", "embedding", "weights", "states")
-    # Addresses do not change the number of instructions: count them first.
-    zeros = "".join(f".alias {name} 0\n" for name in names)
-    count = len(text.assemble(zeros + lowered.text, config, str(where)).words)
-    block = sum(config.vector_words(p.elements) for p in lowered.head_block)
-    sizes = {"program": count * WORD_BITS // config.memory_bits,
-             "parameters": program.layers * lowered.pitch + block,
-             "embedding": model.vocab * config.vector_words(model.hidden),
-             "weights": body + head,
-             "states": lowered.state_words}
-    addresses, address = {}, 0
-    for name, words in sizes.items():
-        addresses[name] = address
-        address += -(-words // _ALIGN) * _ALIGN
-    head = "".join(f".alias  {name:<12} {addresses[name]:#x}\n" for name in names)
-    return Plan(model, config, lowered, matrices, addresses, sizes, head + lowered.text)
-
-
-def _targets_that_fit(model):
-    fitting = []
-    for name, config in PRESETS.items():
-        try:
-            if plan(model, config).bytes <= config.memory_bytes:
-                fitting.append(name)
-        except TernError:
-            pass
-    return fitting
-
-
-def _advice(model):
-    fitting = _targets_that_fit(model)
-    return f"it fits {', '.join(fitting)}" if fitting else "it fits no known target"
 
 
 def _check_tensors(checkpoint, model):
@@ -158,7 +40,7 @@ def _lower_bounds(checkpoint):
 
 
 def _parameter(p, prefix, layer, checkpoint, scales, bounds):
-    """The vector of a :class:`assembler.lower.Parameter`: (elements,) float64."""
+    """The vector of a :class:`assembler.expand.Parameter`: (elements,) float64."""
     def read(name):
         # The tensors of the head and of the final norm do not belong to a layer.
         name = name if layer is None else prefix + name
@@ -264,7 +146,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
         See :class:`assembler.checkpoint.Checkpoint`.
     config : Config
     target : str
-        Name of ``config``, for messages and the manifest.
+        Name of the preset that ``config`` is or comes from, for messages and the manifest.
     progress : callable
         ``progress(weights done, what is next)``.
 
@@ -284,11 +166,11 @@ def compile_model(path, config, target, progress=lambda done, what: None):
     try:
         planned = plan(model, config, checkpoint.path)
     except TernError as error:
-        raise TernError(f"{error}: too large for {target}; {_advice(model)}") from None
+        raise TernError(f"{error}: too large for {target}; {advice(model)}") from None
     if planned.bytes > config.memory_bytes:
         raise TernError(f"{checkpoint.path}: needs {planned.bytes:,} bytes and {target} has "
                         f"{config.memory_bytes:,}: {planned.bytes - config.memory_bytes:,} bytes "
-                        f"are missing; {_advice(model)}")
+                        f"are missing; {advice(model)}")
     program = text.assemble(planned.source, config, PROGRAM)
     memory = _Memory(planned)
     memory.put("program", 0, np.frombuffer(

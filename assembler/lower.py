@@ -3,42 +3,17 @@
 The parameters of a layer are one block of memory in the order of their use; all blocks have the
 same pitch. The first norm's gains of the *next* layer are loaded while this layer runs its last
 part, so one more block, after the last layer's, holds those of the head.
-
-A BitLinear after a norm, ``v = a * G`` with G = both gains times the scale of the matrix:
-codes ``round(127 v / max|v|)``, and sums times ``max|v| * k`` with
-``k = sqrt(n) / 127 / sqrt(sum((a*outer)^2) + eps * (sum(a^2) + n * eps))``.
 """
 
 from dataclasses import dataclass, replace
-import math
 
 from assembler import isa, model
 from assembler.allocate import Instr, NoRoom, Reg, allocate
-from assembler.formats import CODE_MAX
-from assembler.packing import blocks
+from assembler.expand import Expansion, Parameter
 from assembler.text import registers_of
 
 
-__all__ = ["Parameter", "Lowered", "lower"]
-
-
-_EPS = model.Hgrn.EPS
-_MAX_ROWS = 1 << 15        # rows of one matmul: a multiple of any accumulator_rows
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A vector of parameters in the block of a layer.
-
-    ``kind``: ``gain`` (both gains of the Codes ``op``, times the scale of its matrix), ``outer``
-    (its outer gain), ``floor`` or ``slope`` (of the Lerp ``op``; slope is 1 - floor).
-    ``offset`` is in memory words.
-    """
-    name: str
-    kind: str
-    op: object
-    elements: int
-    offset: int = 0
+__all__ = ["Lowered", "lower"]
 
 
 @dataclass
@@ -57,156 +32,6 @@ class Lowered:
     pitch: int
     state_words: int
     resident: bool
-
-
-class _Builder:
-    """Collects instructions of one part of the program."""
-
-    def __init__(self, program, config, resident, constants):
-        self.program, self.config, self.resident = program, config, resident
-        self.constants = constants      # name -> value, shared by all parts
-        self.code, self.parameters = [], []
-        self.square = {}                # value -> scalar that holds its sum of squares
-        self.scales = {}                # (a, b, outer) -> scalar k, as long as they stay
-
-    def emit(self, mnemonic, stat=None, **operands):
-        self.code.append(Instr(mnemonic, operands, stat, note=self.note))
-        self.note = ""
-
-    def v(self, name, elements=None):
-        return Reg("v", name, self.program.lengths[name] if elements is None else elements)
-
-    def constant(self, name, value):
-        self.constants[name] = value
-        return Reg("s", name)
-
-    def parameter(self, name, kind, op, elements):
-        if name not in {p.name for p in self.parameters}:
-            self.parameters.append(Parameter(name, kind, op, elements))
-        return Reg("u", name, elements)
-
-    def scalar(self, mnemonic, name, *sources):
-        """dst s = f(sources); returns dst."""
-        dst = Reg("s", name)
-        fields = dict(zip("abc", sources)) | ({} if mnemonic in ("div", "sqrt") else {"n": 1})
-        self.emit(mnemonic, dst=dst, **fields)
-        return dst
-
-    def lower(self, op):
-        self.note = str(op)
-        getattr(self, type(op).__name__.lower())(op)
-        out = getattr(op, "out", None)
-        self.scales = {k: v for k, v in self.scales.items() if out not in k}
-
-    def sum_of_squares(self, name):
-        """A pass over a value that came without its statistic."""
-        if name not in self.square:
-            n = self.program.lengths[name]
-            self.square[name] = Reg("s", f"{name}_sumsq")
-            self.emit("mul", ("sumsq", self.square[name]), dst="_", a=self.v(name),
-                      b=self.constant("one", 1.0), n=n)
-        return self.square[name]
-
-    def embed(self, op):
-        n = self.program.lengths[op.out]
-        self.emit("embed", dst=self.v(op.out), r="r0", n=n, address="embedding",
-                  pitch=self.config.vector_words(n))
-        self.square.pop(op.out, None)
-        self.sum_of_squares(op.out)
-
-    def codes(self, op):
-        stem = op.out.removesuffix("_codes")
-        n = self.program.lengths[op.out]
-        code = Reg("q", op.out, blocks(n, self.config) * self.config.lanes)
-        gain = self.parameter(f"{stem}_gain", "gain", op, n)
-        late, factor, outer = self.v(op.a), gain, None
-        weighted = self.v(op.b) if op.b else None
-        if op.b:
-            # What `a` is multiplied with is made before `a` comes.
-            factor = self.v(f"{stem}_factor", n)
-            self.emit("mul", dst=factor, a=weighted, b=gain, n=n)
-        if op.outer:
-            outer = self.parameter(op.outer.split(".")[-1], "outer", op, n)
-            if op.b:
-                weighted = self.v(f"{stem}_weighted", n)
-                self.emit("mul", dst=weighted, a=self.v(op.b), b=outer, n=n)
-            else:
-                weighted = outer
-        value, largest = self.v(f"{stem}_v", n), Reg("s", f"{stem}_max")
-        self.emit("mul", ("absmax", largest), dst=value, a=late, b=factor, n=n)
-        step = self.scalar("div", f"{stem}_step", self.constant("code_max", CODE_MAX), largest)
-        self.emit("quant", q=code, a=value, b=step, n=n)
-        key = (op.a, op.b, op.outer)
-        if key not in self.scales:
-            self.scales[key] = self.norm(stem, late, weighted or self.constant("one", 1.0), n,
-                                         self.sum_of_squares(op.a) if op.outer else None)
-        self.scalar("mul", f"{stem}_scale", largest, self.scales[key])
-
-    def norm(self, stem, late, weighted, n, square):
-        """k of the module's docstring, as a scalar."""
-        eps_n = self.constant(f"eps_{n}", n * _EPS)
-        total = Reg("s", f"{stem}_norm")
-        self.emit("mul", ("sumsq", total), dst="_", a=late, b=weighted, n=n)
-        if square is None:
-            self.scalar("add", total.name, total, eps_n)
-        else:
-            inner = self.scalar("add", f"{stem}_inner", square, eps_n)
-            self.scalar("fma", total.name, inner, self.constant("eps", _EPS), total)
-        self.scalar("sqrt", total.name, total)
-        root = self.constant(f"root_{n}", math.sqrt(n) / CODE_MAX)
-        return self.scalar("div", f"{stem}_k", root, total)
-
-    def linear(self, op):
-        stem = op.codes.removesuffix("_codes")
-        n = self.program.lengths[op.codes]
-        width = blocks(n, self.config)
-        for start in range(op.start, op.stop, _MAX_ROWS if op.out is None else op.stop):
-            rows = (min(_MAX_ROWS, op.stop - start) if op.out is None else op.stop - start)
-            self.emit("matmul", dst=self.v(op.out) if op.out else "_",
-                      q=Reg("q", op.codes, width * self.config.lanes),
-                      a=Reg("s", f"{stem}_scale"), rows=rows, blocks=width)
-        self.square.pop(op.out, None)
-
-    def _elementwise(self, mnemonic, op, *sources, stat=None):
-        self.emit(mnemonic, stat, dst=self.v(op.out), **dict(zip("abc", sources)),
-                  n=self.program.lengths[op.out])
-        self.square.pop(op.out, None)
-
-    def map(self, op):
-        self._elementwise(op.function, op, self.v(op.a))
-
-    def lerp(self, op):
-        n = self.program.lengths[op.out]
-        slope = self.parameter(f"{op.out}_slope", "slope", op, n)
-        floor = self.parameter(f"{op.out}_floor", "floor", op, n)
-        self._elementwise("fma", op, self.v(op.a), slope, floor)
-
-    def complement(self, op):
-        self._elementwise("fma", op, self.v(op.a), self.constant("minus_one", -1.0),
-                          self.constant("one", 1.0))
-
-    def mul(self, op):
-        self._elementwise("mul", op, self.v(op.a), self.v(op.b))
-
-    def add(self, op):
-        square = Reg("s", f"{op.out}_sumsq")    # a residual sum goes to a norm next
-        self._elementwise("add", op, self.v(op.a), self.v(op.b), stat=("sumsq", square))
-        self.square[op.out] = square
-
-    def scan(self, op):
-        n = self.program.lengths[op.out]
-        if self.resident:
-            count = self.program.layers * registers_of("v", n, self.config)
-            elements = count * self.config.register_elements
-            state = Reg("v", "state", elements, indexed=True)
-        else:
-            state = Reg("v", "state", n)
-            pitch = self.config.vector_words(n)
-            self.emit("load", dst=state, r="r3", n=n, address="states", pitch=pitch)
-        self.emit("scan", dst=self.v(op.out), a=self.v(op.decay), b=state, c=self.v(op.a), n=n)
-        self.emit("carry", dst=state, a=self.v(op.out), n=n)
-        if not self.resident:
-            self.emit("store", a=state, r="r3", n=n, address="states", pitch=pitch)
 
 
 def _loads(code, parameters, pitch, preloaded, lookahead, config):
@@ -249,11 +74,11 @@ def _build(program, config, body_words, head_words, resident, lookahead):
     constants = {}
     parts = []
     for ops in (program.start, program.layer, program.head):
-        part = _Builder(program, config, resident, constants)
-        if parts:               # the residual stream comes with its sum of squares
-            part.square = dict(parts[0].square)
+        # The residual stream comes to each part with its sum of squares.
+        part = Expansion(program, config, resident=resident, constants=constants,
+                         square=parts[0].square if parts else ())
         for op in ops:
-            part.lower(op)
+            part.add_operation(op)
         parts.append(part)
     start, layer, head = parts
     # The head's gains use the registers of the layer's first ones, see the module's docstring.

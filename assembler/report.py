@@ -1,6 +1,8 @@
 """What the compiler tells about an image."""
 
-from assembler.config import CLOCK_MHZ
+from dataclasses import asdict
+
+from assembler.config import CLOCK_MHZ, PRESETS
 from assembler.estimate import estimate
 from assembler.formats import TRITS_PER_BYTE
 from assembler.image import PROGRAM, TOKENIZER
@@ -36,7 +38,10 @@ def summary(image, directory):
     weights = model["ternary_weights"]
     stored = image.section("weights").size
     trits = stored * TRITS_PER_BYTE
-    clock = CLOCK_MHZ.get(target.split()[0], 100)
+    clock = CLOCK_MHZ.get(target, 100)
+    plain = asdict(PRESETS.get(target, config))
+    changes = "".join(f" {k}={v}" for k, v in asdict(config).items() if plain[k] != v)
+    machine = f"{target} with{changes}" if changes else target
     cycles, words = estimate(image)
     states = ("stay in vector registers" if manifest["states_in_registers"]
               else "in memory, loaded and stored by every layer")
@@ -53,7 +58,7 @@ def summary(image, directory):
         f"states       {states}",
         f"on the core  {_ON_THE_CORE}",
         "on the host  nothing but token ids in and out",
-        f"target       {target}: {config.lanes} lanes, {config.positions} positions, "
+        f"target       {machine}: {config.lanes} lanes, {config.positions} positions, "
         f"{config.memory_bits}-bit memory, digest {config.digest}",
         f"prediction   {cycles:,} cycles a token, {clock * 1e6 / cycles:,.1f} tokens/s at "
         f"{clock} MHz, {words / cycles:.1%} of the memory's peak (an estimate)",

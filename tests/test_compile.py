@@ -10,9 +10,10 @@ from safetensors.numpy import load_file
 from assembler import image, isa, packing, text
 from assembler.__main__ import main
 from assembler.checkpoint import Checkpoint
-from assembler.compile import compile_model, plan
+from assembler.compile import compile_model
 from assembler.config import PRESETS, preset
 from assembler.errors import report
+from assembler.layout import plan
 from assembler.model import Hgrn
 from sim.engines import Engine
 from sim.golden.machine import Machine
@@ -178,7 +179,7 @@ def test_the_command_compiles_assembles_and_disassembles(tmp_path, capsys):
                          "--set", "positions=2", "lanes=10"]) == 0
     said = capsys.readouterr().out
     for words in ("3 layers, 72 wide", "tokens/s at 100 MHz", "nothing but token ids",
-                  "positions=2 lanes=10", "with tokenizer"):
+                  "lanes=10 positions=2", "with tokenizer"):
         assert words in said
     loaded = image.load(out)
     assert (loaded.config.positions, loaded.config.lanes) == (2, 10)
