@@ -70,6 +70,8 @@ async def sums_equal_golden(dut, duty, back):
     depth = CONFIG.accumulator_rows
     matrices = [rng.integers(-1, 2, (rows, int(rng.integers(1, 3 * CONFIG.lanes))), np.int8)
                 for rows in (1, 2, 3, 4, depth + 1, 2 * depth)]
+    # One block: a row of sums every cycle, more than are taken and than the FIFO holds.
+    matrices.append(rng.integers(-1, 2, (4 * depth, CONFIG.lanes), np.int8))
     codes = [rng.integers(-128, 128, (CONFIG.positions, weights.shape[1]), np.int8)
              for weights in matrices]
     await sums(dut, matrices, codes, duty=duty, back=back)

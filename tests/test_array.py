@@ -17,9 +17,9 @@ SMALL = {"memory_bytes": 1 << 16, "registers": 32, "register_elements": 16, "cod
 @over_simulators
 @pytest.mark.parametrize("shape, seeds", [
     ({"lanes": 10, "positions": 1, "vector_lanes": 1}, [1, 2]),
-    ({"lanes": 20, "positions": 2, "vector_lanes": 4, "significand": 8, "exponent": 5}, [3, 4]),
+    ({"lanes": 20, "positions": 2, "vector_lanes": 4, "significand": 8, "exponent": 5}, [3]),
     ({"lanes": 40, "positions": 4, "vector_lanes": 2, "significand": 24, "exponent": 8}, [5]),
-    ({"lanes": 20, "positions": 8, "vector_lanes": 4}, [6, 7]),
+    ({"lanes": 20, "positions": 8, "vector_lanes": 4}, [6]),
 ])
 def test_rtl_equals_golden(simulator, shape, seeds):
     config = Config(**SMALL, **shape)
