@@ -60,7 +60,7 @@ class Scoreboard(wiring.Component):
     idle : :py:`Out(1)`
         Every instruction that was offered is finished; one cycle late.
 
-    Golden twin: none; ``tests/cocotb_scoreboard.py`` checks the order of starts and ends.
+    Golden twin: none; ``tests/cocotb_sequencer.py`` checks the order of starts and ends.
     """
     def __init__(self, *, config):
         self.config = config
