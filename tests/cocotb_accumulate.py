@@ -63,7 +63,7 @@ async def sums(dut, matrices, codes, *, duty=1.0, back=1.0, gap=4):
     assert [list(layout.from_bits(word)) for word in got] == expected.tolist()
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms", skip=GIVEN["longest"])
+@cocotb.test(timeout_time=1, timeout_unit="ms", skip=GIVEN["longest"])
 @cocotb.parametrize(duty=[1.0, 0.5], back=[1.0, 0.3])
 async def sums_equal_golden(dut, duty, back):
     rng = np.random.default_rng(GIVEN["seed"])
@@ -77,7 +77,7 @@ async def sums_equal_golden(dut, duty, back):
     await sums(dut, matrices, codes, duty=duty, back=back)
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms", skip=not GIVEN["longest"])
+@cocotb.test(timeout_time=1, timeout_unit="ms", skip=not GIVEN["longest"])
 async def longest_rows_reach_the_bound(dut):
     for code, trit in [(-128, 1), (-128, -1)]:
         weights = np.full((1, formats.MAX_LENGTH), trit, np.int8)

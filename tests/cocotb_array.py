@@ -237,7 +237,7 @@ def random_scales(rng):
     return CONFIG.float.round(rng.standard_normal(exponent.shape) * 2 ** exponent)
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def random_steps_equal_golden(dut):
     every = (1 << CONFIG.positions) - 1
     for seed in GIVEN["seeds"]:
@@ -254,7 +254,7 @@ async def random_steps_equal_golden(dut):
                             seed=100 * seed + step)
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def every_beat_is_taken_at_once(dut):
     """Back to back, across blocks, tiles and instructions; and the documented latency."""
     rng = np.random.default_rng(7)
@@ -276,7 +276,7 @@ async def every_beat_is_taken_at_once(dut):
     assert bench.offered[-1] - beats[-1] == GIVEN["latency"]
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def equal_sums_choose_the_lowest_row(dut):
     rng = np.random.default_rng(8)
     bench = Bench(dut, rng)

@@ -46,7 +46,7 @@ def random_sums(rng, rows):
     return np.where(rng.random(shape) < 0.1, corners, sums)
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(duty=[1.0, 0.6], back=[1.0, 0.3], logits=[0, 1])
 async def values_equal_golden(dut, duty, back, logits):
     rng, fmt = np.random.default_rng(GIVEN["seed"]), CONFIG.float

@@ -13,7 +13,7 @@ from sim.golden.sampler import Sampler
 from tests.verilog import parameters
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 async def tokens_equal_golden(dut):
     given  = parameters()
     config = Config(**given["config"])
