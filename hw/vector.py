@@ -31,8 +31,8 @@ class VectorUnit(wiring.Component):
     """``dst[p] = (a[p] * b[p] + c[p]) * d[p]`` and its kin over n elements of each live position p.
 
     Instructions run one after the other; each is accepted when the one before is done. A position
-    takes ``rows(n)`` cycles while the vector memory answers a row of each operand every cycle. More,
-    for 12/6: an instruction about 30, or 40 for ``sigmoid`` and ``silu``; a position with scalar
+    takes ``rows(n)`` cycles while the vector memory answers a row of each operand every cycle. For
+    12/6 add: an instruction about 30, or 40 for ``sigmoid`` and ``silu``; a position with scalar
     operands 4, one with a sum of squares at most 40, one of ``div`` and ``sqrt`` 30. In a scan of a
     prompt step each position waits until the one before is written, about 30 too.
 

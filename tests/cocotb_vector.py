@@ -260,6 +260,24 @@ async def every_instruction_equals_golden(dut, duty):
         await bench.scalars()
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def elements_beyond_the_vector_do_not_count(dut):
+    bench = Bench(dut, 1)
+    await bench.start()
+    config = bench.config
+    bench.set_step(Step(1, 1, False, False, 0, 0, (0,) * config.positions))
+    for stat in Stat:
+        n = config.vector_lanes + 1
+        bench.machine.v[:] = config.float.max       # squares of it saturate
+        bench.machine.v[2, 0, :n] = 1.5
+        bench.memories.v[:] = config.float.encode(bench.machine.v).reshape(bench.memories.v.shape)
+        a = Operand(V, 2)
+        await bench.execute(isa.encode("mul", dst=Operand(V, 0), a=a, b=a, n=n, stat=stat,
+                                       stat_to=1))
+        assert not bench.memories.saturated
+    await bench.scalars()
+
+
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def a_row_takes_a_cycle(dut):
     bench = Bench(dut, 1)
