@@ -77,7 +77,9 @@ class Engine:
 
     def _run(self):
         """Run up to the next token; returns the new words as (slot, last, token)."""
-        status = self.machine.run(tokens=self._heard + 1)
+        status = "running"
+        while status == "running" and len(self.machine.tokens) == self._heard:
+            status = self.machine.run(tokens=self._heard + 1)   # the RTL also stops for logits
         words = self.machine.tokens[self._heard:]
         if not words:
             raise RuntimeError(f"the machine is {status} at instruction {self.machine.pc} and "
@@ -130,14 +132,14 @@ class Engine:
         ids = [int(token) for token in ids]
         self.machine.send(host.prompt(self.image.config, ids, every=True))
         done = given = 0
-        while given < len(ids):
+        while done < len(ids):
             done += len(self._run())
             if done - given >= batch or done == len(ids):
                 arrays = self.machine.logits[self._seen:]
                 self._seen += len(arrays)
-                chunk = np.concatenate(arrays)
-                given += len(chunk)
-                yield chunk
+                given += sum(map(len, arrays))      # logits come before their token words
+                if arrays:
+                    yield np.concatenate(arrays)
 
 
 def load(directory, engine, *, logits=False, temperature=None, seed=0):

@@ -102,6 +102,38 @@ def test_streams_are_as_when_alone(tmp_path):
     assert ids_of(image, prompts) == [ids_of(image, [ids])[0] for ids in prompts]
 
 
+class Trickle(Machine):
+    """Gives the host one word at a time and stops for nothing now and then, like the RTL."""
+    shown = 0
+
+    @property
+    def tokens(self):
+        return super().tokens[:self.shown]
+
+    def run(self, tokens=None):
+        while self.shown == len(super().tokens):
+            status = self.step()
+            if status != "running":
+                return status
+            if self.pc % 16 == 0:
+                return status
+        self.shown += 1
+        return "running"
+
+
+def test_words_may_come_one_at_a_time(tmp_path):
+    config = CONFIGS["wide"]
+    image = random_image(tmp_path, config, hidden=40, inner=72, layers=2, vocab=61)
+    rows = np.random.default_rng(2).integers(0, 61, (2, 10))
+    whole, slow = (Engine(image, kind(image, logits=True)) for kind in (Machine, Trickle))
+    for row in rows:
+        expected, ours = (np.concatenate(list(engine.logits(row, batch=3)))
+                          for engine in (whole, slow))
+        assert (ours == expected).all() and ours.shape == (10, 61)
+    prompts = [row[:n].tolist() for row in rows for n in (1, 5, 7)]
+    assert list(slow.generate(prompts, 4)) == list(whole.generate(prompts, 4))
+
+
 def test_transcript():
     """Fixed checkpoint, fixed prompt, greedy."""
     image = compiled(TINY_A, preset("sim-tiny"))
