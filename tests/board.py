@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from amaranth import *
 from amaranth.back import verilog
+from amaranth.lib import wiring
 
 from hw.signatures import command_layout
 from sim import streams
@@ -20,13 +21,13 @@ def run_on_board(component, config, bench, simulator, *, port, depth, **paramete
     and ``busy``, and ``config`` and ``depth`` in its parameters.
     """
     outside, inside = [], []
-    for path, _, value in component.signature.flatten(component):
+    for path, member, value in component.signature.flatten(component):
         name = "__".join(map(str, path))
         width = Shape.cast(value.shape()).width
         if path[0] == port:
             inside.append((name.removeprefix(f"{port}__"), width))
         elif width:
-            outside.append((_flow(component.signature, path), width, name))
+            outside.append(("output" if member.flow == wiring.Out else "input", width, name))
     lines = ["module top(input clk, input rst, input [31:0] seed, latency, gap, busy"]
     lines += [f"  , {flow} [{width - 1}:0] {name}" for flow, width, name in outside]
     lines += [");"]
@@ -45,17 +46,6 @@ def run_on_board(component, config, bench, simulator, *, port, depth, **paramete
                "top.v": "\n".join(lines) + "\n"}
     run_verilog(sources, "top", bench, simulator, config=asdict(config), depth=depth,
                 **parameters)
-
-
-def _flow(signature, path):
-    """``input`` or ``output``: flow of a leaf of a component's signature."""
-    out = True
-    for name in path:
-        member = signature.members[name]
-        out ^= member.flow.name == "In"
-        if member.is_signature:
-            signature = member.signature
-    return "output" if out else "input"
 
 
 async def prepare(dut, *, seed=1, latency=6, gap=0, busy=0):

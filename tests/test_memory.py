@@ -5,6 +5,7 @@ import pytest
 
 from assembler.config import Config
 from hw.memory import Bursts, MemoryArbiter
+from hw.ram import Queue
 from tests.board import run_on_board
 from tests.verilog import over_simulators
 
@@ -22,3 +23,14 @@ def test_arbiter(clients, memory_bits, simulator):
 def test_bad_burst_is_refused(longest):
     with pytest.raises(ValueError, match="power of two from 1 to 64"):
         Bursts(config=Config(), words_bits=16, longest=longest)
+
+
+def test_room_for_less_than_a_burst_is_refused():
+    with pytest.raises(ValueError, match="room must be at least a burst of 64, not 63"):
+        Bursts(config=Config(), words_bits=16, room=63)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_bad_queue_depth_is_refused(depth):
+    with pytest.raises(ValueError, match="power of two from 2 on"):
+        Queue(shape=8, depth=depth)
