@@ -49,7 +49,7 @@ class Scalars(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for reader in ("operand", "scale"):
-            m.submodules[reader] = words = BlockRam(shape=self.config.float.width,
+            m.submodules[f"{reader}_words"] = words = BlockRam(shape=self.config.float.width,
                                                     depth=isa.SCALARS * self.config.positions)
             m.d.comb += [
                 words.write_address.eq(self.write.p.address),

@@ -90,7 +90,7 @@ def top_sources(config, words):
 
 # What C++ may look at by name: (module, variable), with wildcards.
 _PUBLIC = (("core.vector_memory.bank_*", "rows"), ("core.array.loader", "memory"),
-           ("core.vector.scalars.operand", "rows"), ("core.sequencer", "r"), ("*", _STATE))
+           ("core.vector.scalars.operand_words", "rows"), ("core.sequencer", "r"), ("*", _STATE))
 
 
 def _public():
@@ -328,7 +328,7 @@ class RtlMachine:
     @property
     def s(self):
         """(32, positions) float64."""
-        words = self._array("scalars", "operand", "rows").reshape(self.config.positions, isa.SCALARS)
+        words = self._array("operand_words", "rows").reshape(self.config.positions, isa.SCALARS)
         return self.config.float.decode(words.T)
 
     @property
