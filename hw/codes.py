@@ -56,8 +56,8 @@ class ColumnLoader(wiring.Component):
     ``taken``; the array copies them, and the next block loads while it works. So blocks, tiles and
     instructions follow each other without a gap when a tile has at least :py:meth:`period` rows.
 
-    Cost: ``8 * lanes * positions`` flip-flops, the block RAM of the code registers, and about 200
-    LUT4.
+    Cost (Yosys 0.70): ``8 * lanes * positions`` flip-flops and 200 more, the block RAM of the code
+    registers, and 240 LUT4 for one position.
 
     Parameters
     ----------
