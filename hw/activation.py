@@ -16,7 +16,7 @@ class Activation(wiring.Component):
     """Look up the line that serves an argument: ``sigmoid(i) = slope * i + intercept``.
 
     The index is the sign and ``min(trunc(|i| * 16), 255)``. Latency 4, one a cycle. Cost for 12/6:
-    one block RAM (512 x 36) and about 45 LUT4.
+    one block RAM (512 x 36) and a shifter of 8 bits.
 
     Parameters
     ----------

@@ -14,7 +14,8 @@ class Divide(wiring.Component):
     """``o = round(a / b)``, or ``o = round(sqrt(a))``; ``x / 0`` and the root of ``a <= 0`` are 0.
 
     One at a time: the result is offered ``significand + 7`` cycles after the operands were
-    accepted. Restoring digit recurrence, one subtractor for both. Cost for 12/6: about 280 LUT4.
+    accepted. Restoring digit recurrence, one subtractor for both. Cost for 12/6: 276
+    LUT4, 159 FF, 161 MHz on grade 6.
 
     Parameters
     ----------

@@ -42,7 +42,8 @@ class ExactSum(wiring.Component):
 
     Rows are taken one a cycle, until the last; the next vector's first row is taken after the
     result was. The result is offered at most ``latency`` cycles after the last row: 35 for 12/6 and
-    1 lane. Cost for 12/6: a MULT18X18D and about 250 LUT4 a lane, and 380 for the end.
+    1 lane. Cost for 12/6 and 2 lanes: 884 LUT4, 446 FF, 2
+    MULT18X18D, 132 MHz on grade 6 (yosys 0.70, nextpnr-ecp5 0.11).
 
     Bound: a shifted square is less than ``2**bits``, ``bits = 2 * significand + 2 * (2**(exponent
     - 4) - 1)``; a lane sums at most ``2**16 / lanes`` of them, all lanes at most 65535.
@@ -213,8 +214,8 @@ class Absmax(wiring.Component):
     """``o = max |i|``, exact.
 
     Rows are taken one a cycle, until the last; the result is offered ``latency`` = log2(lanes)
-    + 2 cycles after that, and the next vector's first row is taken after the result was. Cost for
-    12/6: about 45 LUT4 a lane.
+    + 2 cycles after that, and the next vector's first row is taken after the result was.
+    Cost: a comparator of ``width - 1`` bits a lane.
 
     Parameters and members as in :class:`ExactSum`, without ``saturated``.
 

@@ -114,7 +114,7 @@ class Normalise(wiring.Component):
 class FloatRound(wiring.Component):
     """Round to nearest even, flush to zero, saturate: the only rounding of floats in hardware.
 
-    Latency 2, one a cycle. Cost for 12/6: about 60 LUT4.
+    Latency 2, one a cycle.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class FloatRound(wiring.Component):
 class FloatMultiply(wiring.Component):
     """``o = round(a * b)``.
 
-    Latency 4, one a cycle. Cost for 12/6: 1 MULT18X18D and about 110 LUT4; for 24/8: 4 and 240.
+    Latency 4, one a cycle. Cost for 12/6: 1 MULT18X18D, beside logic that the lane's count includes.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ __all__ = ["Quantise"]
 class Quantise(wiring.Component):
     """``o = clamp(round_half_even(i), -128, 127)``, rounded once.
 
-    Latency 5, one a cycle. Cost for 12/6: about 75 LUT4.
+    Latency 5, one a cycle. Cost: part of the lane's.
 
     Parameters
     ----------

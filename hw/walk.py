@@ -40,8 +40,7 @@ def uniform_row_address(config, number, row):
 class Walk(wiring.Component):
     """Step through the rows 0 to ``last_row`` of each position in a mask, ascending.
 
-    ``position``, ``row``, ``first`` and ``last`` describe the current step while ``busy``. Cost:
-    about 50 LUT4.
+    ``position``, ``row``, ``first`` and ``last`` describe the current step while ``busy``.
 
     Parameters
     ----------
