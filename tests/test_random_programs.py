@@ -21,8 +21,8 @@ CONFIGS = {
 over_configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-def run_both(config, length, seed, **options):
-    image, words = random_program.make(config, length=length, seed=seed)
+def run_both(config, length, program, **options):
+    image, words = random_program.make(config, length=length, seed=program)
     golden, rtl = Machine(image), RtlMachine(image, **options)
     for machine in (golden, rtl):
         machine.send(words)
