@@ -30,6 +30,9 @@ class MemoryArbiter(wiring.Component):
     cycle, a command in 3 cycles. ``read.ready`` of the clients is not looked at: see
     :class:`hw.signatures.MemoryPort`.
 
+    Cost: 400 LUT4 and 156 flip-flops for ulx3s-85f and four clients, 128 MHz (Yosys 0.70,
+    nextpnr 0.11.1).
+
     Parameters
     ----------
     config : Config

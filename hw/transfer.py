@@ -265,6 +265,10 @@ class VectorLoader(wiring.Component):
 
     Bursts are asked for ahead, of the next jobs too, as far as the queue of words has room.
 
+    Parameters
+    ----------
+    config : Config
+
     Members
     -------
     i : :py:`In(stream.Signature(job_layout(config)))`
@@ -345,6 +349,10 @@ class VectorStorer(wiring.Component):
     """Rows of the vector memory into memory words.
 
     A burst is announced when all its words wait, so that the memory never does.
+
+    Parameters
+    ----------
+    config : Config
 
     Members
     -------

@@ -24,10 +24,11 @@ class WeightStream(wiring.Component):
 
     The words of a descriptor are a multiple of ``beat_words``, as those of a matrix are.
 
-    Latency: 5 cycles from a word that completes a beat to the beat. Throughput: a word a cycle from
-    the memory, a beat a cycle to ``o`` while there are any.
+    Latency: 4 cycles from the word that completes a beat to the beat. Throughput: a word a cycle
+    from the memory, a beat a cycle to ``o`` while there are any.
 
-    Cost: ``prefetch_words * memory_bits`` bits of block RAM.
+    Cost: ``prefetch_words * memory_bits`` bits of block RAM; 442 LUT4 and 309 flip-flops for
+    ulx3s-85f, 132 MHz (Yosys 0.70, nextpnr 0.11.1).
 
     Parameters
     ----------
