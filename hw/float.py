@@ -170,7 +170,7 @@ class FloatRound(wiring.Component):
 class FloatMultiply(wiring.Component):
     """``o = round(a * b)``.
 
-    Latency 4, one a cycle. Cost for 12/6: 1 MULT18X18D, for 24/8: 4, and logic
+    Latency 4, one a cycle. Cost for 12/6: 1 MULT18X18D, for 24/8: 4.
 
     Parameters
     ----------
