@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from assembler import isa
 from hw.signatures import instruction_layout
-from hw.tickets import AGE_LIMIT, PRODUCERS, TICKET_BITS, UNIT_INSTRUCTIONS, WINDOW, queues_of
+from hw.tickets import AGE_LIMIT, PRODUCERS, TICKET_BITS, WINDOW, instructions_of
 
 
 __all__ = ["UnitQueue", "need_layout", "queue_signature"]
@@ -14,8 +14,7 @@ __all__ = ["UnitQueue", "need_layout", "queue_signature"]
 
 def queue_signature(queue):
     """Stream of the instructions that a queue hands to its unit, seen from the queue."""
-    return stream.Signature(instruction_layout(*(instr.mnemonic for instr in UNIT_INSTRUCTIONS
-                                                 if queue in queues_of(instr))))
+    return stream.Signature(instruction_layout(*(i.mnemonic for i in instructions_of(queue))))
 
 
 def need_layout(queue):
@@ -89,9 +88,17 @@ class UnitQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        entry = self.entry(self.queue)
+        # Bits that belong to no field of these instructions are not kept.
+        fields = [field for instr in instructions_of(self.queue)
+                  for field in (isa.OPCODE, *instr.fields)]
+        kept = [bit for bit in range(isa.WORD_BITS)
+                if any(field.lo <= bit <= field.hi for field in fields)]
+        entry = data.StructLayout({
+            "word": len(kept), "born": TICKET_BITS, "needs": need_layout(self.queue),
+        })
         m.submodules.waiting = waiting = fifo.SyncFIFO(width=entry.size, depth=self.depth)
-        m.d.comb += waiting.w_data.eq(self.i.payload)
+        m.d.comb += waiting.w_data.eq(Cat((self.i.p.word[bit] for bit in kept), self.i.p.born,
+                                          self.i.p.needs))
         m.d.comb += waiting.w_en.eq(self.i.valid)
         m.d.comb += self.i.ready.eq(waiting.w_rdy)
 
@@ -106,7 +113,9 @@ class UnitQueue(wiring.Component):
             m.d.comb += ahead.eq(head.needs[name].ticket - self.completed[name])
             blocked.append(head.needs[name].pending & (ahead < WINDOW))
 
-        m.d.comb += self.o.payload.eq(head.word)
+        m.d.comb += self.o.payload.eq(Cat(
+            head.word[kept.index(bit)] if bit in kept else Const(0, 1)
+            for bit in range(isa.WORD_BITS)))
         m.d.comb += self.o.valid.eq(free)
         with m.If(~held | free & self.o.ready):
             m.d.comb += waiting.r_en.eq(1)

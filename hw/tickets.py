@@ -10,7 +10,7 @@ from assembler import isa
 
 
 __all__ = ["Queue", "DEPTHS", "TICKET_BITS", "WINDOW", "AGE_LIMIT", "UNIT_INSTRUCTIONS",
-           "queues_of", "accesses_of", "PRODUCERS", "SLOTS", "COLUMNS"]
+           "queues_of", "instructions_of", "accesses_of", "PRODUCERS", "SLOTS", "COLUMNS"]
 
 
 class Queue(enum.IntEnum):
@@ -58,6 +58,11 @@ def queues_of(instr):
         sums = any(queue is Queue.ARRAY for _, _, queue in accesses_of(instr))
         return (Queue.ARRAY, Queue.DRAIN) if sums else (Queue.DRAIN,)
     return (Queue[instr.unit.name],)
+
+
+def instructions_of(queue):
+    """The instructions that the queue takes."""
+    return tuple(instr for instr in UNIT_INSTRUCTIONS if queue in queues_of(instr))
 
 
 def _files(instr, field):
