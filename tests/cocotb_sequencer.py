@@ -189,6 +189,7 @@ class Bench:
         self.started = {queue: [] for queue in QUEUES}      # (word, step, cycle)
         self.ended   = {queue: [] for queue in QUEUES}      # cycle
         self.due     = {queue: deque() for queue in QUEUES}
+        self.due_limit = dict.fromkeys(QUEUES, 3)           # instructions that a unit overlaps
         self.descriptors, self.steps = [], deque()
 
     def port(self, name):
@@ -217,7 +218,7 @@ class Bench:
         dut, rng = self.dut, self.rng
         willing = lambda: rng.random() < self.duty
         for queue in QUEUES:
-            self.port(queue)[2].value = willing() and len(self.due[queue]) < 3
+            self.port(queue)[2].value = willing() and len(self.due[queue]) < self.due_limit[queue]
         self.port("weights")[2].value = willing()
         payload, valid, _ = self.port("steps")
         if not int(valid.value) and self.steps and willing():
@@ -366,6 +367,27 @@ async def units_start_after_what_they_depend_on(dut):
             if single:
                 assert counters == expected.counters
     assert overlapped > 20 * len(GIVEN["seeds"])
+
+
+@cocotb.test(timeout_time=10, timeout_unit="ms")
+async def old_ticket_is_not_mistaken_for_a_later_one(dut):
+    """An instruction waits in its queue while 250 memory instructions complete: its ticket of
+    one of them must not come round again, or it would wait for what comes after it."""
+    await prepare(dut)
+    s = lambda number: Operand(Space.S, number)
+    v = lambda number: Operand(Space.V, number)
+    load = isa.encode("load", dst=v(1), n=1, r=0, address=0, pitch=0)
+    program = [isa.encode("next"), isa.encode("load", dst=v(0), n=1, r=0, address=0, pitch=0),
+               isa.encode("const", dst=s(0), value=1),
+               isa.encode("add", dst=s(1), a=v(0), b=s(0), n=1), *[load] * 250,
+               isa.encode("halt")]
+    bench = Bench(dut, random.Random(1), duty=1.0,
+                  delays={**{queue: (1, 1) for queue in QUEUES}, "vector": (4000, 4000)})
+    bench.due_limit["vector"] = 1       # `add` stays in its queue
+    expected = execute(program, [1])
+    steps, _ = await bench.run(program, [1])
+    bench.check(expected, steps)
+    assert bench.ended["memory"][-1] > bench.ended["vector"][0]     # the dispatcher held back
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
