@@ -16,7 +16,7 @@ from assembler.report import summary
 __all__ = ["main"]
 
 
-_DEFAULT_TARGET = "ulx3s-85f"
+_DEFAULT_TARGET = "sim-tiny"
 _EXAMPLES = """\
 examples:
   python -m assembler tests/data/mmf-tiny-a -o build/tiny --target ulx3s-85f

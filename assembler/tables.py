@@ -1,34 +1,49 @@
 """Function tables of the machine, made here once: hardware and golden machine read these.
 
-The sigmoid is 512 straight lines of width 1/16 over (-16, 16). Line ``k`` (9 bits) serves the
-arguments with ``k = {sign, min(trunc(|x| * 16), 255)}``: the sign is the top bit, so lines 0 to
-255 go outwards from zero on the positive side and lines 256 to 511 on the negative side. The
-last line of a side also serves all larger magnitudes; it is flat, at 1 and at 0.
+The sigmoid is a table of straight lines over (-16, 16), ``lines_per_unit(fmt)`` of them per unit
+of x: 16, and more where the float is so fine that these would be the largest error (from 15
+significand bits on; up to 128). Line ``k`` serves the arguments with ``k = {sign, min(trunc(|x| *
+lines_per_unit), lines / 2 - 1)}``: the sign is the top bit, so the first half of the lines goes
+outwards from zero on the positive side and the second half on the negative side. The last line
+of a side also serves all larger magnitudes; it is flat, at 1 and at 0.
 
 The machine computes ``sigmoid(x) = round(round(slope[k] * x) + intercept[k])`` and ``silu(x) =
 round(x * sigmoid(x))``. Largest errors against the real functions, with all roundings, over all
 x of a format of p significand bits (``tests/test_tables.py`` measures them):
 
-* sigmoid: 2.4e-5 (the lines alone) + 1.1 * 2**-p, and results never leave [0, 1];
-* silu: 6.2e-5 + |x| * 2**(1 - p).
+* sigmoid: lines + 1.1 * 2**-p, and results never leave [0, 1];
+* silu: lines * 1.7 + |x| * 2**(1 - p), and at most 6.2e-5 more with a 5-bit exponent, where small
+  results are flushed to zero;
+
+where lines, the error of the lines alone, is 6.1e-3 / lines_per_unit**2 (2.4e-5 for 16).
 """
 
 import numpy as np
 
 
-__all__ = ["LINES", "LINES_PER_UNIT", "sigmoid", "sigmoid_index"]
+__all__ = ["REACH", "lines_per_unit", "lines", "sigmoid", "sigmoid_index"]
 
 
-LINES = 512                # 9-bit index: sign, then 8 bits of magnitude
-LINES_PER_UNIT = 16        # lines per unit of x
-_SIDE = LINES // 2
+REACH = 16                 # the lines end at this magnitude
 
 
-def sigmoid_index(x):
-    """The line that serves each argument. ``x``: float64, any shape -> int64 in [0, 512)."""
+def lines_per_unit(fmt):
+    """Lines per unit of x: twice as many for every two bits of significand, as a line's error
+    is that of its width squared, and no more than a few block RAMs hold."""
+    return 16 << min(max((fmt.significand - 13) // 2, 0), 3)
+
+
+def lines(fmt):
+    """Lines in the table of a format; a power of two."""
+    return 2 * REACH * lines_per_unit(fmt)
+
+
+def sigmoid_index(fmt, x):
+    """The line that serves each argument. ``x``: float64, any shape -> int64, same shape."""
     x = np.asarray(x, np.float64)
-    magnitude = np.minimum(np.trunc(np.abs(x) * LINES_PER_UNIT), _SIDE - 1).astype(np.int64)
-    return np.where(x < 0, magnitude + _SIDE, magnitude)
+    side = lines(fmt) // 2
+    magnitude = np.minimum(np.trunc(np.abs(x) * lines_per_unit(fmt)), side - 1).astype(np.int64)
+    return np.where(x < 0, magnitude + side, magnitude)
 
 
 def _logistic(x):
@@ -47,12 +62,13 @@ def sigmoid(fmt):
 
     Returns
     -------
-    (slope, intercept) : (512,) float64 each, in line order, values of ``fmt``
+    (slope, intercept) : (lines,) float64 each, in line order, values of ``fmt``
     """
-    near = np.arange(_SIDE) / LINES_PER_UNIT
-    far = near + 1 / LINES_PER_UNIT
+    per_unit, side = lines_per_unit(fmt), lines(fmt) // 2
+    near = np.arange(side) / per_unit
+    far = near + 1 / per_unit
     low, high = np.concatenate([near, -far]), np.concatenate([far, -near])
-    slope = fmt.round((_logistic(high) - _logistic(low)) * LINES_PER_UNIT)
+    slope = fmt.round((_logistic(high) - _logistic(low)) * per_unit)
     # The curve leaves the line most at an end, or where it is as steep as the line: there
     # s (1 - s) = slope with s = sigmoid(x), and x = +-2 artanh(sqrt(1 - 4 slope)).
     with np.errstate(divide="ignore"):
@@ -60,6 +76,6 @@ def sigmoid(fmt):
     points = np.stack([low, high, np.clip(steep, low, high), np.clip(-steep, low, high)])
     distance = _logistic(points) - slope * points
     intercept = fmt.round((distance.max(0) + distance.min(0)) / 2)
-    slope[[_SIDE - 1, LINES - 1]] = 0.0
-    intercept[[_SIDE - 1, LINES - 1]] = 1.0, 0.0
+    slope[[side - 1, -1]] = 0.0
+    intercept[[side - 1, -1]] = 1.0, 0.0
     return slope, intercept

@@ -15,8 +15,9 @@ __all__ = ["Activation"]
 class Activation(wiring.Component):
     """Look up the line that serves an argument: ``sigmoid(i) = slope * i + intercept``.
 
-    The index is the sign and ``min(trunc(|i| * 16), 255)``. Latency 4, one a cycle. Cost for 12/6:
-    one block RAM (512 x 36) and a shifter of 8 bits.
+    The index is the sign and the magnitude, cut to whole lines, as ``assembler.tables`` says.
+    Latency 4, one a cycle. Cost for 12/6: one block RAM (512 x 36) and a shifter of 8 bits;
+    formats of more than 14 significand bits have up to 4096 lines.
 
     Parameters
     ----------
@@ -40,22 +41,22 @@ class Activation(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fmt  = self.fmt
-        bits = ceil_log2(tables.LINES) - 1          # of the magnitude
+        bits = exact_log2(tables.lines(fmt)) - 1    # of the magnitude
         line = data.StructLayout({"intercept": fmt.width, "slope": fmt.width})
         slope, intercept = (fmt.encode(values) for values in tables.sigmoid(fmt))
         m.submodules.lines = lines = memory.Memory(
-            shape=line, depth=tables.LINES,
+            shape=line, depth=tables.lines(fmt),
             init=[{"slope": int(s), "intercept": int(c)} for s, c in zip(slope, intercept)])
         read = lines.read_port()
 
-        # |i| * 16 = 1.m * 2**(e - bias + 4): its integer part is the top e - bias + 5 bits of
-        # the significand; 8 of them are all that matters.
+        # |i| * 2**k = 1.m * 2**(e - bias + k): its integer part is the top e - bias + k + 1 bits
+        # of the significand; as many as a line's number has are all that matters.
         word   = data.View(float_layout(fmt), self.i)
         places = Signal(signed(fmt.exponent + 1), reset_less=True)
         top    = Signal(bits, reset_less=True)
         sign   = Signal(reset_less=True)
         m.d.sync += [
-            places.eq(fmt.bias - exact_log2(tables.LINES_PER_UNIT) + bits - 1 - word.exponent),
+            places.eq(fmt.bias - exact_log2(tables.lines_per_unit(fmt)) + bits - 1 - word.exponent),
             top.eq(Cat(word.mantissa, C(1, 1))[-bits:]),
             sign.eq(word.sign & word.exponent.any()),
         ]
@@ -65,7 +66,7 @@ class Activation(wiring.Component):
         with m.Elif(places >= bits):
             m.d.sync += magnitude.eq(0)
         with m.Else():
-            m.d.sync += magnitude.eq(top >> places.as_unsigned()[:exact_log2(bits)])
+            m.d.sync += magnitude.eq(top >> places.as_unsigned()[:ceil_log2(bits)])
         m.d.comb += read.addr.eq(Cat(magnitude, delay(m, sign, 1)))
 
         out = data.View(line, delay(m, read.data.as_value(), 1))

@@ -16,12 +16,13 @@ async def lines_equal_golden(dut):
     given = parameters()
     fmt   = Float(given["significand"], given["exponent"])
     rng   = np.random.default_rng(given["seed"])
-    near  = np.arange(-300, 300) / tables.LINES_PER_UNIT       # borders, and just inside of them
+    near  = np.arange(-300, 300) / tables.lines_per_unit(fmt)  # borders, and just inside of them
     x     = np.concatenate([near, near * (1 - 2.0 ** -fmt.mantissa), rng.normal(0, 6, 2000),
+                            np.arange(-18, 18, 1 / 64),
                             rng.normal(0, 1, 500) * 2.0 ** rng.integers(-9, 9, 500),
                             [0, fmt.tiny, -fmt.tiny, fmt.max, -fmt.max]])
     words = fmt.encode(fmt.round(x))
-    line  = tables.sigmoid_index(fmt.decode(words))
+    line  = tables.sigmoid_index(fmt, fmt.decode(words))
     slope, intercept = (fmt.encode(values)[line] for values in tables.sigmoid(fmt))
 
     dut.i.value = 0

@@ -48,9 +48,13 @@ def compare(image, authors, machine=Machine):
 #
 #   significand   mmf-tiny-a        mmf-tiny-b        float engine (parameters rounded only)
 #   12            3.39 %  95.8 %    4.73 %  85.4 %    3.27 %  94.8 %    4.78 %  89.6 %
-#   17            2.47 %  97.9 %    3.86 %  93.8 %    1.77 %  94.8 %    3.34 %  92.7 %
-#   20            2.16 %  95.8 %    3.33 %  95.8 %    0.62 %  99.0 %    1.11 %  97.9 %
-@pytest.mark.parametrize("significand,error,same", [(12, 0.035, 0.95), (17, 0.03, 0.96)])
+#   18            1.97 %  99.0 %    2.98 %  93.8 %    1.93 %  96.9 %    2.46 %  93.8 %
+#   22            0.93 %  99.0 %    1.06 %  96.9 %
+#   24            1.22 %  97.9 %    0.35 %  100 %
+# The promise, at most 3 % and 96 % or more on both, is that of the simulation preset (24 bits).
+# mmf-tiny-b is too large to keep here: python -m tests.authors FOLDER measures it.
+@pytest.mark.parametrize("significand,error,same", [(12, 0.035, 0.95), (18, 0.02, 0.98),
+                                                    (22, 0.01, 0.98), (24, 0.013, 0.97)])
 def test_logits_are_near_the_authors(authors, significand, error, same):
     measured, top = compare(compiled(TINY_A, replace(ROOMY, significand=significand)), authors)
     assert measured <= error
@@ -134,8 +138,11 @@ def test_words_may_come_one_at_a_time(tmp_path):
     assert list(slow.generate(prompts, 4)) == list(whole.generate(prompts, 4))
 
 
-def test_transcript():
+@pytest.mark.parametrize("target,expected", [
+    # The ids of the float64 model too: 24 bits leave only rounding ties.
+    ("sim-tiny", [62, 217, 34, 93, 157, 173, 22, 189, 216, 103, 156, 237, 253, 91, 177, 140]),
+    ("ulx3s-85f", [246, 242, 140, 103, 156, 140, 247, 161, 70, 110, 99, 227, 250, 157, 53, 1]),
+])
+def test_transcript(target, expected):
     """Fixed checkpoint, fixed prompt, greedy."""
-    image = compiled(TINY_A, preset("sim-tiny"))
-    assert ids_of(image, [[1, 2, 3]], 16) == [[
-        246, 242, 140, 103, 156, 140, 247, 161, 70, 110, 99, 227, 250, 157, 53, 1]]
+    assert ids_of(compiled(TINY_A, preset(target)), [[1, 2, 3]], 16) == [expected]

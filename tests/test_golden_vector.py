@@ -26,9 +26,10 @@ from tests.exact import (
 
 def table_sigmoid(fmt):
     slope, intercept = tables.sigmoid(fmt)
+    side = len(slope) // 2
 
     def sigmoid(x):
-        k = min(int(abs(x) * 16), 255) + (256 if x < 0 else 0)
+        k = min(int(abs(x) * side / 16), side - 1) + (side if x < 0 else 0)
         return rounded(fmt, rounded(fmt, Fraction(slope[k]) * x) + Fraction(intercept[k]))
     return sigmoid
 

@@ -47,7 +47,7 @@ class VectorUnit:
         return self.round(self.round(a * b) + c)
 
     def sigmoid(self, a):
-        line = tables.sigmoid_index(a)
+        line = tables.sigmoid_index(self.fmt, a)
         return self.fma(self._slope[line], a, self._intercept[line])
 
     def silu(self, a):
