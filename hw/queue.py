@@ -88,17 +88,9 @@ class UnitQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # Bits that belong to no field of these instructions are not kept.
-        fields = [field for instr in instructions_of(self.queue)
-                  for field in (isa.OPCODE, *instr.fields)]
-        kept = [bit for bit in range(isa.WORD_BITS)
-                if any(field.lo <= bit <= field.hi for field in fields)]
-        entry = data.StructLayout({
-            "word": len(kept), "born": TICKET_BITS, "needs": need_layout(self.queue),
-        })
+        entry = self.entry(self.queue)
         m.submodules.waiting = waiting = fifo.SyncFIFO(width=entry.size, depth=self.depth)
-        m.d.comb += waiting.w_data.eq(Cat((self.i.p.word[bit] for bit in kept), self.i.p.born,
-                                          self.i.p.needs))
+        m.d.comb += waiting.w_data.eq(self.i.payload)
         m.d.comb += waiting.w_en.eq(self.i.valid)
         m.d.comb += self.i.ready.eq(waiting.w_rdy)
 
@@ -113,9 +105,7 @@ class UnitQueue(wiring.Component):
             m.d.comb += ahead.eq(head.needs[name].ticket - self.completed[name])
             blocked.append(head.needs[name].pending & (ahead < WINDOW))
 
-        m.d.comb += self.o.payload.eq(Cat(
-            head.word[kept.index(bit)] if bit in kept else Const(0, 1)
-            for bit in range(isa.WORD_BITS)))
+        m.d.comb += self.o.payload.eq(head.word)
         m.d.comb += self.o.valid.eq(free)
         with m.If(~held | free & self.o.ready):
             m.d.comb += waiting.r_en.eq(1)

@@ -377,17 +377,19 @@ async def old_ticket_is_not_mistaken_for_a_later_one(dut):
     s = lambda number: Operand(Space.S, number)
     v = lambda number: Operand(Space.V, number)
     load = isa.encode("load", dst=v(1), n=1, r=0, address=0, pitch=0)
-    program = [isa.encode("next"), isa.encode("load", dst=v(0), n=1, r=0, address=0, pitch=0),
+    # Registers never used look like users of ticket 0: let that be another instruction's.
+    program = [isa.encode("next"), isa.encode("const", dst=s(9), value=0), isa.encode("next"),
+               isa.encode("load", dst=v(0), n=1, r=0, address=0, pitch=0),
                isa.encode("const", dst=s(0), value=1),
-               isa.encode("add", dst=s(1), a=v(0), b=s(0), n=1), *[load] * 250,
+               *[isa.encode("add", dst=s(1), a=v(0), b=s(0), n=1)] * 2, *[load] * 250,
                isa.encode("halt")]
     bench = Bench(dut, random.Random(1), duty=1.0,
                   delays={**{queue: (1, 1) for queue in QUEUES}, "vector": (4000, 4000)})
-    bench.due_limit["vector"] = 1       # `add` stays in its queue
-    expected = execute(program, [1])
-    steps, _ = await bench.run(program, [1])
+    bench.due_limit["vector"] = 1       # so the second `add` waits behind the first
+    expected = execute(program, [1, 1])
+    steps, _ = await bench.run(program, [1, 1])
     bench.check(expected, steps)
-    assert bench.ended["memory"][-1] > bench.ended["vector"][0]     # the dispatcher held back
+    assert bench.ended["memory"][-1] > bench.ended["vector"][1]     # the dispatcher held back
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
