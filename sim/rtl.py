@@ -25,6 +25,7 @@ _SOURCES = Path(__file__).with_name("rtl")
 _ID = 0x4e524554
 _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
 _SETTLE_CYCLES = 64
+_WHOLE_BYTES = 1 << 25
 _NO_WORDS = (1 << 64) - 1
 _IDLE, _FAILED = 1 << 30, 1 << 29        # bits that tern_until adds to the status
 _BANKS, _SLICE_ROWS = 4, 1024           # of hw/vector_memory.py
@@ -78,11 +79,14 @@ def top_sources(config, words):
     core = core_verilog(config)
     width = {name: int(high) + 1 for high, name in
              re.findall(r"^  output \[(\d+):0\] (\w+);", core, re.MULTILINE)}
-    depth = 1 << max(10, (words - 1).bit_length())
+    # Big memories are cut to what the image needs; small ones whole, so that images share builds.
+    depth = config.memory_words
+    if config.memory_bytes > _WHOLE_BYTES:
+        depth = min(depth, 1 << max(20, (words - 1).bit_length()))
     widths = {"TERN_MEMORY_BITS": config.memory_bits,
               "TERN_COMMAND_BITS": width["memory__command__payload"],
               "TERN_LOGIT_BITS": width["logits__payload"],
-              "TERN_DEPTH": min(depth, config.memory_words)}
+              "TERN_DEPTH": depth}
     defines = "".join(f"`define {name} {value}\n" for name, value in widths.items())
     return {"core.v": core, "memory.v": (_SOURCES / "memory.v").read_text(),
             "top.v": defines + (_SOURCES / "top.v").read_text()}

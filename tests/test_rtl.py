@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from assembler import isa
-from assembler.config import Config
 from assembler.image import Image, Section
 from sim import rtl, verilate
 from sim.rtl import Hang, RtlMachine
+from tests.test_random_programs import CONFIGS
 
 
-TINY = Config(memory_bytes=1 << 12, lanes=10, positions=2, vector_lanes=1, registers=16,
-              register_elements=16, code_registers=4, accumulator_rows=16, prefetch_words=64,
-              program_words=16)
+# The same machine as in tests/test_random_programs.py: one build for both.
+TINY = CONFIGS["narrow"]
 
 
 def image_of(config, words):
@@ -88,7 +87,8 @@ def test_a_hang_names_the_instruction():
 
 
 def test_a_burst_outside_the_memory_is_an_error(capfd):
-    word = isa.encode("load", dst=isa.Operand(isa.Space.U, 1), n=16, r=0, address=2040, pitch=0)
+    word = isa.encode("load", dst=isa.Operand(isa.Space.U, 1), n=16, r=0, address=TINY.memory_words - 8,
+                      pitch=0)
     machine = RtlMachine(image_of(TINY, [word, isa.encode("halt")]))
     with pytest.raises(RuntimeError, match="check in the simulated Verilog"):
         machine.run()
