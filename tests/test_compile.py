@@ -250,7 +250,8 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("mistake, message", REFUSED, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize("mistake, message", REFUSED,
+                         ids=lambda x: x.__name__ if callable(x) else str(x)[:40])
 def test_refused_with_one_line_and_nothing_written(tmp_path, capsys, mistake, message):
     folder = random_model.write(tmp_path / "a", **SHAPES["odd"])
     more = []
