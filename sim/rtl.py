@@ -109,7 +109,8 @@ def _library(config, words, trace):
     sources = {"public.vlt": _public(), **sources}
     harness = _SOURCES / "harness.cpp"
     flags = ["-O2", "-shared", "-fPIC"]
-    key = verilate.key(*sources.items(), harness.read_bytes(), flags, trace)
+    builder = Path(verilate.__file__).read_bytes()
+    key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, trace)
 
     def build(folder):
         note = f"Building the simulated core ({config.lanes} lanes, {config.positions} positions)"

@@ -87,8 +87,8 @@ def test_a_hang_names_the_instruction():
 
 
 def test_a_burst_outside_the_memory_is_an_error(capfd):
-    word = isa.encode("load", dst=isa.Operand(isa.Space.U, 1), n=16, r=0, address=TINY.memory_words - 8,
-                      pitch=0)
+    word = isa.encode("load", dst=isa.Operand(isa.Space.U, 1), n=16, r=0,
+                      address=TINY.memory_words - 8, pitch=0)
     machine = RtlMachine(image_of(TINY, [word, isa.encode("halt")]))
     with pytest.raises(RuntimeError, match="check in the simulated Verilog"):
         machine.run()
