@@ -118,8 +118,8 @@ def _runtime(trace):
     """Path of the library with Verilator's runtime; compiles it when there is none."""
     def build(folder):
         for name in (*_RUNTIME, *(_TRACE if trace else ())):
-            _run(["c++", "-O2", "-fPIC", *_SAFE, *_options(trace), "-c", _root() / "include" / name],
-                 cwd=folder)
+            source = _root() / "include" / name
+            _run(["c++", "-O2", "-fPIC", *_SAFE, *_options(trace), "-c", source], cwd=folder)
         _run(["ar", "rcs", "libverilated.a", *sorted(p.name for p in folder.glob("*.o"))],
              cwd=folder)
     parts = [path.read_bytes() for path in sorted((_root() / "include").glob("*.[ch]*"))]
