@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from assembler import formats
 from hw.codes import block_layout, columns_layout
+from hw.float import delay
 from hw.signatures import beat_layout
 from hw.unpacker import TritUnpacker
 
@@ -19,18 +20,10 @@ def sums_layout(config):
     return data.ArrayLayout(signed(formats.ACC.width), config.positions)
 
 
-def _delay(m, value, cycles):
-    """``value`` that many cycles later."""
-    for _ in range(cycles):
-        value, previous = Signal.like(value), value
-        m.d.sync += value.eq(previous)
-    return value
-
-
 def _level(m, terms):
     """One registered level of an adder tree; an odd term out passes."""
     sums = [a + b for a, b in zip(terms[0::2], terms[1::2])] + terms[len(terms) & ~1:]
-    return [_delay(m, total, 1) for total in sums]
+    return [delay(m, total, 1) for total in sums]
 
 
 class TernaryAccumulate(wiring.Component):
@@ -139,8 +132,8 @@ class TernaryAccumulate(wiring.Component):
         trits = unpacker.o
 
         # Codes change between the last beat of the old block and the first of the new one.
-        swap = _delay(m, tag.valid & tag.start, unpacker.LATENCY - 1)
-        held = Signal(columns_layout(config))
+        swap = delay(m, tag.valid & tag.start, unpacker.LATENCY - 1, reset_less=False)
+        held = Signal(columns_layout(config), reset_less=True)
         m.d.comb += self.taken.eq(swap)
         with m.If(swap):
             m.d.sync += held.eq(self.columns)
@@ -150,8 +143,8 @@ class TernaryAccumulate(wiring.Component):
         # when the count, which starts with four trits a term, is down to one.
         negative = [trit == 0 for trit in trits]
         counts = [sum(negative[k:k + 4]) for k in range(0, config.lanes, 4)]
-        counts = [_delay(m, count, 1) for count in counts]
-        terms = [[_delay(m, Mux(trit == 0, ~x, Mux(trit == 1, 0, x)), 1)
+        counts = [delay(m, count, 1) for count in counts]
+        terms = [[delay(m, Mux(trit == 0, ~x, Mux(trit == 1, 0, x)), 1)
                   for trit, x in zip(trits, codes, strict=True)] for codes in held]
         levels = 1
         while len(terms[0]) > 1:
@@ -167,13 +160,13 @@ class TernaryAccumulate(wiring.Component):
                                                  depth=config.accumulator_rows, init=[])
         read  = sums.read_port(transparent_for=())
         write = sums.write_port()
-        fetch = _delay(m, tag, unpacker.LATENCY + levels - 2)
-        add   = _delay(m, fetch, 2)
-        done  = _delay(m, add, 1)
-        so_far = Signal(sums_layout(config))
-        total  = Signal(sums_layout(config))
+        fetch = delay(m, tag, unpacker.LATENCY + levels - 2, reset_less=False)
+        add   = delay(m, fetch, 2, reset_less=False)
+        done  = delay(m, add, 1, reset_less=False)
+        so_far = Signal(sums_layout(config), reset_less=True)
+        total  = Signal(sums_layout(config), reset_less=True)
         m.d.comb += read.addr.eq(fetch.row)
-        first = _delay(m, fetch.first, 1)
+        first = delay(m, fetch.first, 1)
         for p, (x,) in enumerate(terms):
             m.d.sync += [
                 so_far[p].eq(Mux(first, 0, read.data[p])),

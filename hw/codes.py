@@ -141,16 +141,17 @@ class ColumnLoader(wiring.Component):
         m.d.comb += read.addr.eq(address)
 
         # Address, memory, its output register: three cycles from `issue` to the shift.
-        data_row = Signal(row_shape)
+        data_row = Signal(row_shape, reset_less=True)
         m.d.sync += data_row.eq(read.data)
         shift = Mux(issue, now, 0)
         for n in range(3):
             shift, previous = Signal(config.positions, name=f"shift_{n}"), shift
             m.d.sync += shift.eq(previous)
+        columns = Signal(columns_layout(config), reset_less=True)
+        m.d.comb += self.columns.eq(columns)
         for p in range(config.positions):
             with m.If(shift[p]):
-                m.d.sync += self.columns[p].eq(Cat(self.columns[p], data_row)
-                                               .shift_right(row_shape.size))
+                m.d.sync += columns[p].eq(Cat(columns[p], data_row).shift_right(row_shape.size))
 
         last_tile = Signal()
         last_block = Signal()

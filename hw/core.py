@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array import ArrayUnit
-from hw.host import HostRegisters, request_layout
+from hw.host import RESET_CYCLES, HostRegisters, request_layout
 from hw.memory import MemoryArbiter
 from hw.scheduler import Scheduler
 from hw.sequencer import Sequencer
@@ -74,11 +74,22 @@ class Core(wiring.Component):
         m.d.comb += arbiter.stop.eq(registers.reset)
         m.d.comb += registers.memory_idle.eq(arbiter.idle)
 
+        # Each block has a domain, to have a reset register of its own near by: one register would
+        # drive all of the chip. The resets form a chain, since synthesis merges equal registers;
+        # a reset is longer than the chain.
+        resets = [ResetSignal() | registers.reset]
+
         def block(name, component):
-            m.submodules[name] = ResetInserter(registers.reset)(component)
+            domain = ClockDomain(name)
+            reset  = Signal(init=1, reset_less=True, name=f"{name}_reset")
+            m.domains += domain
+            m.d.sync  += reset.eq(resets[-1])
+            m.d.comb  += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset)]
+            resets.append(reset)
+            assert len(resets) <= RESET_CYCLES
+            m.submodules[name] = DomainRenamer(name)(component)
             return component
 
-        sequencer     = block("sequencer", Sequencer(config=config))
         scheduler     = block("scheduler", Scheduler(config=config))
         weights       = block("weights", WeightStream(config=config))
         transfer      = block("transfer", TransferUnit(config=config))
@@ -86,6 +97,7 @@ class Core(wiring.Component):
         array         = block("array", ArrayUnit(config=config))
         vector_memory = block("vector_memory", VectorMemory(
             config=config, readers=("a", "b", "c", "store"), writers=("result", "drain", "load")))
+        sequencer     = block("sequencer", Sequencer(config=config))    # the last to be released
 
         # Control
         connect(m, flipped(self.messages), scheduler.messages)

@@ -126,13 +126,13 @@ class SumDrain(wiring.Component):
         sampling = Signal()                     # the rows go to the sampler
         values   = Signal()                     # values go out, to `write` or `logits`
         running  = Signal()
-        scales   = Signal(data.ArrayLayout(config.float.width, config.positions))
+        scales   = Signal(data.ArrayLayout(config.float.width, config.positions), reset_less=True)
 
         # In: hold a row, send the sums of its computing positions into the pipeline.
         # What decides whether the FIFO moves is in single registers: it moves in the same cycle.
         rows    = Signal(isa.ROWS.width)        # still to be taken
         more    = Signal()                      # ... which are some
-        held    = Signal(sums_layout(config))
+        held    = Signal(sums_layout(config), reset_less=True)
         pending = Signal(config.positions)      # of the row that is held
         none    = Signal(init=1)                # ... which are none
         one     = Signal()                      # ... which is one

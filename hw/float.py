@@ -38,10 +38,14 @@ def unrounded_layout(fmt, exponent_bits=None):
     })
 
 
-def delay(m, value, cycles):
-    """``value`` as it was ``cycles`` cycles ago; undefined in the first ``cycles`` after reset."""
+def delay(m, value, cycles, *, reset_less=True):
+    """``value`` as it was ``cycles`` cycles ago; undefined in the first ``cycles`` after reset.
+
+    A reset that reaches every register of a datapath costs more wires than it is worth; with
+    ``reset_less=False`` the value is 0 until then, as a valid bit must be.
+    """
     for _ in range(cycles):
-        stage = Signal(value.shape(), reset_less=True)
+        stage = Signal(value.shape(), reset_less=reset_less)
         m.d.sync += stage.eq(value)
         value = stage
     return value

@@ -9,7 +9,10 @@ from assembler import registers
 from assembler.registers import Control, Status
 
 
-__all__ = ["HostRegisters", "request_layout"]
+__all__ = ["RESET_CYCLES", "HostRegisters", "request_layout"]
+
+
+RESET_CYCLES = 16          # shortest reset of the core's blocks
 
 
 request_layout = data.StructLayout({"write": 1, "address": 8, "data": 32})
@@ -24,7 +27,7 @@ class HostRegisters(wiring.Component):
     not exist or is only written returns 0; a write to one that is only read does nothing. What
     a write to ``control`` does is visible to the next read.
 
-    STOP raises ``reset`` until ``memory_idle``, 4 cycles at least; a START with it or after it
+    STOP raises ``reset`` until ``memory_idle``, RESET_CYCLES at least; a START with it or after it
     waits for that. STOP drops what is on its way on all streams, the host's memory transfers too.
 
     Latency: 1 cycle. Throughput: a request in 2 cycles.
@@ -88,13 +91,14 @@ class HostRegisters(wiring.Component):
         m.d.comb += write.eq(request.data)
 
         wanted = Signal()               # START was asked for and has not begun
-        hold   = Signal(2)              # cycles that the reset has lasted, at most 3
+        hold   = Signal(range(RESET_CYCLES + 1))    # cycles that the reset has lasted
         m.d.comb += self.start.eq(wanted & ~self.reset & ~self.running)
         with m.If(self.running & ~self.reset):
             m.d.sync += wanted.eq(0)
         with m.If(self.reset):
-            m.d.sync += hold.eq(hold | (hold + 1))
-            with m.If((hold == 3) & self.memory_idle):
+            with m.If(hold != RESET_CYCLES):
+                m.d.sync += hold.eq(hold + 1)
+            with m.Elif(self.memory_idle):
                 m.d.sync += self.reset.eq(0)
                 m.d.sync += hold.eq(0)
 

@@ -157,13 +157,14 @@ class Buffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        spare = Signal(self.shape)
+        offer = Signal(self.shape, reset_less=True)
+        spare = Signal(self.shape, reset_less=True)
         spare_full = Signal()
-        m.d.comb += self.i.ready.eq(~spare_full)
+        m.d.comb += [self.i.ready.eq(~spare_full), self.o.payload.eq(offer)]
         with m.If(~self.o.valid | self.o.ready):
             m.d.sync += [
                 self.o.valid.eq(spare_full | self.i.valid),
-                self.o.payload.eq(Mux(spare_full, Value.cast(spare), Value.cast(self.i.payload))),
+                offer.eq(Mux(spare_full, Value.cast(spare), Value.cast(self.i.payload))),
                 spare_full.eq(0),
             ]
         with m.Elif(self.i.valid & ~spare_full):

@@ -73,7 +73,8 @@ class VectorMemory(wiring.Component):
 
         requests  = [Buffer(shape=place_layout) for _ in self.readers]
         responses = [Queue(shape=row_shape, depth=RESPONSES) for _ in self.readers]
-        rows      = [Signal(row_shape, name=f"row_{bank}") for bank in range(BANKS)]
+        rows      = [Signal(row_shape, name=f"row_{bank}", reset_less=True)
+                     for bank in range(BANKS)]
         wants     = []      # reader: bank that it may enter
         for name, request, response in zip(self.readers, requests, responses):
             client = getattr(self, name)
@@ -114,15 +115,15 @@ class VectorMemory(wiring.Component):
             m.d.comb += place.eq(write.payload.row)
 
         for bank in range(BANKS):
-            read_place = Signal(place_layout, name=f"read_place_{bank}")
+            read_place = Signal(place_layout, name=f"read_place_{bank}", reset_less=True)
             for n, request in reversed([*enumerate(requests)]):     # the last assignment wins
                 before = Cat(wants[k][bank] for k in range(n)).any()
                 with m.If(wants[n][bank]):
                     m.d.sync += read_place.eq(request.o.payload)
                     m.d.comb += request.o.ready.eq(~before)
 
-            write_place  = Signal(place_layout, name=f"write_place_{bank}")
-            write_row    = Signal(row_shape, name=f"write_row_{bank}")
+            write_place  = Signal(place_layout, name=f"write_place_{bank}", reset_less=True)
+            write_row    = Signal(row_shape, name=f"write_row_{bank}", reset_less=True)
             write_enable = Signal(config.vector_lanes, name=f"write_enable_{bank}")
             m.d.sync += write_enable.eq(0)
             offered = [write.valid & (place.bank == bank) for write, place in zip(writes, stores)]
@@ -139,7 +140,7 @@ class VectorMemory(wiring.Component):
             for n in range(slices):
                 m.submodules[f"bank_{bank}_{n}"] = ram = BlockRam(shape=row_shape, depth=depth,
                                                                   masked=True)
-                slice_row = Signal(row_shape, name=f"slice_row_{bank}_{n}")
+                slice_row = Signal(row_shape, name=f"slice_row_{bank}_{n}", reset_less=True)
                 m.d.comb += [
                     ram.read_address.eq(read_place.offset),
                     ram.read_enable.eq(1),

@@ -8,7 +8,7 @@ from cocotb.triggers import FallingEdge
 from assembler import registers
 from assembler.config import Config
 from assembler.registers import Control, Status, register
-from hw.host import request_layout
+from hw.host import RESET_CYCLES, request_layout
 from sim import streams
 from tests.verilog import parameters
 
@@ -123,11 +123,11 @@ async def stop_resets_until_memory_is_idle(dut):
             assert await read(dut, "status") == (Status.RUNNING if restart else 0)
             for name in ("running", "waiting", "fault", "stepped"):
                 getattr(dut, name).value = 0
-            for _ in range(wait):
+            for _ in range(max(wait, RESET_CYCLES // 2)):   # however soon the memory is idle
                 assert int(dut.reset.value) and not int(dut.start.value)
                 await FallingEdge(dut.clk)
             dut.memory_idle.value = 1
-            for _ in range(4):
+            for _ in range(RESET_CYCLES):
                 await FallingEdge(dut.clk)
             assert not int(dut.reset.value)
             assert int(dut.start.value) == bool(restart)
