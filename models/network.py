@@ -1,0 +1,141 @@
+"""The MatMul-free language model as a trainable network, in the published checkpoints' names.
+
+Quantisation-aware: the forward pass computes with ternary weights and int8 activations, the
+backward pass treats both roundings as the identity (straight-through estimator; Bengio et al.,
+arXiv 1308.3432). See ``docs/training.md``.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.scan import scan
+
+
+__all__ = ["Shape", "MatMulFreeLM"]
+
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model. ``hidden``, ``intermediate``: multiples of 80 waste no lane."""
+    vocab: int
+    hidden: int
+    layers: int
+    intermediate: int
+
+    def config(self):
+        """The published format's ``config.json``."""
+        return {
+            "model_type": "hgrn_bit", "architectures": ["HGRNBitForCausalLM"],
+            "vocab_size": self.vocab, "hidden_size": self.hidden,
+            "num_hidden_layers": self.layers, "intermediate_size": self.intermediate,
+            "hidden_ratio": 4, "num_heads": 1, "expand_ratio": 1, "use_short_conv": False,
+            "use_lower_bound": True, "hidden_act": "swish", "rms_norm_eps": EPS,
+            "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 0,
+        }
+
+
+def _straight_through(value, rounded):
+    """``rounded`` going forward, the gradient of ``value`` going back."""
+    return value + (rounded - value).detach()
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        x = x.float()
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS) * self.weight
+
+
+class BitLinear(nn.Module):
+    """RMSNorm, int8 absmax quantisation per token, ternary weights with one scale."""
+    def __init__(self, columns, rows):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, columns))
+        self.norm = RMSNorm(columns)
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, x):
+        y = self.norm(x)
+        scale = 127 / y.abs().amax(-1, keepdim=True).clamp_min(1e-5)
+        y = _straight_through(y, (y * scale).round().clamp(-128, 127) / scale)
+        s = self.weight.abs().mean().clamp_min(1e-5)
+        w = _straight_through(self.weight, (self.weight / s).round().clamp(-1, 1) * s)
+        return F.linear(y.to(torch.bfloat16), w.to(torch.bfloat16)).float()
+
+
+class Attention(nn.Module):
+    """The MLGRU token mixer (arXiv 2406.02528, section 3.3)."""
+    def __init__(self, d):
+        super().__init__()
+        self.i_proj, self.f_proj, self.g_proj, self.o_proj = (BitLinear(d, d) for _ in range(4))
+        self.g_norm = RMSNorm(d)
+
+    def forward(self, n, lower_bound):
+        f = lower_bound + (1 - lower_bound) * torch.sigmoid(self.f_proj(n))
+        h = scan(f, F.silu(self.i_proj(n)) * (1 - f))
+        return self.o_proj(self.g_norm(self.g_proj(n)) * F.silu(h))
+
+
+class MLP(nn.Module):
+    """The gated channel mixer: gate rows first, then up rows, in one matrix."""
+    def __init__(self, d, intermediate):
+        super().__init__()
+        self.gate_proj = BitLinear(d, 2 * intermediate)
+        self.down_proj = BitLinear(intermediate, d)
+
+    def forward(self, m):
+        gate, up = self.gate_proj(m).chunk(2, -1)
+        return self.down_proj(F.silu(gate) * up)
+
+
+class Layer(nn.Module):
+    def __init__(self, shape, dropout):
+        super().__init__()
+        self.attn_norm = RMSNorm(shape.hidden)
+        self.attn = Attention(shape.hidden)
+        self.mlp_norm = RMSNorm(shape.hidden)
+        self.mlp = MLP(shape.hidden, shape.intermediate)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, lower_bound):
+        x = x + self.dropout(self.attn(self.attn_norm(x), lower_bound))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class _Body(nn.Module):
+    def __init__(self, shape, dropout):
+        super().__init__()
+        self.embeddings = nn.Embedding(shape.vocab, shape.hidden)
+        self.lower_bounds = nn.Parameter(torch.zeros(shape.layers, shape.hidden))
+        self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
+        self.norm = RMSNorm(shape.hidden)
+        nn.init.normal_(self.embeddings.weight, std=0.02)
+
+    def forward(self, ids):
+        bounds = self.lower_bounds.softmax(0)
+        bounds = bounds.cumsum(0) - bounds[0]
+        x = self.embeddings(ids)
+        for layer, bound in zip(self.layers, bounds):
+            x = layer(x, bound)
+        return self.norm(x)
+
+
+class MatMulFreeLM(nn.Module):
+    """``ids``: (batch, time) int64 -> logits (batch, time, vocab) float32."""
+    def __init__(self, shape, dropout=0.0):
+        super().__init__()
+        self.shape = shape
+        self.model = _Body(shape, dropout)
+        self.lm_head = BitLinear(shape.hidden, shape.vocab)
+
+    def forward(self, ids):
+        return self.lm_head(self.model(ids))
