@@ -52,8 +52,7 @@ class Recipe:
 PRESETS = {
     "toy": Recipe(Shape(vocab=300, hidden=40, layers=2, intermediate=80), steps=60, batch=8,
                   window=32, warmup=10),
-    "stories-5m": Recipe(Shape(vocab=2048, hidden=240, layers=6, intermediate=800), steps=16000,
-                         batch=256, rate=8e-3),
+    "stories-5m": Recipe(Shape(vocab=2048, hidden=240, layers=6, intermediate=800), steps=15000),
     "stories-30m": Recipe(Shape(vocab=2048, hidden=640, layers=6, intermediate=1760), steps=6500,
                           rate=4e-3, dropout=0.1),
 }
