@@ -12,13 +12,13 @@ class _Shell(wiring.Component):
     """One more level around ``block``. Flattening puts ``unit.`` before the names inside; without
     it, abc9 of Yosys 0.70 stops where a block has names like ``trit_0_1`` and ``trit_0_1_0``."""
     def __init__(self, block):
-        self.block = block
+        self._inner = block         # no member of a block has such a name
         super().__init__(block.signature)
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.unit = self.block
-        wiring.connect(m, wiring.flipped(self), self.block)
+        m.submodules.unit = self._inner
+        wiring.connect(m, wiring.flipped(self), self._inner)
         return m
 
 
