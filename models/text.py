@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from assembler.errors import TernError
+
 
 __all__ = ["SEPARATOR", "read_text", "train_tokenizer", "encode", "windows"]
 
@@ -16,7 +18,7 @@ SEPARATOR = "<|endoftext|>"    # a line of its own between documents; token 0, e
 def read_text(paths):
     """Contents of the files, joined as documents; ``.xz`` is decompressed.
 
-    Raises ValueError, with the file's name, for one that is missing, empty or not UTF-8.
+    Raises TernError, with the file's name, for one that is missing, empty or not UTF-8.
     """
     texts = []
     for path in map(Path, paths):
@@ -24,14 +26,14 @@ def read_text(paths):
             data = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
             text = data.decode("utf-8")
         except OSError as error:
-            raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
+            raise TernError(f"{path}: cannot be read: {error.strerror or error}") from None
         except lzma.LZMAError:
-            raise ValueError(f"{path}: is not a whole .xz file") from None
+            raise TernError(f"{path}: is not a whole .xz file") from None
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: is not UTF-8 text: byte {error.start} is "
+            raise TernError(f"{path}: is not UTF-8 text: byte {error.start} is "
                              f"{data[error.start]:#04x}") from None
         if not text.strip():
-            raise ValueError(f"{path}: holds no text")
+            raise TernError(f"{path}: holds no text")
         texts.append(text.strip("\n"))
     return f"\n{SEPARATOR}\n".join(texts)
 
@@ -44,7 +46,7 @@ def documents(text):
 def train_tokenizer(text, vocab):
     """A byte-level BPE of ``vocab`` tokens, with :data:`SEPARATOR` as token 0."""
     if vocab < 257:
-        raise ValueError(f"vocab must be at least 257 (256 bytes and {SEPARATOR}), not {vocab}")
+        raise TernError(f"vocab must be at least 257 (256 bytes and {SEPARATOR}), not {vocab}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -17,11 +17,13 @@ import time
 
 import numpy as np
 from rich.console import Console
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 import torch
 from torch.nn import functional as F
 
+from assembler.errors import TernError, report
 from models import text as texts
 from models.network import MatMulFreeLM, Shape
 
@@ -126,11 +128,10 @@ class _State:
         """The step to go on with, 0 if there is nothing to resume."""
         if not self.path.exists():
             return 0
-        from safetensors import safe_open
         with safe_open(self.path, "pt") as file:
             metadata = file.metadata()
         if json.loads(metadata["recipe"]) != json.loads(json.dumps(asdict(recipe))):
-            raise ValueError(f"{self.path}: was made with another recipe; use another --out, or "
+            raise TernError(f"{self.path}: was made with another recipe; use another --out, or "
                              f"remove it to start over")
         tensors = load_file(self.path)
         model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
@@ -151,7 +152,7 @@ def train(recipe, train_ids, out, *, val_ids=None, device="cpu", compile=False,
     """
     for name, ids in ("training", train_ids), ("validation", val_ids):
         if ids is not None and len(ids) < recipe.window + 2:
-            raise ValueError(f"the {name} text has {len(ids)} tokens; a window needs "
+            raise TernError(f"the {name} text has {len(ids)} tokens; a window needs "
                              f"{recipe.window + 2} or more")
     torch.manual_seed(recipe.seed)
     model = MatMulFreeLM(recipe.shape, recipe.dropout).to(device)
@@ -259,22 +260,13 @@ def run(args):
     console.print(f"wrote {args.out} after {time.monotonic() - started:.0f} s")
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m models.train", description=__doc__.splitlines()[0],
         epilog="example: python -m models.train --text stories.txt --out my-model --preset toy")
     add_arguments(parser)
-    args = parser.parse_args()
-    try:
-        run(args)
-    except ValueError as error:
-        sys.exit(_refuse(error))
-
-
-def _refuse(error):
-    print(f"python -m models.train: {error}", file=sys.stderr)
-    return 2
+    run(parser.parse_args(argv))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(report(main))

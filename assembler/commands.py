@@ -1,0 +1,24 @@
+"""A command line of subcommands: one module each, with ``add_arguments`` and ``run``."""
+
+import argparse
+
+
+__all__ = ["dispatch"]
+
+
+def dispatch(prog, description, commands, argv=None):
+    """Parse ``argv`` and run the subcommand that it names; returns what its ``run`` returns.
+
+    ``commands``: name -> module, whose docstring is the command's help.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=description,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    choices = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in commands.items():
+        sub = choices.add_parser(name, help=command.__doc__.splitlines()[0],
+                                 description=command.__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    arguments = parser.parse_args(argv)
+    return arguments.run(arguments)
