@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from assembler import tokenizer
 from assembler.errors import TernError
-from sim import engines, host, tokenizer
+from sim import engines, host
 
 
 __all__ = ["HELP", "EXAMPLE", "add_arguments", "run"]

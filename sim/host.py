@@ -1,9 +1,9 @@
-"""What a host says to the core: prompts in chunks, limits, and what the tokens mean."""
+"""What a user of the command line says to a machine."""
 
 import argparse
 
 from assembler import registers
-from assembler.registers import MessageKind, message
+from assembler.messages import conversation, prompt
 
 
 __all__ = ["parse_ids", "prompt", "conversation"]
@@ -18,25 +18,3 @@ def parse_ids(text):
     if not all(0 <= token < 1 << registers.PAYLOAD_BITS for token in ids):
         raise argparse.ArgumentTypeError(f"{text!r} names an id that no token has")
     return ids
-
-
-def prompt(config, ids, *, slot=0, every=False):
-    """Message words that give ``ids`` to a new stream in ``slot``, in chunks of ``positions``.
-
-    The core samples after the last id; with ``every``, after each.
-    """
-    words = []
-    for start in range(0, len(ids), config.positions):
-        chunk = ids[start:start + config.positions]
-        flags = registers.PROMPT_FRESH if start == 0 else 0
-        if every:
-            flags |= registers.PROMPT_SAMPLE | registers.PROMPT_ALL
-        elif start + len(chunk) == len(ids):
-            flags |= registers.PROMPT_SAMPLE
-        words += [message(MessageKind.PROMPT, slot, len(chunk) | flags), *chunk]
-    return words
-
-
-def conversation(config, ids, tokens, *, slot=0):
-    """Message words that make ``slot`` continue ``ids`` by ``tokens`` tokens."""
-    return [message(MessageKind.GENERATE, slot, tokens), *prompt(config, ids, slot=slot)]

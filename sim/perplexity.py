@@ -6,8 +6,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from assembler import tokenizer
 from assembler.errors import TernError
-from sim import engines, tokenizer
+from sim import engines
 
 
 __all__ = ["HELP", "EXAMPLE", "add_arguments", "run", "surprisal"]

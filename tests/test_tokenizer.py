@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from assembler import tokenizer
 from assembler.config import preset
 from assembler.errors import TernError
 from assembler.image import TOKENIZER, Image
-from sim import tokenizer
 
 
 TEXT = "Ein Löwe, 一只狮子, and a 🦁! The lion said: naïve fellow 🙂"

@@ -1,0 +1,29 @@
+"""What a host says to the core: prompts in chunks, and limits."""
+
+from assembler import registers
+from assembler.registers import MessageKind, message
+
+
+__all__ = ["prompt", "conversation"]
+
+
+def prompt(config, ids, *, slot=0, every=False):
+    """Message words that give ``ids`` to a new stream in ``slot``, in chunks of ``positions``.
+
+    The core samples after the last id; with ``every``, after each.
+    """
+    words = []
+    for start in range(0, len(ids), config.positions):
+        chunk = ids[start:start + config.positions]
+        flags = registers.PROMPT_FRESH if start == 0 else 0
+        if every:
+            flags |= registers.PROMPT_SAMPLE | registers.PROMPT_ALL
+        elif start + len(chunk) == len(ids):
+            flags |= registers.PROMPT_SAMPLE
+        words += [message(MessageKind.PROMPT, slot, len(chunk) | flags), *chunk]
+    return words
+
+
+def conversation(config, ids, tokens, *, slot=0):
+    """Message words that make ``slot`` continue ``ids`` by ``tokens`` tokens."""
+    return [message(MessageKind.GENERATE, slot, tokens), *prompt(config, ids, slot=slot)]
