@@ -6,7 +6,8 @@
 
 Each block is synthesised inside the registers of :class:`hw.harness.Harness` and keeps its
 hierarchy there: the cells counted are its own. Results are kept in ``build/area`` under a hash
-of the netlist and the tools, so that a second run only redoes what changed.
+of the block's netlist (so of its sources and the config), the script and the tools: a second run
+measures only what changed, and a run that was cut off goes on where it was.
 """
 
 import argparse
@@ -22,19 +23,24 @@ from amaranth.back import rtlil
 
 from assembler.config import preset
 from hw.accumulate import TernaryAccumulate
+from hw.activation import Activation
 from hw.array import ArrayUnit
+from hw.codes import ColumnLoader
 from hw.core import Core
 from hw.divide import Divide
 from hw.drain import SumDrain
 from hw.exact_sum import ExactSum
+from hw.fetch import ProgramMemory
+from hw.float import FloatAdd, FloatMultiply
 from hw.harness import Harness
+from hw.host import HostRegisters
 from hw.lane import Lane
 from hw.memory import MemoryArbiter
 from hw.sampler import Sampler
 from hw.scheduler import Scheduler
 from hw.scoreboard import Scoreboard
 from hw.sequencer import Sequencer
-from hw.transfer import TransferUnit
+from hw.transfer import TransferUnit, VectorLoader, VectorStorer
 from hw.unpacker import TritUnpacker
 from hw.vector import VectorUnit
 from hw.vector_memory import VectorMemory
@@ -55,37 +61,60 @@ CLOCK   = 100                                           # MHz asked of nextpnr
 
 # Name and component for a machine's config: the core, its units, and what they are made of.
 BLOCKS = {
-    "core":          lambda config: Core(config=config),
-    "sequencer":     lambda config: Sequencer(config=config),
-    "scoreboard":    lambda config: Scoreboard(config=config),
-    "scheduler":     lambda config: Scheduler(config=config),
-    "vector unit":   lambda config: VectorUnit(config=config),
-    "vector lane":   lambda config: Lane(fmt=config.float),
-    "exact sum":     lambda config: ExactSum(fmt=config.float, lanes=config.vector_lanes),
-    "divide":        lambda config: Divide(fmt=config.float),
-    "vector memory": lambda config: VectorMemory(config=config),
-    "transfer unit": lambda config: TransferUnit(config=config),
-    "array unit":    lambda config: ArrayUnit(config=config),
-    "accumulator":   lambda config: TernaryAccumulate(config=config),
-    "unpacker":      lambda config: TritUnpacker(lanes=config.lanes),
-    "drain":         lambda config: SumDrain(config=config),
-    "sampler":       lambda config: Sampler(config=config),
-    "weight stream": lambda config: WeightStream(config=config),
-    "arbiter":       lambda config: MemoryArbiter(config=config),
+    "core":           lambda config: Core(config=config),
+    "host registers": lambda config: HostRegisters(config=config),
+    "scheduler":      lambda config: Scheduler(config=config),
+    "sequencer":      lambda config: Sequencer(config=config),
+    "program memory": lambda config: ProgramMemory(config=config),
+    "scoreboard":     lambda config: Scoreboard(config=config),
+    "arbiter":        lambda config: MemoryArbiter(config=config),
+    "weight stream":  lambda config: WeightStream(config=config),
+    "transfer unit":  lambda config: TransferUnit(config=config),
+    "vector loader":  lambda config: VectorLoader(config=config),
+    "vector storer":  lambda config: VectorStorer(config=config),
+    "vector memory":  lambda config: VectorMemory(config=config),
+    "vector unit":    lambda config: VectorUnit(config=config),
+    "vector lane":    lambda config: Lane(fmt=config.float),
+    "float multiply": lambda config: FloatMultiply(fmt=config.float),
+    "float add":      lambda config: FloatAdd(fmt=config.float),
+    "activation":     lambda config: Activation(fmt=config.float),
+    "exact sum":      lambda config: ExactSum(fmt=config.float, lanes=config.vector_lanes),
+    "divide":         lambda config: Divide(fmt=config.float),
+    "array unit":     lambda config: ArrayUnit(config=config),
+    "column loader":  lambda config: ColumnLoader(config=config),
+    "unpacker":       lambda config: TritUnpacker(lanes=config.lanes),
+    "accumulator":    lambda config: TernaryAccumulate(config=config),
+    "drain":          lambda config: SumDrain(config=config),
+    "sampler":        lambda config: Sampler(config=config),
 }
+
+# Amaranth calls element 5 of an array `x` also `x[5]`, a wire of its own, and abc9 of Yosys 0.70
+# calls bit 5 of `x` the same when it reads its result back (abc_ops_reintegrate): it stops on an
+# assertion (rtlil.cc:3091) or takes one signal for the other. So no wire keeps such a name.
+SYNTHESIS = """
+    read_rtlil top.il
+    rename -hide w:*]
+    setattr -mod -set keep_hierarchy 1 top.block
+    synth_ecp5 -top top
+    tee -q -o stat.json stat -json
+    setattr -mod -unset keep_hierarchy top.block
+    flatten
+    opt_clean
+    write_json top.json
+"""
 
 
 class ToolError(RuntimeError):
     """A tool gave up; the message names its log."""
 
 
-def _tool(name, *arguments, log):
-    """Run a tool of the environment that runs us; what it says goes to ``log`` only."""
-    command = [Path(sys.executable).parent / f"yowasp-{name}", "-l", log, *arguments]
-    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
+def _tool(name, *arguments, folder):
+    """Run a tool of the environment that runs us in ``folder``; what it says goes to a log."""
+    command = [Path(sys.executable).parent / f"yowasp-{name}", "-l", f"{name}.log", *arguments]
+    done = subprocess.run([str(word) for word in command], cwd=folder, stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if done.returncode:
-        raise ToolError(f"yowasp-{name} failed, see {log}")
+        raise ToolError(f"yowasp-{name} failed, see {folder / name}.log")
 
 
 def versions():
@@ -109,40 +138,37 @@ def cells(stat, module):
     }
 
 
+def _place(folder, device):
+    """The clock in MHz that nextpnr reaches; None where it gives up: that is a result too."""
+    try:
+        _tool("nextpnr-ecp5", f"--{device}", "--package", PACKAGE, "--speed", GRADE,
+              "--freq", CLOCK, "--seed", 1, "--timing-allow-fail", "--json", "top.json",
+              "--report", "report.json", folder=folder)
+    except ToolError as error:
+        print(error, file=sys.stderr)
+        return None
+    clocks = json.loads((folder / "report.json").read_text())["fmax"].values()
+    return round(min(clock["achieved"] for clock in clocks), 1)
+
+
 def measure(block, *, device, tools=()):
     """Synthesise, place and route ``block`` alone; its cells and clock as a dict.
 
     ``fmax_mhz`` is None where nextpnr gave up, as it does when the block does not fit.
     """
     netlist = rtlil.convert(Harness(block), name="top", emit_src=False)
-    key     = hashlib.sha256("\n".join([netlist, device, *tools]).encode()).hexdigest()[:16]
+    parts   = "\n".join([netlist, SYNTHESIS, device, *tools])
+    key     = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder  = BUILD / key
     result  = folder / "result.json"
     if result.exists():
         return json.loads(result.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "top.il").write_text(netlist)
-    (folder / "top.ys").write_text(f"""
-        read_rtlil {folder}/top.il
-        setattr -mod -set keep_hierarchy 1 top.block
-        synth_ecp5 -top top
-        tee -q -o {folder}/stat.json stat -json
-        setattr -mod -unset keep_hierarchy top.block
-        flatten
-        opt_clean
-        write_json {folder}/top.json
-    """)
-    _tool("yosys", folder / "top.ys", log=folder / "yosys.log")
+    (folder / "top.ys").write_text(SYNTHESIS)
+    _tool("yosys", "top.ys", folder=folder)
     row = cells(json.loads((folder / "stat.json").read_text()), "top.block")
-    try:
-        _tool("nextpnr-ecp5", f"--{device}", "--package", PACKAGE, "--speed", GRADE,
-              "--freq", CLOCK, "--seed", 1, "--timing-allow-fail", "--json", folder / "top.json",
-              "--report", folder / "report.json", log=folder / "nextpnr.log")
-        clocks = json.loads((folder / "report.json").read_text())["fmax"].values()
-        row["fmax_mhz"] = round(min(clock["achieved"] for clock in clocks), 1)
-    except ToolError as error:      # too large for the device: that is a result too
-        print(error, file=sys.stderr)
-        row["fmax_mhz"] = None
+    row["fmax_mhz"] = _place(folder, device)
     result.write_text(json.dumps(row))
     return row
 

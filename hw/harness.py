@@ -8,20 +8,6 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["Harness"]
 
 
-class _Shell(wiring.Component):
-    """One more level around ``block``. Flattening puts ``unit.`` before the names inside; without
-    it, abc9 of Yosys 0.70 stops where a block has names like ``trit_0_1`` and ``trit_0_1_0``."""
-    def __init__(self, block):
-        self._inner = block         # no member of a block has such a name
-        super().__init__(block.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.unit = self._inner
-        wiring.connect(m, wiring.flipped(self), self._inner)
-        return m
-
-
 class Harness(wiring.Component):
     """A shift register feeds the inputs of ``block``, its outputs are registered and folded.
 
@@ -44,7 +30,7 @@ class Harness(wiring.Component):
     o: Out(1)
 
     def __init__(self, block):
-        self.block = _Shell(block)
+        self.block = block
         super().__init__()
 
     def elaborate(self, platform):

