@@ -6,10 +6,11 @@ from pathlib import Path
 import sys
 
 from assembler import image, isa, text
-from assembler.checkpoint import Checkpoint
+from assembler.checkpoint import SINGLE, Checkpoint
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError, report
+from assembler.export import export
 from assembler.report import summary
 
 
@@ -22,6 +23,7 @@ examples:
   python -m assembler tests/data/mmf-tiny-a -o build/tiny --target ulx3s-85f
   python -m assembler selftest.tasm -o selftest.bin
   python -m assembler --disassemble build/tiny/image.bin
+  python -m assembler --export-ternary tests/data/mmf-tiny-a build/tiny-packed
 
 MODEL is a checkpoint folder, its config.json, or a model.json: a config.json that may also name
 `weights`, `tokenizer` and `target`.
@@ -104,22 +106,42 @@ def _disassemble(args):
         sys.stdout.write(source)
 
 
-def _compile(args):
+def _bar():
     # The libraries behind the bars are slow to import; assembling needs none.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    return Progress(TextColumn("{task.description:<36}"), BarColumn(),
+                    TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn(),
+                    console=console, transient=True, disable=not console.is_terminal)
+
+
+def _weights(checkpoint):
+    """Number of weights in the matrices, which is what takes the time."""
+    return sum(t.count for key, t in checkpoint.tensors.items()
+               if len(t.shape) == 2 and "embeddings" not in key and "bounds" not in key)
+
+
+def _export(source, directory):
+    checkpoint = Checkpoint(source)
+    with _bar() as bar:
+        task = bar.add_task("", total=_weights(checkpoint))
+        wide = export(checkpoint, directory, lambda done, what: bar.update(
+            task, completed=done, description=what))
+    size = (Path(directory) / SINGLE).stat().st_size
+    note = f", but {len(wide)} tensors that bf16 would change" if wide else ""
+    print(f"{directory}: {size:,} bytes; matrices as packed trits, all else in bf16{note}")
+
+
+def _compile(args):
     checkpoint = Checkpoint(args.source)
     name = args.target or checkpoint.config.get("target") or _DEFAULT_TARGET
     config = _target(name, args.set)
     folder = checkpoint.path.resolve().parent.name
     output = Path(args.output or Path("build") / folder)
-    bar = Progress(TextColumn("{task.description:<36}"), BarColumn(),
-                   TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn(),
-                   console=Console(stderr=True), transient=True)
-    total = sum(t.count for key, t in checkpoint.tensors.items()
-                if len(t.shape) == 2 and "embeddings" not in key and "bounds" not in key)
-    with bar:
+    total = _weights(checkpoint)
+    with _bar() as bar:
         task = bar.add_task("", total=total)
         compiled = compile_model(checkpoint, config, name, lambda done, what: bar.update(
             task, completed=done, description=what))
@@ -133,7 +155,7 @@ def main(argv=None):
         prog="python -m assembler", epilog=_EXAMPLES,
         description="Compile a model into an image, or assemble and disassemble programs.",
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", metavar="MODEL | FILE.tasm | FILE.bin",
+    parser.add_argument("source", metavar="MODEL | FILE.tasm | FILE.bin", nargs="?",
                         help="a model, a program as text, or (with --disassemble) as words")
     parser.add_argument("-o", "--output", metavar="PATH",
                         help="the image directory (default: build/NAME), or the file to write")
@@ -145,7 +167,16 @@ def main(argv=None):
                              "--set positions=4 lanes=40")
     parser.add_argument("--disassemble", action="store_true",
                         help="show the program in a .bin file or an image")
+    parser.add_argument("--export-ternary", nargs=2, metavar=("MODEL", "DIR"),
+                        help="write a copy of a checkpoint with its matrices as packed trits, "
+                             "which compiles to the same image")
     args = parser.parse_args(argv)
+    if args.export_ternary:
+        if args.source:
+            parser.error("--export-ternary takes MODEL and DIR, and nothing else")
+        return _export(*args.export_ternary)
+    if not args.source:
+        parser.error("name a MODEL, FILE.tasm or FILE.bin")
     if args.disassemble:
         return _disassemble(args)
     if Path(args.source).suffix == ".tasm":

@@ -1,4 +1,7 @@
-"""Reading checkpoints: ``config.json`` and safetensors, one or several, a tensor at a time."""
+"""Reading checkpoints: ``config.json`` and safetensors, one or several, a tensor at a time.
+
+Matrices may be packed already: see ``assembler/ternary.py``.
+"""
 
 from dataclasses import dataclass
 import json
@@ -7,16 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
+from assembler import ternary
 from assembler.errors import TernError
 
 
-__all__ = ["Tensor", "Checkpoint", "read_json"]
+__all__ = ["Tensor", "Checkpoint", "read_json", "SINGLE", "INDEX", "BYTES"]
 
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _MAX_JSON = 100 << 20      # as the safetensors format allows for its header
-_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+_FLOATS = ("BF16", "F16", "F32")       # of weights; the others are for packed matrices only
+_STORED = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1"}
+BYTES = {dtype: np.dtype(stored).itemsize for dtype, stored in _STORED.items()}
 _CHUNK = 1 << 20           # elements converted at a time
 
 
@@ -53,28 +59,34 @@ class Tensor:
             count *= n
         return count
 
+    def stored(self):
+        """Parts of the tensor as they are in the file, flat and in order; bf16 as uint16."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            for start in range(0, self.count, _CHUNK):
+                count = min(_CHUNK, self.count - start)
+                raw = np.fromfile(file, _STORED[self.dtype], count)
+                if len(raw) != count:
+                    raise TernError(f"{self.path}: truncated inside tensor {self.name}")
+                yield raw
+
     def chunks(self):
         """Parts of the tensor, flat and in order: float32 arrays, exact for every dtype.
 
         Raises TernError on a value that is not finite.
         """
-        stored = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}[self.dtype]
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            for start in range(0, self.count, _CHUNK):
-                count = min(_CHUNK, self.count - start)
-                raw = np.fromfile(file, stored, count)
-                if len(raw) != count:
-                    raise TernError(f"{self.path}: truncated inside tensor {self.name}")
-                if self.dtype == "BF16":
-                    x = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-                else:
-                    x = raw.astype(np.float32)
-                if not np.isfinite(x).all():
-                    where = start + int(np.argmin(np.isfinite(x)))
-                    raise TernError(f"{self.path}: tensor {self.name} holds {x[where - start]} "
-                                    f"at element {where}; weights must be finite")
-                yield x
+        start = 0
+        for raw in self.stored():
+            if self.dtype == "BF16":
+                x = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+            else:
+                x = raw.astype(np.float32)
+            if not np.isfinite(x).all():
+                where = int(np.argmin(np.isfinite(x)))
+                raise TernError(f"{self.path}: tensor {self.name} holds {x[where]} at element "
+                                f"{start + where}; weights must be finite")
+            start += len(x)
+            yield x
 
     def array(self):
         """The whole tensor: float32, in its shape."""
@@ -128,15 +140,15 @@ def _read_header(path):
         raise TernError(f"{path}: damaged safetensors header") from None
     tensors = {}
     for name, dtype, shape, start, end in entries:
-        if dtype not in _BYTES:
-            raise TernError(f"{path}: tensor {name} is {dtype}; supported: {', '.join(_BYTES)}")
+        if dtype not in (BYTES if ternary.is_part(name) else _FLOATS):
+            raise TernError(f"{path}: tensor {name} is {dtype}; supported: {', '.join(_FLOATS)}")
         integers = (*shape, start, end)
         if not all(type(n) is int and n >= 0 for n in integers):
             raise TernError(f"{path}: tensor {name} has a damaged header entry")
         tensor = Tensor(name, path, dtype, shape, 8 + length + start)
-        if end - start != tensor.count * _BYTES[dtype]:
+        if end - start != tensor.count * BYTES[dtype]:
             raise TernError(f"{path}: tensor {name} has {end - start} bytes, but shape "
-                            f"{list(shape)} of {dtype} takes {tensor.count * _BYTES[dtype]}")
+                            f"{list(shape)} of {dtype} takes {tensor.count * BYTES[dtype]}")
         if 8 + length + end > size:
             raise TernError(f"{path}: truncated: tensor {name} ends at byte {8 + length + end}, "
                             f"the file at {size}")
@@ -198,7 +210,8 @@ class Checkpoint:
     config : dict
         What it says.
     tensors : dict
-        Name -> :class:`Tensor`; only the headers have been read.
+        Name -> :class:`Tensor` or, of a packed matrix, :class:`assembler.ternary.Packed`; only
+        the headers have been read.
     tokenizer : Path or None
 
     Raises
@@ -228,8 +241,9 @@ class Checkpoint:
         if weights.is_dir():
             weights = _find_weights(weights)
         _not_pickle(weights)
-        self.tensors = (_read_index(weights) if weights.suffix == ".json"
-                        else _read_header(weights))
+        ternary.check_config(self.config, path)
+        self.tensors = ternary.gather(_read_index(weights) if weights.suffix == ".json"
+                                      else _read_header(weights))
         self.tokenizer = self._named("tokenizer")
         if self.tokenizer is None and (path.parent / "tokenizer.json").exists():
             self.tokenizer = path.parent / "tokenizer.json"

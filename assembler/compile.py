@@ -10,13 +10,14 @@ from assembler.isa import WORD_BITS
 from assembler.layout import advice, plan
 
 
-__all__ = ["compile_model"]
+__all__ = ["compile_model", "check_tensors"]
 
 
 _ROWS = 4096               # rows of the embedding converted at a time
 
 
-def _check_tensors(checkpoint, model):
+def check_tensors(checkpoint, model):
+    """TernError unless the checkpoint has the tensors of ``model``, and no others."""
     expected = model.shapes()
     for name, shape in expected.items():
         tensor = checkpoint.tensors.get(name)
@@ -162,7 +163,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
     """
     checkpoint = path if isinstance(path, Checkpoint) else Checkpoint(path)
     model = models.load(checkpoint.config, checkpoint.path)
-    _check_tensors(checkpoint, model)
+    check_tensors(checkpoint, model)
     try:
         planned = plan(model, config, checkpoint.path)
     except TernError as error:

@@ -177,6 +177,12 @@ class Hgrn:
                     out[f"{prefix}{name}.norm.weight"] = (columns,)
         return out
 
+    def matrices(self):
+        """Names of the tensors that are ternary matrices."""
+        names = [name for name in self.program().matrices if name != "lm_head"]
+        return [f"model.layers.{n}.{name}.weight" for n in range(self.layers)
+                for name in names] + ["lm_head.weight"]
+
     def program(self):
         """The model as a :class:`LayerProgram`."""
         d, inner = self.hidden, self.inner

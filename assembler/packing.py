@@ -6,13 +6,14 @@ import numpy as np
 from assembler import formats
 
 
-__all__ = ["pack", "unpack", "blocks", "matrix_words", "tile", "untile", "pack_vector",
+__all__ = ["pack", "unpack", "is_code", "blocks", "matrix_words", "tile", "untile", "pack_vector",
            "unpack_vector"]
 
 
 _DIGITS = 3 ** np.arange(formats.TRITS_PER_BYTE)[::-1]      # the first trit weighs most
 _CODES = 3 ** formats.TRITS_PER_BYTE
 _TO_BYTE = ((256 * np.arange(_CODES) + _CODES - 1) // _CODES).astype(np.uint8)
+_IS_CODE = np.isin(np.arange(256), _TO_BYTE)
 _TO_TRITS = np.zeros((256, formats.TRITS_PER_BYTE), np.int8)
 for _n in range(formats.TRITS_PER_BYTE):
     # All 256 bytes decode to something, in hardware too: the rule, not the inverse table.
@@ -52,6 +53,11 @@ def pack(trits):
 def unpack(data):
     """Bytes to trits: (n,) uint8 -> (5 n,) int8."""
     return _TO_TRITS[np.asarray(data, np.uint8)].reshape(-1)
+
+
+def is_code(data):
+    """Which bytes :func:`pack` can have written: uint8 -> bool, same shape."""
+    return _IS_CODE[np.asarray(data, np.uint8)]
 
 
 def blocks(columns, config):

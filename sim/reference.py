@@ -4,6 +4,7 @@ import numpy as np
 
 from assembler import model
 from assembler.checkpoint import Checkpoint
+from assembler.ternary import Packed
 from sim.golden import ternary
 
 
@@ -28,11 +29,17 @@ def _silu(x):
 
 
 class BitLinear:
-    """``y = (T q) * m / 127 * s``: ternary weights T, int8 activations q of the normed input."""
+    """``y = (T q) * m / 127 * s``: ternary weights T, int8 activations q of the normed input.
+
+    ``weight``: (rows, columns) as trained; or what it is rounded to, (trits, scale).
+    """
     def __init__(self, weight, gain, dtype):
-        weight = np.asarray(weight, np.float32).astype(dtype)
-        self.scale = max(np.abs(weight).mean(), dtype(_FLOOR))
-        self.trits = np.clip(np.rint(weight / self.scale), -1, 1).astype(np.int8)
+        if isinstance(weight, tuple):
+            self.trits, self.scale = weight[0], dtype(weight[1])
+        else:
+            weight = np.asarray(weight, np.float32).astype(dtype)
+            self.scale = max(np.abs(weight).mean(), dtype(_FLOOR))
+            self.trits = np.clip(np.rint(weight / self.scale), -1, 1).astype(np.int8)
         self.gain = np.asarray(gain, np.float32).astype(dtype)
 
     def __call__(self, x):
@@ -54,8 +61,8 @@ class Reference:
     ----------
     layers : int
     tensor : callable
-        ``tensor(name)`` is the checkpoint's tensor of that name as an array; lower bounds are
-        asked for only if ``lower_bounds``.
+        ``tensor(name)`` is the checkpoint's tensor of that name as an array, or (trits, scale)
+        of a packed matrix; lower bounds are asked for only if ``lower_bounds``.
     lower_bounds : bool
         Whether the forget gates have one (``use_lower_bound``).
     dtype : np.float64 or np.float32
@@ -88,8 +95,12 @@ class Reference:
         """
         checkpoint = Checkpoint(path)
         shape = model.load(checkpoint.config, checkpoint.path)
-        return cls(shape.layers, lambda name: checkpoint.tensors[name].array(),
-                   lower_bounds=shape.lower_bounds, dtype=dtype)
+
+        def read(name):
+            tensor = checkpoint.tensors[name]
+            return tensor.ternary() if isinstance(tensor, Packed) else tensor.array()
+
+        return cls(shape.layers, read, lower_bounds=shape.lower_bounds, dtype=dtype)
 
     def _vector(self, name):
         return np.asarray(self._tensor(name), np.float32).astype(self.dtype)
