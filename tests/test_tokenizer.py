@@ -1,3 +1,6 @@
+import codecs
+
+from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -11,13 +14,13 @@ from assembler.image import TOKENIZER, Image
 TEXT = "Ein Löwe, 一只狮子, and a 🦁! The lion said: naïve fellow 🙂"
 
 
-def byte_level(vocabulary=300):
+def byte_level(vocabulary=300, special=("<s>", "</s>")):
     """A byte-level BPE so small that most characters outside ASCII take several tokens."""
     model = Tokenizer(models.BPE())
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocabulary, show_progress=False,
-                                  special_tokens=["<s>", "</s>"],
+                                  special_tokens=list(special),
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     model.train_from_iterator(["the lion and the fellow said a thing"], trainer)
     return model
@@ -39,6 +42,10 @@ def loaded(model):
     return tokenizer.load(image({TOKENIZER: model.to_str().encode()}))
 
 
+WORDS = loaded(byte_level())
+BYTE_IDS = {WORDS._bytes_of(n)[0]: n for n in range(2, 258)}
+
+
 def test_streamed_text_is_the_text():
     words = loaded(byte_level())
     ids = words.encode(TEXT)
@@ -49,18 +56,66 @@ def test_streamed_text_is_the_text():
     assert "" in pieces                             # half a character was held back
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_random_tokens_lose_nothing_and_are_not_held_back_for_long(seed):
+def test_every_byte_has_its_token():
     words = loaded(byte_level())
-    ids = np.random.default_rng(seed).integers(2, 258, 200).tolist()
+    assert sorted(words._bytes_of(n) for n in range(2, 258)) == [bytes([b]) for b in range(256)]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(strategies.lists(strategies.one_of(
+    strategies.characters().filter(lambda c: not "\ud800" <= c <= "\udfff").map(str.encode),
+    strategies.binary(min_size=1, max_size=3), strategies.sampled_from(
+        [b"\xf0\x9f", b"\xe4\xb8", b"\xed\xa0\x80", b"\xf4\x90", "\ufffd".encode()])), max_size=20))
+def test_any_bytes_come_as_soon_as_they_are_sure(pieces):
+    """Characters in one token a byte, cut characters, bytes that are none, an end anywhere."""
+    words, data = WORDS, b"".join(pieces)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     stream = words.stream()
-    held = longest = 0
-    for token in ids:
-        text = stream.push(token)
-        text.encode("utf-8")
-        held = 0 if text else held + 1
-        longest = max(longest, held)
-    assert longest < 8      # two characters at the most, where bytes make none
+    for byte in data:
+        assert stream.push(BYTE_IDS[byte]) == decoder.decode(bytes([byte]))
+    assert stream.flush() == decoder.decode(b"", final=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_tokens_are_the_decoded_text(seed):
+    """Tokens of several bytes, and what the library makes of all of them at once."""
+    model = byte_level()
+    ids = np.random.default_rng(seed).integers(2, 300, 300).tolist()
+    stream = loaded(model).stream()
+    text = "".join(map(stream.push, ids)) + stream.flush()
+    assert text == model.decode(ids)
+
+
+def test_an_end_inside_a_character_is_one_replacement():
+    stream = WORDS.stream()
+    assert [stream.push(BYTE_IDS[b]) for b in "a🦁".encode()[:-1]] == ["a", "", "", ""]
+    assert stream.flush() == "\ufffd" and stream.flush() == ""
+
+
+def test_a_prompt_may_end_inside_a_character():
+    *first, last = [BYTE_IDS[b] for b in "一".encode()]
+    assert WORDS.stream(first).push(last) == "一"
+
+
+def test_bytes_that_a_vocabulary_falls_back_to():
+    """Like SentencePiece with byte_fallback: characters outside the vocabulary are bytes."""
+    words = {w: i for i, w in enumerate(["<unk>", "▁the", *(f"<0x{b:02X}>" for b in range(256))])}
+    model = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    model.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(),
+                                       decoders.Fuse()])
+    stream = loaded(model).stream([1])
+    ids = [2 + b for b in "é🦁".encode()]
+    assert [stream.push(token) for token in [1, *ids, 1]] == [" the", "", "é", "", "", "", "🦁",
+                                                              " the"]
+
+
+def test_documents_end_with_the_separator():
+    text = f"the lion\n\nand\n{tokenizer.SEPARATOR}\n\nthe\n{tokenizer.SEPARATOR}\n"
+    assert tokenizer.documents(text) == ["the lion\n\nand", "the"]
+    words = loaded(byte_level(special=[tokenizer.SEPARATOR]))
+    assert words.encode_documents(text) == [*words.encode("the lion\n\nand"), 0,
+                                            *words.encode("the"), 0]
+    assert WORDS.encode_documents(text) == WORDS.encode(text)       # knows no such token
 
 
 def test_word_after_the_prompt_keeps_its_space():
