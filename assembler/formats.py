@@ -33,6 +33,8 @@ CODE     = Fixed(8)        # int8 activation codes of a BitLinear
 CODE_MAX = 127             # absmax quantisation maps max|v| to this code
 ACC      = Fixed(24)       # |sum| <= 65535 * 128 < 2**23, and -(-128) = +128 counts
 
+_FLOAT64_BITS = 53         # of its significand
+
 TRITS_PER_BYTE = 5         # 3**5 = 243 <= 256: 1.6 bits a trit
 
 
@@ -97,11 +99,18 @@ class Float:
 
     def round(self, x):
         """Nearest value of this format. ``x``: float64, any shape -> float64, same shape."""
-        significand, exponent = np.frexp(np.asarray(x, np.float64))
-        scale = 1 << self.significand
-        y = np.ldexp(round_half_even(significand * scale), exponent - self.significand)
-        y = np.clip(y, -self.max, self.max)
-        return np.where(np.abs(y) < self.tiny, 0.0, y)
+        y = np.array(x, np.float64)
+        # On the bits of float64, ten times as fast as frexp and ldexp: add a little less than
+        # half of the last place that stays, a little more if that is odd, then cut. A carry
+        # out of the significand makes the exponent one larger, as it should.
+        bits = y.view(np.int64)
+        cut = _FLOAT64_BITS - self.significand
+        carry = (bits >> cut & 1) + ((1 << cut - 1) - 1)
+        bits += carry
+        bits &= -1 << cut
+        np.clip(y, -self.max, self.max, out=y)
+        y[np.abs(y) < self.tiny] = 0.0
+        return y
 
     def saturates(self, x):
         """Whether rounding ``x`` (float64, any shape) would saturate any of its elements."""

@@ -107,6 +107,15 @@ def test_sum_of_squares_of_the_longest_vector():
     assert Fraction(float(VectorUnit(fmt).sumsq(x))) == rounded(fmt, exact)
 
 
+@pytest.mark.parametrize("more, saturates", [([], False), ([2.0 ** 9], False), ([2.0 ** 10], True)])
+def test_sum_of_squares_at_the_largest_value(more, saturates):
+    """The largest value, plus a quarter of a unit, plus half a unit: a tie, which goes up."""
+    unit = VectorUnit(formats.Float(12, 6))
+    powers = [2.0 ** (e // 2) for e in range(21, 33) for _ in range(1 + e % 2)]
+    assert unit.sumsq(np.array([*powers, *more])) == unit.fmt.max
+    assert unit.saturated == saturates
+
+
 @over_configs
 def test_scalar_results(config):
     fmt = config.float

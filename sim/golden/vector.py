@@ -8,6 +8,7 @@ from assembler import formats, tables
 __all__ = ["VectorUnit"]
 
 
+_SLACK = 2.0 ** -36        # 65535 numbers: each of as many additions is off by 2**-53 at most
 _HALF_BITS = 24            # squares of 24-bit significands are summed as two halves of 24 bits
 
 
@@ -70,8 +71,16 @@ class VectorUnit:
     def sumsq(self, x):
         """Sum of squares, exact, rounded once. ``x``: (..., n) -> (...)."""
         x = np.asarray(x)
-        sums = [self._sumsq(row) for row in x.reshape(-1, x.shape[-1])]
-        return self.round(np.array(sums).reshape(x.shape[:-1]))
+        rows = x.reshape(-1, x.shape[-1])
+        # Squares are exact in float64, and so many positive numbers add up to within _SLACK of
+        # the exact sum in any order. Where both ends of that range round to the same number,
+        # this is the sum; else only exact arithmetic can tell (Ziv, 1991).
+        sums = (rows * rows).sum(-1)
+        low, high = sums * (1 - _SLACK), sums * (1 + _SLACK)
+        unsure = (self.fmt.round(low) != self.fmt.round(high)) | (high > self.fmt.max)
+        for n in np.flatnonzero(unsure):
+            sums[n] = self._sumsq(rows[n])
+        return self.round(sums.reshape(x.shape[:-1]))
 
     def _sumsq(self, x):
         """(n,) -> the exact sum, rounded to the significand but not to the exponent's range."""
