@@ -1,0 +1,241 @@
+"""SDR SDRAM controller made for streaming: the memory port on one side, the pins on the other."""
+
+from math import ceil
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.ram import Buffer, Queue
+from hw.sdram_parts import Timing
+from hw.sdram_rows import DEPTH, Command, Rows, access_layout, request_layout
+from hw.sdram_segments import Segments
+from hw.signatures import BURST_WORDS, MemoryPort, connect
+
+
+__all__ = ["SdramController", "SdramPins"]
+
+
+READ_WORDS = 8              # words that a READ brings: the burst length of the mode register
+
+
+class SdramPins(wiring.Signature):
+    """Pins of the part but its clock, seen from the controller."""
+    def __init__(self, config):
+        super().__init__({
+            "cke":   Out(1),
+            "cs_n":  Out(1, init=1),
+            "ras_n": Out(1, init=1),
+            "cas_n": Out(1, init=1),
+            "we_n":  Out(1, init=1),
+            "ba":    Out(2),
+            "a":     Out(13),
+            "dqm":   Out(config.word_bytes, init=(1 << config.word_bytes) - 1),
+            "dq_o":  Out(config.memory_bits),
+            "dq_oe": Out(1),
+            "dq_i":  In(config.memory_bits),
+        })
+
+
+class _Accesses(wiring.Component):
+    """One command a cycle to the pins: reads without a gap, what ``Rows`` asks for, writes."""
+    def __init__(self, *, config, part, timing, capture):
+        self.config  = config
+        self.timing  = timing
+        self.capture = capture
+        super().__init__({
+            "i":         In(stream.Signature(access_layout(part))),
+            "request":   In(stream.Signature(request_layout)),
+            "write":     In(stream.Signature(config.memory_bits)),
+            "read":      Out(stream.Signature(config.memory_bits)),
+            "ready":     In(1),
+            "done":      Out(1),
+            "done_bank": Out(2),
+            "pins":      Out(SdramPins(config)),
+        })
+
+    def elaborate(self, platform):
+        config, timing, pins = self.config, self.timing, self.pins
+        m = Module()
+
+        # The segment under way. A READ brings the words up to the end of its block of
+        # READ_WORDS, and the next one cuts it short, so it needs a command at its start and at
+        # the start of each block; a WRITE takes one word.
+        column  = Signal.like(self.i.payload.column)
+        bank    = Signal(2)
+        words   = Signal.like(self.i.payload.words)     # still to come
+        last    = Signal()          # words == 1
+        reads   = Signal()          # a segment that reads is under way
+        writes  = Signal()
+        command = Signal()          # its next word needs a READ
+        quiet   = Signal()          # what was read has left the pins
+
+        reading = reads & command
+        writing = writes & self.write.valid & quiet & ~self.request.valid
+        moves   = reads | writing
+        in_block = column[:ceil_log2(READ_WORDS)]
+        m.d.comb += [
+            self.done.eq(moves & last),
+            self.done_bank.eq(bank),
+            self.write.ready.eq(writing),
+            self.request.ready.eq(~reading),
+            self.i.ready.eq(~(reads | writes) | self.done),
+        ]
+        with m.If(moves):
+            m.d.sync += [
+                column.eq(column + 1),
+                words.eq(words - 1),
+                last.eq(words == 2),
+                command.eq(in_block.all()),
+            ]
+        with m.If(self.i.ready):
+            m.d.sync += [
+                column.eq(self.i.payload.column),
+                bank.eq(self.i.payload.bank),
+                words.eq(self.i.payload.words),
+                last.eq(self.i.payload.words == 1),
+                reads.eq(self.i.valid & ~self.i.payload.write),
+                writes.eq(self.i.valid & self.i.payload.write),
+                command.eq(1),
+            ]
+
+        # A READ drives the pins for READ_WORDS words from `cas` cycles on; then a cycle belongs
+        # to nobody.
+        turn = Signal(range(READ_WORDS + timing.cas), init=0)
+        with m.If(reading):
+            m.d.sync += [turn.eq(READ_WORDS + timing.cas - 1), quiet.eq(0)]
+        with m.Else():
+            m.d.sync += [turn.eq(Mux(quiet, 0, turn - 1)), quiet.eq(quiet | (turn == 0))]
+
+        m.d.sync += [
+            pins.cke.eq(1),
+            pins.cs_n.eq(0),
+            pins.dqm.eq(Mux(self.ready, 0, ~0)),
+            pins.ba.eq(bank),
+            pins.a.eq(column),
+            Cat(pins.we_n, pins.cas_n, pins.ras_n).eq(Command.NOP),
+            pins.dq_o.eq(self.write.payload),
+            pins.dq_oe.eq(writing),
+        ]
+        with m.If(reading):
+            m.d.sync += Cat(pins.we_n, pins.cas_n, pins.ras_n).eq(Command.READ)
+        with m.Elif(self.request.valid):
+            m.d.sync += [
+                Cat(pins.we_n, pins.cas_n, pins.ras_n).eq(self.request.payload.command),
+                pins.ba.eq(self.request.payload.bank),
+                pins.a.eq(self.request.payload.a),
+            ]
+        with m.Elif(writing):
+            m.d.sync += Cat(pins.we_n, pins.cas_n, pins.ras_n).eq(Command.WRITE)
+
+        # A command is at the pins one cycle after it was chosen, the part takes it with the next
+        # edge, and the word is taken `cas` cycles later.
+        word = Signal(config.memory_bits, reset_less=True)
+        if self.capture % 2:
+            m.domains.falling = falling = ClockDomain(clk_edge="neg", reset_less=True, local=True)
+            m.d.comb += falling.clk.eq(ClockSignal())
+            early = Signal(config.memory_bits, reset_less=True)
+            m.d.falling += early.eq(pins.dq_i)
+            m.d.sync += word.eq(early)
+        else:
+            m.d.sync += word.eq(pins.dq_i)
+        under_way = Signal(timing.cas + 2 + ceil(self.capture / 2))
+        m.d.sync += under_way.eq(Cat(reads, under_way))
+        m.d.comb += [self.read.valid.eq(under_way[-1]), self.read.payload.eq(word)]
+        return m
+
+
+class SdramController(wiring.Component):
+    """SDR SDRAM behind the memory port: word k of memory is word k of {row, bank, column}.
+
+    Sequential reads keep the data pins busy in every cycle but those of a bundle of refreshes:
+    ``2 + rp + 8 rfc + rcd + 9`` cycles in 8 refresh intervals. Writes take one cycle a word, and
+    one more for each row that is opened meanwhile.
+
+    Commands are carried out in order, up to six segments (see :class:`hw.sdram_segments.Segments`)
+    ahead of the pins. A read after reads has no gap; a write waits ``9 + cas`` cycles after the
+    last READ, so that part and controller never both drive the data pins. A write begins when all
+    its words have come, so who owes words holds up others, but never a refresh.
+
+    Every output is a register with nothing behind it, and ``dq_i`` goes straight into one, so
+    that they may lie in I/O cells. The part's clock is the board's to make: see
+    ``docs/decisions/sdram.md``. ``capture`` moves the moment at which ``dq_i`` is taken.
+
+    Latency: ``cas + 14`` cycles from a command that reads an open row to its first word, with an
+    idle memory.
+
+    Parameters
+    ----------
+    config : Config
+        ``memory_bits`` of 16 are one part, of 32 two side by side, and so on.
+    part : hw.sdram_parts.Part
+    clock_mhz : float
+        Clock of ``sync``.
+    cas_latency : 2, 3 or None
+        None: the lowest that the part allows at this clock.
+    capture : int
+        Half cycles by which words are taken later than ``cas`` cycles after the edge with which
+        the part took a READ, when the part's clock is that of ``sync``; at least -1. An odd one
+        takes them at falling edges.
+    power_up_us : float or None
+        Time after reset until the part is set up; None: what the part asks.
+
+    Members
+    -------
+    port : :py:`In(MemoryPort(config))`
+    pins : :py:`Out(SdramPins(config))`
+    ready : Out(1)
+        The part is set up. Commands may come before.
+
+    Raises
+    ------
+    ValueError
+        The part is too slow or too small, or ``capture`` is too early.
+    """
+    def __init__(self, *, config, part, clock_mhz, cas_latency=None, capture=0, power_up_us=None):
+        self.config  = config
+        self.part    = part
+        self.timing  = Timing.of(part, clock_mhz, cas_latency)
+        self.capture = capture
+        if config.memory_words > part.words:
+            raise ValueError(f"{part.name} has {part.words} words, and memory_bytes asks for "
+                             f"{config.memory_words}")
+        if capture < -1:
+            raise ValueError(f"capture must be at least -1, not {capture!r}")
+        power_up_us = part.power_up_us if power_up_us is None else power_up_us
+        self.pause  = ceil(power_up_us * clock_mhz / self.timing.refi)
+        super().__init__({
+            "port":  In(MemoryPort(config)),
+            "pins":  Out(SdramPins(config)),
+            "ready": Out(1),
+        })
+
+    def elaborate(self, platform):
+        config, part, timing = self.config, self.part, self.timing
+        m = Module()
+        m.submodules.segments = segments = Segments(config=config, part=part)
+        m.submodules.rows     = rows     = Rows(part=part, timing=timing, pause=self.pause)
+        m.submodules.ahead    = ahead    = Queue(shape=access_layout(part), depth=DEPTH)
+        m.submodules.words    = words    = Queue(shape=config.memory_bits, depth=2 * BURST_WORDS)
+        m.submodules.outgoing = outgoing = Buffer(shape=config.memory_bits)
+        m.submodules.accesses = accesses = _Accesses(config=config, part=part, timing=timing,
+                                                     capture=self.capture)
+        wiring.connect(m, wiring.flipped(self.port.command), segments.i)
+        connect(m, segments.o, rows.i)
+        connect(m, rows.o, ahead.i)
+        connect(m, ahead.o, accesses.i)
+        connect(m, rows.request, accesses.request)
+        wiring.connect(m, wiring.flipped(self.port.write), words.i)
+        connect(m, words.o, outgoing.i)
+        connect(m, outgoing.o, accesses.write)
+        wiring.connect(m, accesses.read, wiring.flipped(self.port.read))
+        wiring.connect(m, accesses.pins, wiring.flipped(self.pins))
+        m.d.comb += [
+            rows.arrived.eq(self.port.write.valid & self.port.write.ready),
+            rows.done.eq(accesses.done),
+            rows.done_bank.eq(accesses.done_bank),
+            accesses.ready.eq(rows.ready),
+            self.ready.eq(rows.ready),
+        ]
+        return m

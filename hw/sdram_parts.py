@@ -1,0 +1,115 @@
+"""SDR SDRAM parts: what their datasheets ask, and what that is in clock cycles."""
+
+from dataclasses import dataclass
+from math import ceil, floor
+
+
+__all__ = ["Part", "PARTS", "Timing", "part"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One speed grade of a 16-bit part with four banks; times in nanoseconds.
+
+    A time is met when both the nanoseconds and, where a datasheet counts clocks, the clocks have
+    passed.
+    """
+    name: str
+    row_bits: int
+    column_bits: int
+    t_ck: dict[int, float]      # shortest clock period, by CAS latency
+    t_ac: dict[int, float]      # longest access time from the clock, by CAS latency
+    t_oh: float                 # data stay after the clock
+    t_rcd: float                # ACTIVE to READ or WRITE
+    t_rp: float                 # PRECHARGE to ACTIVE or REFRESH
+    t_ras: float                # ACTIVE to PRECHARGE, shortest
+    t_ras_max: float            # and longest
+    t_rc: float                 # ACTIVE to ACTIVE of a bank
+    t_rfc: float                # REFRESH to whatever follows
+    t_rrd: float                # ACTIVE to ACTIVE of another bank
+    t_wr: float                 # last word written to PRECHARGE
+    t_mrd: float                # LOAD MODE REGISTER to whatever follows
+    rrd_clocks: int = 1
+    wr_clocks: int = 1
+    mrd_clocks: int = 2
+    power_up_us: float = 200    # clock stable to the first command
+    t_ref_ms: float = 64        # in which every row must be refreshed
+
+    @property
+    def words(self):
+        return 4 << self.row_bits + self.column_bits
+
+
+# Sources, by part:
+# AS4C32M16SB-7     Alliance Memory, AS4C32M16SB datasheet rev. 1.0 (June 2016), table 16.
+# W9825G6KH-6       Winbond, section 9.5 of the W9825G6JH datasheet (A04, Nov. 2011), whose -6
+#                   the KH continues; LiteDRAM's W9825G6KH6 has the same tRP, tRCD, tRAS, tRFC.
+# IS42S16160G-7     ISSI, 42-45S83200G-16160G: tRC, tRAS, tRP, tRCD and tMRD as quoted from it by
+#                   dicethrow/amaram; the rest, and a CAS latency of 2 to 100 MHz only, from the
+#                   -7 of its family (IS42S16800A, AC electrical characteristics).
+# MT48LC16M16A2-75  Micron, 256Mb x4/x8/x16 SDRAM datasheet, table 12.
+PARTS = {p.name: p for p in (
+    Part("AS4C32M16SB-7", row_bits=13, column_bits=10, t_ck={2: 10, 3: 7}, t_ac={2: 6, 3: 5.4},
+         t_oh=2.5, t_rcd=21, t_rp=21, t_ras=42, t_ras_max=120_000, t_rc=63, t_rfc=63, t_rrd=14,
+         t_wr=14, t_mrd=14),
+    Part("W9825G6KH-6", row_bits=13, column_bits=9, t_ck={2: 7.5, 3: 6}, t_ac={2: 6, 3: 5},
+         t_oh=3, t_rcd=15, t_rp=15, t_ras=42, t_ras_max=100_000, t_rc=60, t_rfc=60, t_rrd=0,
+         t_wr=0, t_mrd=0, rrd_clocks=2, wr_clocks=2),
+    Part("IS42S16160G-7", row_bits=13, column_bits=9, t_ck={2: 10, 3: 7}, t_ac={2: 6, 3: 5.4},
+         t_oh=2.5, t_rcd=15, t_rp=15, t_ras=37, t_ras_max=100_000, t_rc=60, t_rfc=60, t_rrd=14,
+         t_wr=14, t_mrd=14, wr_clocks=2, power_up_us=100),
+    Part("MT48LC16M16A2-75", row_bits=13, column_bits=9, t_ck={2: 10, 3: 7.5},
+         t_ac={2: 6, 3: 5.4}, t_oh=3, t_rcd=20, t_rp=20, t_ras=44, t_ras_max=120_000, t_rc=66,
+         t_rfc=66, t_rrd=15, t_wr=15, t_mrd=0, power_up_us=100),
+)}
+
+
+def part(name):
+    """The part called ``name``; raises ValueError that lists the known ones."""
+    try:
+        return PARTS[name]
+    except KeyError:
+        raise ValueError(f"no SDRAM part {name!r}; known parts: {', '.join(PARTS)}") from None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The rules of a part in cycles of one clock."""
+    cas: int
+    rcd: int
+    rp: int
+    ras: int            # with tRC: ``ras + rp`` is at least tRC
+    rfc: int
+    rrd: int
+    wr: int
+    mrd: int
+    refi: int           # between two refreshes on average
+
+    @classmethod
+    def of(cls, part, clock_mhz, cas=None):
+        """Cycles for ``part`` at ``clock_mhz``, with the lowest CAS latency that it allows there.
+
+        Raises
+        ------
+        ValueError
+            The part is too slow, at that CAS latency or at any.
+        """
+        period = 1000 / clock_mhz
+        # 143 MHz parts are sold for a period of 7 ns, and 133 MHz parts for 7.5 ns.
+        legal  = [n for n in (2, 3) if part.t_ck[n] <= period * 1.002]
+        if not legal or cas is not None and cas not in legal:
+            raise ValueError(f"{part.name} does not run at {clock_mhz:g} MHz with a CAS latency "
+                             f"of {cas or 3}: its period must be {part.t_ck[cas or 3]:g} ns at "
+                             f"least")
+
+        def cycles(ns, clocks=1):
+            return max(clocks, ceil(ns / period - 1e-6))
+
+        rp = cycles(part.t_rp)
+        return cls(
+            cas=cas or legal[0], rcd=cycles(part.t_rcd), rp=rp,
+            ras=max(cycles(part.t_ras), cycles(part.t_rc) - rp), rfc=cycles(part.t_rfc),
+            rrd=cycles(part.t_rrd, part.rrd_clocks), wr=cycles(part.t_wr, part.wr_clocks),
+            mrd=cycles(part.t_mrd, part.mrd_clocks),
+            # The last refresh of a row may be early and this one late by a few microseconds.
+            refi=floor((part.t_ref_ms * 1000 - 10) * clock_mhz / (1 << part.row_bits)))
