@@ -66,13 +66,15 @@ class Field:
 
     ``kind`` says how text writes it: ``operand`` (``v3``, ``u3``, ``s3``, ``v3+x``, ``_``),
     ``code`` (``q3``), ``scalar`` (``s3``), ``address`` (``r3``), ``target`` (a label),
-    ``float`` (a number, stored as a word of the machine's float), ``stat`` or ``int``.
+    ``float`` (a number, stored as a word of the machine's float), ``stat`` or ``int``. The core
+    stops with a fault at a value below ``least``.
     """
     name: str
     hi: int
     lo: int
     kind: str
     unit: str
+    least: int = 0
 
     @property
     def width(self):
@@ -86,10 +88,10 @@ B       = Field("b",        95,  83, "operand", "register")
 C       = Field("c",        82,  70, "operand", "register")
 STAT    = Field("stat",     69,  68, "stat",    "statistic")
 STAT_TO = Field("stat_to",  67,  63, "scalar",  "scalar register that takes the statistic")
-N       = Field("n",        62,  47, "int",     "elements")
-ROWS    = Field("rows",     62,  47, "int",     "matrix rows")
+N       = Field("n",        62,  47, "int",     "elements", least=1)
+ROWS    = Field("rows",     62,  47, "int",     "matrix rows", least=1)
 Q       = Field("q",        46,  37, "code",    "code register")
-BLOCKS  = Field("blocks",   36,  24, "int",     "column blocks of `lanes` columns")
+BLOCKS  = Field("blocks",   36,  24, "int",     "column blocks of `lanes` columns", least=1)
 PITCH   = Field("pitch",    95,  80, "int",     "memory words from a position's vector to the next")
 R       = Field("r",        34,  32, "address", "address register")
 ADDRESS = Field("address",  31,   0, "int",     "memory words")
@@ -236,11 +238,17 @@ def lookup(mnemonic):
         raise ValueError(f"no instruction {mnemonic!r}") from None
 
 
+def _check_least(instr, field, value):
+    if value < field.least:
+        raise ValueError(f"{instr.mnemonic} {field.name} must be at least {field.least}, not "
+                         f"{value}")
+
+
 def encode(mnemonic, **operands):
     """Return the word for ``mnemonic``; operands are integers or :class:`Operand`.
 
-    Raises ValueError on a missing, extra or wide operand, or on a space that the instruction
-    does not take. ``stat`` and ``stat_to`` may be left out.
+    Raises ValueError on a missing, extra, wide or too small operand, or on a space that the
+    instruction does not take. ``stat`` and ``stat_to`` may be left out.
     """
     instr = lookup(mnemonic)
     names = {f.name for f in instr.fields}
@@ -261,6 +269,7 @@ def encode(mnemonic, **operands):
             value = value.to_bits()
         if not 0 <= value < 1 << field.width:
             raise ValueError(f"{mnemonic} {field.name}={value} does not fit {field.width} bits")
+        _check_least(instr, field, value)
         word |= value << field.lo
     return word
 
@@ -268,7 +277,8 @@ def encode(mnemonic, **operands):
 def decode(word):
     """Return ``(mnemonic, operands)``; operand fields come as :class:`Operand`.
 
-    Raises ValueError on an unassigned opcode.
+    Raises ValueError where the core stops with a fault: at an unassigned opcode, or a value
+    below the ``least`` of its field.
     """
     opcode = word >> OPCODE.lo
     if opcode not in _BY_OPCODE:
@@ -277,5 +287,6 @@ def decode(word):
     operands = {}
     for field in instr.fields:
         value = word >> field.lo & (1 << field.width) - 1
+        _check_least(instr, field, value)
         operands[field.name] = Operand.from_bits(value) if field.kind == "operand" else value
     return instr.mnemonic, operands

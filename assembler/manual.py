@@ -68,7 +68,8 @@ def _all_fields():
     """Every field once, from the top bit down; two that share a name are one row each."""
     seen = {isa.OPCODE, *(f for i in isa.INSTRUCTIONS for f in i.fields)}
     for field in sorted(seen, key=lambda f: (-f.hi, -f.lo, f.name)):
-        yield (f"`{field.name}`", _bits(field), field.unit)
+        yield (f"`{field.name}`", _bits(field),
+               field.unit + (f", at least {field.least}" if field.least else ""))
 
 
 def _instruction_set():
@@ -78,8 +79,10 @@ def _instruction_set():
         "the order of the weight stream) is in [architecture.md](architecture.md).", "",
         "## Instruction word", "",
         f"{isa.WORD_BITS} bits, little-endian in memory. Bits {_bits(isa.OPCODE)} are the opcode; "
-        "an opcode that is not listed stops the core with a fault. A field keeps its place in "
-        "all instructions that have it.", "",
+        "an opcode that is not listed stops the core with a fault, as does a value below the "
+        "least one of its field. Registers are not checked: what an operand past the last one "
+        "does is not defined, and the assembler refuses it. A field keeps its place in all "
+        "instructions that have it.", "",
     ]
     yield from _table(["field", "bits", "unit"], _all_fields())
     width, number = isa.Operand.WIDTH, isa.Operand.NUMBER_BITS

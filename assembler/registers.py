@@ -32,7 +32,7 @@ class Control(enum.IntFlag):
 class Status(enum.IntFlag):
     RUNNING = 1
     WAITING = 2            # at `next`, with no step to take
-    FAULT = 4              # stopped at an instruction that does not exist: see fault_pc
+    FAULT = 4              # stopped at pc: no such instruction, or a count of 0
     SATURATED = 8          # a result was larger than the float format holds; sticky
     STEPPED = 16           # single-step mode: all units idle, next instruction not issued
 

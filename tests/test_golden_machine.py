@@ -26,6 +26,17 @@ from tests.exact import (
 
 
 @over_configs
+def test_a_count_of_nothing_is_a_fault(config):
+    """The fault is at the instruction itself, and what came before it counts."""
+    for instr in isa.INSTRUCTIONS:
+        for f in (f for f in instr.fields if f.least):
+            word = isa.encode(instr.mnemonic, **{g.name: g.least for g in instr.fields})
+            machine = Machine.bare(config, [isa.encode("set", r=1, imm=5), word - (1 << f.lo)])
+            assert machine.run() == "fault"
+            assert machine.pc == 1 and machine.r[1] == 5
+
+
+@over_configs
 def test_matmul_to_a_vector(config):
     rng = np.random.default_rng(3)
     rows, columns = 2 * config.accumulator_rows + 3, config.lanes + 7

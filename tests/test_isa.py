@@ -10,7 +10,8 @@ def test_every_word_round_trips():
     for instr in isa.INSTRUCTIONS:
         for bit in (None, *range(isa.OPCODE.lo)):
             fields = [f for f in instr.fields if bit is None or f.lo <= bit <= f.hi]
-            operands = {f.name: 0 for f in instr.fields}
+            operands = {f.name: f.least for f in instr.fields}
+            rest = sum(f.least << f.lo for f in instr.fields if f not in fields)
             for f in fields:
                 value = (1 << f.width) - 1 if bit is None else 1 << bit - f.lo
                 operands[f.name] = value
@@ -21,7 +22,7 @@ def test_every_word_round_trips():
             bits = {k: v.to_bits() if isinstance(v, Operand) else v for k, v in decoded.items()}
             assert bits == operands
             if bit is not None:
-                assert word & (1 << isa.OPCODE.lo) - 1 == (1 << bit if fields else 0)
+                assert word & (1 << isa.OPCODE.lo) - 1 == rest + (1 << bit if fields else 0)
 
 
 def test_operands_take_only_their_spaces():
@@ -29,7 +30,7 @@ def test_operands_take_only_their_spaces():
         spaces = dict(instr.spaces)
         for name, letters in spaces.items():
             for space in Space:
-                operands = {f.name: 0 for f in instr.fields} | {name: Operand(space, 1)}
+                operands = {f.name: f.least for f in instr.fields} | {name: Operand(space, 1)}
                 if "vus_"[space] in letters:
                     word = isa.encode(instr.mnemonic, **operands)
                     assert isa.decode(word)[1][name] == Operand(space, 1)
@@ -41,9 +42,24 @@ def test_operands_take_only_their_spaces():
 def test_wide_operands_are_refused():
     for instr in isa.INSTRUCTIONS:
         for f in instr.fields:
-            operands = {f.name: 0 for f in instr.fields} | {f.name: 1 << f.width}
+            operands = {g.name: g.least for g in instr.fields} | {f.name: 1 << f.width}
             with pytest.raises(ValueError, match="does not fit"):
                 isa.encode(instr.mnemonic, **operands)
+
+
+def test_counts_of_nothing_are_refused():
+    found = 0
+    for instr in isa.INSTRUCTIONS:
+        word = isa.encode(instr.mnemonic, **{f.name: f.least for f in instr.fields})
+        for f in (f for f in instr.fields if f.least):
+            found += 1
+            operands = {g.name: g.least for g in instr.fields} | {f.name: f.least - 1}
+            message = f"{instr.mnemonic} {f.name} must be at least {f.least}, not {f.least - 1}"
+            with pytest.raises(ValueError, match=message):
+                isa.encode(instr.mnemonic, **operands)
+            with pytest.raises(ValueError, match=message):
+                isa.decode(word - (1 << f.lo))
+    assert found == 3 + 8 + 2       # memory, vector, array
 
 
 def test_missing_and_extra_operands_are_refused():

@@ -126,8 +126,8 @@ class Machine:
         -------
         str
             ``running``; ``waiting`` at a ``next`` without a step; ``halted``; or ``fault`` at
-            an opcode that does not exist. After all but the first ``pc`` is still that
-            instruction's.
+            a word that :func:`assembler.isa.decode` refuses. After all but the first ``pc`` is
+            still that instruction's.
         """
         word = self.program[self.pc] if self.pc < len(self.program) else 0
         if word not in self._decoded:
