@@ -2,16 +2,17 @@
 
     python -m hw verilog --target ulx3s-85f -o core.v               the core of a target
     python -m hw verilog --target sim-tiny --set lanes=20 -o core.v with a parameter changed
+    python -m hw sdram --target ulx3s-85f -o sdram.v                its SDRAM controller
 """
 
 import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report
-from hw import verilog
+from hw import sdram_verilog, verilog
 
 
-COMMANDS = {"verilog": verilog}
+COMMANDS = {"verilog": verilog, "sdram": sdram_verilog}
 
 
 def main(argv=None):

@@ -15,7 +15,7 @@ from assembler.errors import TernError
 from hw.core import Core
 
 
-__all__ = ["add_arguments", "run", "core_verilog", "chosen_config"]
+__all__ = ["add_arguments", "run", "core_verilog", "chosen_config", "write"]
 
 
 def add_arguments(parser):
@@ -52,14 +52,17 @@ def core_verilog(config):
     return verilog.convert(Core(config=config), name="core", emit_src=False)
 
 
-def run(arguments):
-    text = core_verilog(chosen_config(arguments))
-    # The name appears only when the file is whole.
-    temporary = arguments.output.with_name(f".{arguments.output.name}.{os.getpid()}")
+def write(path, text):
+    """Write ``text``; the name appears only when the file is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text)
-        temporary.replace(arguments.output)
+        temporary.replace(path)
     except OSError as error:
-        raise TernError(f"cannot write {arguments.output}: {error.strerror}") from None
+        raise TernError(f"cannot write {path}: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def run(arguments):
+    write(arguments.output, core_verilog(chosen_config(arguments)))

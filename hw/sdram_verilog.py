@@ -1,0 +1,44 @@
+"""Write the Verilog of an SDRAM controller, module ``sdram_controller``.
+
+    python -m hw sdram --target ulx3s-85f --part W9825G6KH-6 --clock-mhz 133 -o sdram.v
+"""
+
+from amaranth.back import verilog as backend
+
+from assembler.errors import TernError
+from hw import verilog
+from hw.sdram import SdramController
+from hw.sdram_parts import PARTS, part
+
+
+__all__ = ["add_arguments", "run", "controller_verilog"]
+
+
+def add_arguments(parser):
+    verilog.add_arguments(parser)
+    parser.add_argument("--part", choices=PARTS, default=next(iter(PARTS)),
+                        help="part and speed grade (default: %(default)s)")
+    parser.add_argument("--clock-mhz", type=float, default=100, metavar="MHZ",
+                        help="clock of the part and the controller (default: 100)")
+    parser.add_argument("--cas-latency", type=int, choices=(2, 3),
+                        help="default: the lowest that the part allows at the clock")
+    parser.add_argument("--capture", type=int, default=0, metavar="N",
+                        help="take words N half cycles later (default: 0)")
+    parser.add_argument("--power-up-us", type=float, metavar="US",
+                        help="time before the part is set up (default: what it asks)")
+
+
+def controller_verilog(config, name, **options):
+    """Verilog text of the controller of part ``name``; ``options`` of SdramController."""
+    controller = SdramController(config=config, part=part(name), **options)
+    return backend.convert(controller, name="sdram_controller", emit_src=False)
+
+
+def run(arguments):
+    options = {name: getattr(arguments, name)
+               for name in ("clock_mhz", "cas_latency", "capture", "power_up_us")}
+    try:
+        text = controller_verilog(verilog.chosen_config(arguments), arguments.part, **options)
+    except ValueError as error:
+        raise TernError(str(error)) from None
+    verilog.write(arguments.output, text)
