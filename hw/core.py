@@ -40,6 +40,8 @@ class Core(wiring.Component):
         See :class:`hw.scheduler.Scheduler`.
     logits : :py:`Out(stream.Signature(logits_layout(config)))`
         Logits of every sampled position, if the host asked for them.
+    stopped : :py:`Out(1)`
+        A STOP is carried out: what waits on the streams of the core is to be dropped.
     host : :py:`In(MemoryPort(config))`
         The host's way to the memory.
 
@@ -54,6 +56,7 @@ class Core(wiring.Component):
             "messages": In(stream.Signature(32)),
             "tokens":   Out(stream.Signature(32)),
             "logits":   Out(stream.Signature(logits_layout(config))),
+            "stopped":  Out(1),
             "host":     In(MemoryPort(config)),
         })
 
@@ -72,6 +75,7 @@ class Core(wiring.Component):
         connect(m, arbiter.memory, flipped(self.memory))
         connect(m, flipped(self.host), arbiter.host)
         m.d.comb += arbiter.stop.eq(registers.reset)
+        m.d.comb += self.stopped.eq(registers.reset)
         m.d.comb += registers.memory_idle.eq(arbiter.idle)
 
         # Each block has a domain, to have a reset register of its own near by: one register would

@@ -1,0 +1,358 @@
+"""The board's side of the host link: requests carried out one after the other, each once."""
+
+from amaranth import *
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from assembler import link
+from assembler.link import Code, Status
+from hw.host import request_layout
+from hw.link_frames import Crc, FrameReceiver, FrameSender
+from hw.link_memory import MemoryBytes
+from hw.ram import Queue
+from hw.signatures import MemoryPort, connect
+
+
+__all__ = ["HostLink", "WORDS"]
+
+
+WORDS = 256                # messages, and tokens, that wait between host and core
+WORD_BYTES = 4
+
+# Of assembler.link.REQUEST and ANSWER, as they come: low byte first.
+_request_layout = data.StructLayout({"number": 8, "code": 8, "address": 32, "operand": 32})
+_answer_layout  = data.StructLayout({"number": 8, "status": 8, "expected": 8})
+
+
+class Source(enum.Enum, shape=2):
+    """What the body of an answer is, behind its first word."""
+    WORD     = 0
+    IDENTITY = 1
+    TOKENS   = 2
+    MEMORY   = 3
+
+
+class HostLink(wiring.Component):
+    """Frames from a serial line in, what they ask for done, answers out.
+
+    A request is carried out if it has the number that is expected, which is then one more. The
+    request before it is answered again, with the kept answer, and not carried out again; any
+    other number, and a damaged frame, is answered with what is expected (see ``docs/link.md``).
+    Every request ends in bounded time: messages are taken only if all fit the queue, tokens only
+    those that are there, memory only inside the memory. Nothing comes without being asked for.
+
+    Throughput: that of a line of 30 cycles a byte or slower; CHECK_MEMORY a byte a cycle.
+
+    Cost: about 1,900 LUT4, 1,200 FF and 4 DP16KD, memory queue and frames included.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+    clock_hz : int
+        For the identity.
+    name : str
+        Of the board, for the identity; at most 24 bytes of ASCII.
+
+    Members
+    -------
+    i, o : :py:`In(stream.Signature(8))`, :py:`Out(stream.Signature(8))`
+        Bytes of the line.
+    request, response : :py:`Out(stream.Signature(request_layout))`, :py:`In(stream.Signature(32))`
+        See :class:`hw.host.HostRegisters`.
+    messages, tokens : :py:`Out(stream.Signature(32))`, :py:`In(stream.Signature(32))`
+        See :class:`hw.scheduler.Scheduler`.
+    memory : :py:`Out(MemoryPort(config))`
+    stopped : :py:`In(1)`
+        Drop messages and tokens.
+    heard : :py:`Out(1)`
+        Strobe: a request came.
+
+    Raises
+    ------
+    ValueError
+        ``name`` is too long, or no ASCII.
+    """
+    def __init__(self, *, config, clock_hz, name):
+        if len(name) > 24 or not name.isascii():
+            raise ValueError(f"name must be at most 24 characters of ASCII, not {name!r}")
+        self.config   = config
+        self.identity = link.IDENTITY.pack(link.VERSION, link.WINDOW, config.memory_bits, clock_hz,
+                                           name.encode())
+        super().__init__({
+            "i":        In(stream.Signature(8)),
+            "o":        Out(stream.Signature(8)),
+            "request":  Out(stream.Signature(request_layout)),
+            "response": In(stream.Signature(32)),
+            "messages": Out(stream.Signature(32)),
+            "tokens":   In(stream.Signature(32)),
+            "memory":   Out(MemoryPort(config)),
+            "stopped":  In(1),
+            "heard":    Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.receiver = receiver = FrameReceiver()
+        m.submodules.sender   = sender   = FrameSender()
+        m.submodules.memory   = memory   = MemoryBytes(config=config)
+        m.submodules.crc      = crc      = Crc()
+        m.submodules.messages = messages = ResetInserter(self.stopped)(
+            Queue(shape=32, depth=WORDS))
+        m.submodules.tokens   = tokens   = ResetInserter(self.stopped)(
+            Queue(shape=32, depth=WORDS))
+        connect(m, wiring.flipped(self.i), receiver.i)
+        connect(m, sender.o, wiring.flipped(self.o))
+        connect(m, memory.port, wiring.flipped(self.memory))
+        connect(m, messages.o, wiring.flipped(self.messages))
+        connect(m, wiring.flipped(self.tokens), tokens.i)
+
+        # Words in the queues, their output registers included
+        def words_in(queue):
+            count = Signal(range(WORDS + 2))
+            push, pull = queue.i.valid & queue.i.ready, queue.o.valid & queue.o.ready
+            with m.If(self.stopped):
+                m.d.sync += count.eq(0)
+            with m.Elif(push & ~pull):
+                m.d.sync += count.eq(count + 1)
+            with m.Elif(pull & ~push):
+                m.d.sync += count.eq(count - 1)
+            return count
+
+        message_count = words_in(messages)
+        token_count   = words_in(tokens)
+
+        damaged = Signal()      # a frame was dropped that the host does not know of
+        m.d.sync += damaged.eq(damaged | receiver.damaged)
+
+        request  = Signal(_request_layout)
+        answer   = Signal(_answer_layout)
+        expected = Signal(8)
+        open_    = Signal()     # there was a SYNC
+        taken    = Signal(range(link.REQUEST.size))     # bytes of `request` that came
+        ended    = Signal()     # the frame was taken to its end
+
+        # What is to be known of a request, over several cycles: sums and comparisons are wide.
+        word_shift = ceil_log2(config.word_bytes)
+        beyond   = Signal(33)   # its last memory word
+        size     = Signal(8)    # bytes of its data
+        bare     = Signal()     # it has none
+        some     = Signal()     # its operand is not 0
+        words    = Signal()     # its data are as many memory words as the operand says
+        messages_whole = Signal()       # or message words
+        inside   = Signal()     # it stays inside the memory
+        few      = Signal()     # a frame holds as many memory words
+        room     = Signal()     # for the messages
+        register = Signal()     # its address can be one of a register
+        in_order = Signal()
+        again    = Signal()
+        m.d.sync += [
+            beyond.eq(request.address + request.operand - 1),
+            bare.eq(size == 0),
+            some.eq(request.operand != 0),
+            words.eq(request.operand << word_shift == size),
+            messages_whole.eq(request.operand << ceil_log2(WORD_BYTES) == size),
+            inside.eq(some & (beyond[ceil_log2(config.memory_words):] == 0)),
+            few.eq(request.operand <= link.DATA_BYTES // config.word_bytes),
+            room.eq((message_count + request.operand[:8] <= WORDS) & ~self.stopped),
+            register.eq(request.address < 1 << len(self.request.p.address)),
+            in_order.eq(open_ & (request.number == expected)),
+            again.eq(open_ & (request.number == (expected - 1)[:8])),
+        ]
+        settle = Signal(range(3))
+
+        # What follows the head of an answer: `word`, then what `source` gives
+        body   = Signal(range(link.DATA_BYTES + 1))     # bytes to come
+        word   = Signal(32)
+        bytes_ = Signal(range(WORD_BYTES))              # of `word` that went
+        head   = Signal(range(link.ANSWER.size))        # bytes of `answer` that went
+        source = Signal(Source)
+        names  = Signal(range(link.IDENTITY.size // WORD_BYTES))
+        identity = Array(int.from_bytes(self.identity[n:n + WORD_BYTES], "little")
+                         for n in range(0, link.IDENTITY.size, WORD_BYTES))
+
+        m.d.comb += [
+            self.request.p.write.eq(request.code == Code.WRITE_REGISTER),
+            self.request.p.address.eq(request.address),
+            self.request.p.data.eq(request.operand),
+            memory.transfer.p.write.eq(request.code == Code.WRITE_MEMORY),
+            memory.transfer.p.address.eq(request.address),
+            memory.transfer.p.words.eq(request.operand),
+            memory.i.payload.eq(receiver.o.p.data),
+            messages.i.payload.eq(word),
+            crc.data.eq(memory.o.payload),
+        ]
+        byte_taken = receiver.o.valid & receiver.o.ready
+        with m.If(byte_taken):
+            m.d.sync += ended.eq(receiver.o.p.last)
+
+        def respond(status=Status.OK, body_bytes=0, what=Source.WORD):
+            m.d.sync += [answer.status.eq(status), body.eq(body_bytes), source.eq(what)]
+            m.next = "skip"
+
+        def carry_out():
+            with m.Switch(request.code):
+                with m.Case(Code.READ_REGISTER, Code.WRITE_REGISTER):
+                    with m.If(bare & register):
+                        m.next = "register"
+                with m.Case(Code.READ_MEMORY):
+                    with m.If(bare & inside & few):
+                        m.next = "transfer"
+                with m.Case(Code.CHECK_MEMORY):
+                    with m.If(bare & inside):
+                        m.next = "transfer"
+                with m.Case(Code.WRITE_MEMORY):
+                    with m.If(words & inside):
+                        m.next = "transfer"
+                with m.Case(Code.MESSAGES):
+                    with m.If(messages_whole & some):
+                        m.next = "message"
+                        with m.If(~room):
+                            respond(Status.BUSY)
+                with m.Case(Code.TOKENS):
+                    with m.If(bare):
+                        most = link.DATA_BYTES // WORD_BYTES
+                        respond(what=Source.TOKENS, body_bytes=Mux(
+                            token_count > most, most, token_count) << ceil_log2(WORD_BYTES))
+
+        with m.FSM():
+            with m.State("rest"):
+                m.d.sync += [taken.eq(0), settle.eq(0), head.eq(0), bytes_.eq(0), names.eq(0)]
+                m.d.sync += [answer.number.eq(0), answer.expected.eq(expected)]
+                m.d.sync += sender.keep.eq(0)
+                with m.If(sender.idle):
+                    with m.If(receiver.o.valid):
+                        m.next = "request"
+                    with m.Elif(damaged):
+                        m.d.sync += damaged.eq(receiver.damaged)
+                        m.d.sync += ended.eq(1)
+                        respond(Status.DAMAGED)
+            with m.State("request"):
+                m.d.comb += receiver.o.ready.eq(1)
+                m.d.sync += size.eq(receiver.length - link.REQUEST.size)
+                with m.If(receiver.o.valid):
+                    m.d.sync += request.eq(Cat(request, receiver.o.p.data)[8:])
+                    m.d.sync += taken.eq(taken + 1)
+                    with m.If(taken == link.REQUEST.size - 1):
+                        m.next = "look"
+            with m.State("look"):
+                m.d.sync += settle.eq(settle + 1)
+                with m.If(settle == 2):
+                    m.next = "judge"
+            with m.State("judge"):
+                m.d.comb += self.heard.eq(1)
+                m.d.sync += answer.number.eq(request.number)
+                m.d.sync += word.eq(request.address)
+                with m.If((request.code == Code.SYNC) & bare):
+                    m.d.sync += [open_.eq(1), expected.eq(request.number + 1)]
+                    m.d.sync += answer.expected.eq(request.number + 1)
+                    m.d.sync += sender.keep.eq(1)
+                    respond(body_bytes=WORD_BYTES + link.IDENTITY.size, what=Source.IDENTITY)
+                with m.Elif(in_order):
+                    m.d.sync += expected.eq(expected + 1)
+                    m.d.sync += answer.expected.eq(expected + 1)
+                    m.d.sync += sender.keep.eq(1)
+                    respond(Status.REFUSED)
+                    carry_out()
+                with m.Elif(again):
+                    m.next = "skip to again"
+                with m.Else():
+                    respond(Mux(open_, Status.ORDER, Status.CLOSED))
+
+            with m.State("register"):
+                m.d.comb += self.request.valid.eq(1)
+                with m.If(self.request.ready):
+                    respond()
+                    with m.If(~self.request.p.write):
+                        m.next = "value"
+            with m.State("value"):
+                m.d.comb += self.response.ready.eq(1)
+                m.d.sync += word.eq(self.response.payload)
+                with m.If(self.response.valid):
+                    respond(body_bytes=WORD_BYTES)
+
+            with m.State("transfer"):
+                m.d.comb += memory.transfer.valid.eq(1)
+                m.d.comb += crc.start.eq(1)
+                with m.If(memory.transfer.ready):
+                    with m.Switch(request.code):
+                        with m.Case(Code.READ_MEMORY):
+                            respond(body_bytes=(request.operand << word_shift)[:8],
+                                    what=Source.MEMORY)
+                        with m.Case(Code.CHECK_MEMORY):
+                            m.next = "check"
+                        with m.Default():
+                            m.next = "write"
+            with m.State("check"):
+                m.d.comb += memory.o.ready.eq(1)
+                m.d.comb += crc.valid.eq(memory.o.valid)
+                m.d.sync += word.eq(crc.crc)
+                with m.If(memory.idle & ~memory.o.valid):
+                    respond(body_bytes=WORD_BYTES)
+            with m.State("write"):
+                m.d.comb += memory.i.valid.eq(receiver.o.valid & ~ended)
+                m.d.comb += receiver.o.ready.eq(memory.i.ready & ~ended)
+                with m.If(memory.idle):
+                    respond()
+
+            with m.State("message"):
+                m.d.comb += receiver.o.ready.eq(1)
+                with m.If(receiver.o.valid):
+                    m.d.sync += word.eq(Cat(word, receiver.o.p.data)[8:])
+                    m.d.sync += bytes_.eq(bytes_ + 1)
+                    with m.If(bytes_ == WORD_BYTES - 1):
+                        m.next = "push"
+            with m.State("push"):
+                m.d.comb += messages.i.valid.eq(1)
+                m.next = "message"
+                with m.If(ended):
+                    respond()
+
+            with m.State("skip"):
+                m.d.comb += receiver.o.ready.eq(~ended)
+                with m.If(ended):
+                    m.next = "head"
+            with m.State("skip to again"):
+                m.d.comb += receiver.o.ready.eq(~ended)
+                m.d.comb += sender.again.eq(ended)
+                with m.If(ended):
+                    m.next = "wait"
+            with m.State("wait"):       # for `idle` to fall
+                m.next = "rest"
+            with m.State("head"):
+                m.d.comb += sender.i.valid.eq(1)
+                m.d.comb += sender.i.p.data.eq(answer)
+                m.d.comb += sender.i.p.last.eq((head == link.ANSWER.size - 1) & (body == 0))
+                with m.If(sender.i.ready):
+                    m.d.sync += answer.eq(answer.as_value() >> 8)
+                    m.d.sync += head.eq(head + 1)
+                    with m.If(head == link.ANSWER.size - 1):
+                        m.next = "wait"
+                        with m.If(body != 0):
+                            m.next = "body"
+                            with m.If(source == Source.TOKENS):
+                                m.next = "next word"
+            with m.State("body"):
+                m.d.comb += sender.i.valid.eq((source != Source.MEMORY) | memory.o.valid)
+                m.d.comb += sender.i.p.data.eq(Mux(source == Source.MEMORY, memory.o.payload, word))
+                m.d.comb += sender.i.p.last.eq(body == 1)
+                m.d.comb += memory.o.ready.eq((source == Source.MEMORY) & sender.i.ready)
+                with m.If(sender.i.valid & sender.i.ready):
+                    m.d.sync += word.eq(word >> 8)
+                    m.d.sync += bytes_.eq(bytes_ + 1)
+                    m.d.sync += body.eq(body - 1)
+                    with m.If((bytes_ == WORD_BYTES - 1) & (source != Source.MEMORY)):
+                        m.next = "next word"
+                    with m.If(body == 1):
+                        m.next = "wait"
+            with m.State("next word"):
+                m.d.sync += word.eq(identity[names])
+                m.d.sync += names.eq(names + 1)
+                m.next = "body"
+                with m.If(source == Source.TOKENS):
+                    m.d.comb += tokens.o.ready.eq(1)
+                    m.d.sync += word.eq(tokens.o.payload)
+                    with m.If(~tokens.o.valid):
+                        m.next = "next word"
+        return m
