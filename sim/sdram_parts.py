@@ -1,0 +1,46 @@
+"""SDRAM parts as the checking model knows them: parameters of ``sim/rtl/sdram.v``.
+
+Copied from the datasheets once more and not from ``hw/sdram_parts.py``, so that a slip of the
+pen there is found; ``tests/test_sdram.py`` compares the two.
+"""
+
+from math import floor
+
+
+__all__ = ["PARTS", "parameters"]
+
+
+# Times in ps.
+PARTS = {
+    # Alliance Memory, AS4C32M16SB rev. 1.0, table 16
+    "AS4C32M16SB-7": dict(
+        ROW_BITS=13, COL_BITS=10, tCK2=10_000, tCK3=7_000, tRCD=21_000, tRP=21_000, tRAS=42_000,
+        tRAS_MAX=120_000_000, tRC=63_000, tRFC=63_000, tRRD=14_000, tWR=14_000, tMRD=14_000,
+        POWER_UP=200_000_000, INIT_REFRESHES=2),
+    # Winbond, W9825G6JH rev. A04, section 9.5, column -6
+    "W9825G6KH-6": dict(
+        ROW_BITS=13, COL_BITS=9, tCK2=7_500, tCK3=6_000, tRCD=15_000, tRP=15_000, tRAS=42_000,
+        tRAS_MAX=100_000_000, tRC=60_000, tRFC=60_000, tRRD=0, tWR=0, tMRD=0, RRD_CLOCKS=2,
+        WR_CLOCKS=2, MRD_CLOCKS=2, POWER_UP=200_000_000, INIT_REFRESHES=8),
+    # ISSI, 42-45S83200G-16160G, column -7
+    "IS42S16160G-7": dict(
+        ROW_BITS=13, COL_BITS=9, tCK2=10_000, tCK3=7_000, tRCD=15_000, tRP=15_000, tRAS=37_000,
+        tRAS_MAX=100_000_000, tRC=60_000, tRFC=60_000, tRRD=14_000, tWR=14_000, tMRD=14_000,
+        WR_CLOCKS=2, POWER_UP=100_000_000, INIT_REFRESHES=8),
+    # Micron, 256Mb: x4, x8, x16 SDRAM, table 12, column -75
+    "MT48LC16M16A2-75": dict(
+        ROW_BITS=13, COL_BITS=9, tCK2=10_000, tCK3=7_500, tRCD=20_000, tRP=20_000, tRAS=44_000,
+        tRAS_MAX=120_000_000, tRC=66_000, tRFC=66_000, tRRD=15_000, tWR=15_000, tMRD=0,
+        MRD_CLOCKS=2, POWER_UP=100_000_000, INIT_REFRESHES=2),
+}
+
+
+def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):
+    """Verilog parameter assignments for part ``name`` with ``depth`` words stored.
+
+    ``power_up_us``: shorter than the part asks, for simulation.
+    """
+    values = dict(PARTS[name], DEPTH=depth, CLOCK_PS=floor(1e6 / clock_mhz + 1e-3), **changes)
+    if power_up_us is not None:
+        values["POWER_UP"] = round(power_up_us * 1e6)
+    return ", ".join(f".{key}({value})" for key, value in values.items())
