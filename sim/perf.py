@@ -9,7 +9,7 @@ from rich.table import Table
 from assembler import formats, image as images
 from assembler.config import CLOCK_MHZ, preset
 from assembler.errors import TernError
-from sim import host
+from sim import host, sdram_parts
 from sim.rtl import RtlMachine
 
 
@@ -78,9 +78,22 @@ def add_arguments(parser):
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     parser.add_argument("--target", metavar="BOARD", choices=sorted(CLOCK_MHZ),
                         help="board whose clock counts (default: the one compiled for)")
+    parser.add_argument("--memory", metavar="KIND", choices=("sdram", "plain", *sdram_parts.PARTS),
+                        help="sdram: the board's SDRAM and its controller; plain: a word in every "
+                             "cycle; or the name of a part (default: sdram where the board has "
+                             "one)")
     parser.add_argument("--tokens", type=int, default=8, metavar="N",
                         help="tokens to measure (default: 8)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def chosen_memory(target, kind=None):
+    """Part that ``kind`` means on the board ``target``, or None for the plain memory."""
+    if kind in sdram_parts.PARTS:
+        return kind
+    if kind == "sdram" and target not in sdram_parts.BOARDS:
+        raise TernError(f"{target} has no SDRAM; give --memory plain or a part")
+    return None if kind == "plain" else sdram_parts.BOARDS.get(target)
 
 
 def run(args):
@@ -93,12 +106,14 @@ def run(args):
     if args.target and preset(target).digest != image.config.digest:
         raise TernError(f"{args.directory}: made for config {image.config.digest}, but {target} "
                         f"is config {preset(target).digest}; compile the model for it")
-    result = measure(image, clock_mhz=CLOCK_MHZ[target], tokens=args.tokens)
+    memory = chosen_memory(target, args.memory)
+    result = measure(image, clock_mhz=CLOCK_MHZ[target], tokens=args.tokens, memory=memory)
     if args.json:
-        print(json.dumps({"target": target, "digest": image.config.digest, **asdict(result)},
-                         indent=1))
+        print(json.dumps({"target": target, "digest": image.config.digest,
+                          "memory": memory or "plain", **asdict(result)}, indent=1))
         return
-    table = Table(title=f"One stream on {target}, mean of {args.tokens} tokens", show_header=False)
+    table = Table(title=f"One stream on {target}, {memory or 'plain memory'}, mean of "
+                        f"{args.tokens} tokens", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, text in (

@@ -2,12 +2,8 @@
 
 import contextlib
 import ctypes
-from dataclasses import asdict
-import json
 from pathlib import Path
 import re
-import subprocess
-import sys
 import weakref
 
 import numpy as np
@@ -15,12 +11,13 @@ from rich.console import Console
 
 from assembler import formats, isa
 from assembler.registers import Control, Status, register
-from sim import verilate
+from sim import hardware, sdram_parts, verilate
 
 
-__all__ = ["RtlMachine", "Hang", "core_verilog", "top_sources"]
+__all__ = ["RtlMachine", "Hang", "SDRAM_MHZ", "top_sources"]
 
 
+SDRAM_MHZ = 100                 # clock that SDRAM timing is computed for
 _SOURCES = Path(__file__).with_name("rtl")
 _ID = 0x4e524554
 _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
@@ -54,29 +51,13 @@ class Hang(RuntimeError):
     """The core stopped making progress."""
 
 
-def core_verilog(config):
-    """Verilog of the core for ``config``, module ``core``; made once, then from the cache.
+def top_sources(config, words, memory=None):
+    """Files of the simulated board, name: text. ``words``: that the memory must hold.
 
-    ``hw`` runs as a process of its own: this package never imports it.
+    ``memory``: None for the plain model of ``memory.v``, or the name of an SDRAM part, which is
+    then behind the controller of ``hw/sdram.py``.
     """
-    package = Path(__file__).parents[1] / "hw"
-    files = sorted([*package.glob("*.py"), *(package.parent / "assembler").glob("*.py")])
-    key = verilate.digest(config.digest, *(path.read_bytes() for path in files))
-
-    def build(folder):
-        (folder / "config.json").write_text(json.dumps(asdict(config)))
-        done = subprocess.run([sys.executable, "-m", "hw", "verilog", "--config",
-                               folder / "config.json", "-o", folder / "core.v"],
-                              cwd=package.parent, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"python -m hw verilog failed:\n{done.stderr}")
-
-    return (verilate.once(verilate.cache() / "core" / key, build) / "core.v").read_text()
-
-
-def top_sources(config, words):
-    """Files of the simulated board, name: text. ``words``: that the memory must hold."""
-    core = core_verilog(config)
+    core = hardware.verilog(config)
     width = {name: int(high) + 1 for high, name in
              re.findall(r"^  output \[(\d+):0\] (\w+);", core, re.MULTILINE)}
     # Big memories are cut to what the image needs; small ones whole, so that images share builds.
@@ -88,8 +69,11 @@ def top_sources(config, words):
               "TERN_LOGIT_BITS": width["logits__payload"],
               "TERN_DEPTH": depth}
     defines = "".join(f"`define {name} {value}\n" for name, value in widths.items())
-    return {"core.v": core, "memory.v": (_SOURCES / "memory.v").read_text(),
-            "top.v": defines + (_SOURCES / "top.v").read_text()}
+    board = {"core.v": core, "top.v": defines + (_SOURCES / "top.v").read_text()}
+    if memory is None:
+        return {"memory.v": (_SOURCES / "memory.v").read_text(), **board}
+    return {**sdram_parts.memory_sources(config, memory, clock_mhz=SDRAM_MHZ, depth=depth),
+            **board}
 
 
 # What C++ may look at by name: (module, variable), with wildcards.
@@ -103,9 +87,9 @@ def _public():
         f'public_flat_rd -module "{module}" -var "{name}"\n' for module, name in _PUBLIC)
 
 
-def _library(config, words, trace):
+def _library(config, words, trace, memory):
     """Path of the compiled board; builds it when there is none for these sources."""
-    sources = top_sources(config, words)
+    sources = top_sources(config, words, memory)
     sources = {"public.vlt": _public(), **sources}
     harness = _SOURCES / "harness.cpp"
     flags = ["-O2", "-shared", "-fPIC"]
@@ -155,7 +139,10 @@ class RtlMachine:
     single_step : bool
         Run instruction by instruction, so that ``step`` works and state can be compared.
     seed, latency, gap, busy : int
-        Behaviour of the memory model: see ``sim/rtl/memory.v``.
+        Behaviour of the plain memory model: see ``sim/rtl/memory.v``.
+    memory : str or None
+        Part (of :data:`sim.sdram_parts.PARTS`) that is the memory, with its controller at
+        ``SDRAM_MHZ``; None: the plain model.
     trace : path or None
         Write waveforms (VCD) there; builds another, slower model.
 
@@ -178,9 +165,9 @@ class RtlMachine:
         The model cannot be built, or is not of the image's config.
     """
     def __init__(self, image, *, logits=False, single_step=False, seed=0, latency=None, gap=0,
-                 busy=0, trace=None):
+                 busy=0, memory=None, trace=None):
         config = self.config = image.config
-        self._lib = _load(_library(config, image.words, trace is not None))
+        self._lib = _load(_library(config, image.words, trace is not None, memory))
         self._handle = self._lib.tern_new(seed, str(trace or "").encode())
         self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
         self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)

@@ -5,9 +5,15 @@ pen there is found; ``tests/test_sdram.py`` compares the two.
 """
 
 from math import floor
+from pathlib import Path
+
+from sim import hardware
 
 
-__all__ = ["PARTS", "parameters"]
+__all__ = ["PARTS", "BOARDS", "parameters", "memory_sources"]
+
+
+_SOURCES = Path(__file__).with_name("rtl")
 
 
 # Times in ps.
@@ -35,6 +41,11 @@ PARTS = {
 }
 
 
+# What the boards carry; the slower one where a board has come with two.
+BOARDS = {"ulx3s-85f": "AS4C32M16SB-7", "ulx3s-25f": "AS4C32M16SB-7",
+          "icepi-zero": "W9825G6KH-6", "icesugar-pro": "IS42S16160G-7"}
+
+
 def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):
     """Verilog parameter assignments for part ``name`` with ``depth`` words stored.
 
@@ -44,3 +55,13 @@ def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):
     if power_up_us is not None:
         values["POWER_UP"] = round(power_up_us * 1e6)
     return ", ".join(f".{key}({value})" for key, value in values.items())
+
+
+def memory_sources(config, name, *, clock_mhz, depth):
+    """Files with the module ``tern_memory``, name: text: controller and part, set up at once."""
+    controller = hardware.verilog(config, "sdram", "--part", name, "--clock-mhz", clock_mhz,
+                                  "--power-up-us", 0)
+    part = parameters(name, clock_mhz=clock_mhz, depth=depth, power_up_us=0)
+    return {"sdram_controller.v": controller, "sdram.v": (_SOURCES / "sdram.v").read_text(),
+            "sdram_memory.v": f"`define TERN_PART {part}\n"
+                              + (_SOURCES / "sdram_memory.v").read_text()}
