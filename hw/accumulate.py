@@ -1,18 +1,22 @@
 """The ternary array: weights meet codes, sums of rows come out."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from assembler import formats
 from hw.codes import block_layout, columns_layout
 from hw.float import delay
-from hw.signatures import beat_layout
+from hw.ram import BlockRam, Queue
+from hw.signatures import beat_layout, connect
 from hw.unpacker import TritUnpacker
 
 
-__all__ = ["TernaryAccumulate", "sums_layout"]
+__all__ = ["GROUP", "TernaryAccumulate", "sums_layout"]
+
+
+GROUP = 2                  # positions that take a beat in the same cycle
 
 
 def sums_layout(config):
@@ -39,6 +43,9 @@ class TernaryAccumulate(wiring.Component):
     room for the sums: up to ``accumulator_rows`` of them wait in a FIFO. The sums appear
     :py:meth:`latency` cycles after the beat, or when those before them are taken.
 
+    A beat goes through the positions two by two, a cycle later from each pair to the next: no
+    register drives all positions, which are half of the core's logic and do not lie close together.
+
     A sum is at most 65535 * 128 < 2**23 in magnitude, and 128 is reached: -(-128).
 
     Cost at 20 lanes (Yosys 0.70): about 450 LUT4 a position and as much again, once.
@@ -52,13 +59,13 @@ class TernaryAccumulate(wiring.Component):
     weights : :py:`In(stream.Signature(beat_layout(config)))`
         Packed trits.
     block : :py:`In(stream.Signature(block_layout(config)))`
-        What the next beats are. Two blocks are at least 4 cycles apart, the time between a read
+        What the next beats are. Two blocks are at least 5 cycles apart, the time between a read
         of the accumulator and the next of the same row: short tiles rely on it. The loader
         needs more than that for a block.
     columns : :py:`In(columns_layout(config))`
-        Codes of the block; held until ``taken``.
+        Codes of the block; held until ``taken``, and ``(positions - 1) // GROUP`` cycles more.
     taken : :py:`Out(1)`
-        Strobe: ``columns`` were copied.
+        Strobe: ``columns`` of the first pair of positions were copied.
     o : :py:`Out(stream.Signature(sums_layout(config)))`
         Sums of all positions, a row at a time; those of positions that do not compute mean
         nothing.
@@ -77,8 +84,10 @@ class TernaryAccumulate(wiring.Component):
 
     @staticmethod
     def latency(config):
-        """Cycles from a beat to its sums on ``o``: unpack, select, tree, accumulate, FIFO."""
-        return TritUnpacker.LATENCY + 1 + ceil_log2(config.lanes) + 3
+        """Cycles from a beat to its sums on ``o``: unpack, select, tree, positions, accumulate,
+        FIFO."""
+        return (TritUnpacker.LATENCY + 1 + ceil_log2(config.lanes)
+                + (config.positions - 1) // GROUP + 4)
 
     def elaborate(self, platform):
         config = self.config
@@ -131,61 +140,82 @@ class TernaryAccumulate(wiring.Component):
         m.d.comb += unpacker.i.eq(self.weights.payload)
         trits = unpacker.o
 
-        # Codes change between the last beat of the old block and the first of the new one.
-        swap = delay(m, tag.valid & tag.start, unpacker.LATENCY - 1, reset_less=False)
-        held = Signal(columns_layout(config), reset_less=True)
-        m.d.comb += self.taken.eq(swap)
-        with m.If(swap):
-            m.d.sync += held.eq(self.columns)
-
         # -x is ~x + 1: the ones are counted once for all positions, and join each tree where it
         # has three terms. That comes at every `lanes`, 5 or 10 times a power of two, and just
         # when the count, which starts with four trits a term, is down to one.
         negative = [trit == 0 for trit in trits]
         counts = [sum(negative[k:k + 4]) for k in range(0, config.lanes, 4)]
         counts = [delay(m, count, 1) for count in counts]
-        terms = [[delay(m, Mux(trit == 0, ~x, Mux(trit == 1, 0, x)), 1)
-                  for trit, x in zip(trits, codes, strict=True)] for codes in held]
-        levels = 1
-        while len(terms[0]) > 1:
-            if len(terms[0]) == 3:
-                (ones,) = counts
-                terms = [[*tree, ones] for tree in terms]
+        joins  = config.lanes
+        while joins > 3:
+            joins  = (joins + 1) // 2
             counts = _level(m, counts) if len(counts) > 1 else counts
-            terms = [_level(m, tree) for tree in terms]
-            levels += 1
+        (ones,) = counts
 
-        # The row's sums so far arrive with what is added to them.
-        m.submodules.sums = sums = memory.Memory(shape=sums_layout(config),
-                                                 depth=config.accumulator_rows, init=[])
-        read  = sums.read_port(transparent_for=())
-        write = sums.write_port()
-        fetch = delay(m, tag, unpacker.LATENCY + levels - 2, reset_less=False)
-        add   = delay(m, fetch, 2, reset_less=False)
-        done  = delay(m, add, 1, reset_less=False)
-        so_far = Signal(sums_layout(config), reset_less=True)
-        total  = Signal(sums_layout(config), reset_less=True)
-        m.d.comb += read.addr.eq(fetch.row)
-        first = delay(m, fetch.first, 1)
-        for p, (x,) in enumerate(terms):
-            m.d.sync += [
-                so_far[p].eq(Mux(first, 0, read.data[p])),
-                total[p].eq(so_far[p] + x),
-            ]
-        m.d.comb += [
-            write.addr.eq(done.row),
-            write.data.eq(total),
-            write.en.eq(done.valid & ~done.last),
-        ]
+        # Codes change between the last beat of the old block and the first of the new one.
+        swap   = delay(m, tag.valid & tag.start, unpacker.LATENCY - 1, reset_less=False)
+        m.d.comb += self.taken.eq(swap)
+        levels = 1 + ceil_log2(config.lanes)
+        fetch  = delay(m, tag, unpacker.LATENCY + levels - 3, reset_less=False)
+        totals = []
+        for start in range(0, config.positions, GROUP):
+            group = range(start, min(start + GROUP, config.positions))
+            if start:
+                trits = [delay(m, trit, 1) for trit in trits]
+                ones  = delay(m, ones, 1)
+                swap  = delay(m, swap, 1, reset_less=False)
+                fetch = delay(m, fetch, 1, reset_less=False)
+            total, done = self._group(m, group, trits, ones, swap, fetch)
+            # The sums of all positions leave together: the first wait for the last.
+            totals = [delay(m, each, 1) for each in totals]
+            totals.append(total.as_value())
 
-        # One row beyond the memory's: the FIFO's output register.
-        m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=sums_layout(config).size,
-                                                         depth=config.accumulator_rows + 1)
+        m.submodules.rows = rows = Queue(shape=sums_layout(config), depth=config.accumulator_rows,
+                                         deep=True)
         m.d.comb += [
-            rows.w_data.eq(total),
-            rows.w_en.eq(done.valid & done.last),
-            self.o.payload.eq(rows.r_data),
-            self.o.valid.eq(rows.r_rdy),
-            rows.r_en.eq(self.o.ready),
+            rows.i.payload.eq(Cat(totals)),
+            rows.i.valid.eq(done.valid & done.last),    # there is room
         ]
+        connect(m, rows.o, wiring.flipped(self.o))
         return m
+
+    def _group(self, m, positions, trits, ones, swap, tag):
+        """The trees and accumulators of ``positions``: their new sums, and the tag with them.
+
+        ``swap`` comes in the cycle before the first ``trits`` of a block; the tag comes when the
+        row's sums must be read.
+        """
+        config = self.config
+        held = [Signal(shape, name=f"held_{p}", reset_less=True)
+                for p, shape in zip(positions, [columns_layout(config).elem_shape] * GROUP)]
+        with m.If(swap):
+            m.d.sync += [codes.eq(self.columns[p]) for p, codes in zip(positions, held)]
+        trees = [[delay(m, Mux(trit == 0, ~x, Mux(trit == 1, 0, x)), 1)
+                  for trit, x in zip(trits, codes, strict=True)] for codes in held]
+        while len(trees[0]) > 1:
+            if len(trees[0]) == 3:
+                trees = [[*tree, ones] for tree in trees]
+            trees = [_level(m, tree) for tree in trees]
+
+        # The row's sums so far arrive with what is added to them. A block RAM's data are late in
+        # the cycle, so there is nothing between them and a register.
+        layout = data.ArrayLayout(signed(formats.ACC.width), len(positions))
+        m.submodules[f"sums_{positions[0]}"] = sums = BlockRam(
+            shape=layout, depth=config.accumulator_rows)
+        add    = delay(m, tag, 3, reset_less=False)
+        done   = delay(m, add, 1, reset_less=False)
+        read   = delay(m, sums.read_data.as_value(), 1)
+        first  = delay(m, tag.first, 2)
+        so_far = Signal(layout, name=f"so_far_{positions[0]}", reset_less=True)
+        total  = Signal(layout, name=f"total_{positions[0]}", reset_less=True)
+        m.d.sync += so_far.eq(Mux(first, 0, read))
+        for n, (x,) in enumerate(trees):
+            m.d.sync += total[n].eq(so_far[n] + x)
+        m.d.comb += [
+            sums.read_address.eq(tag.row),
+            sums.read_enable.eq(1),
+            sums.write_address.eq(done.row),
+            sums.write_data.eq(total),
+            sums.write_enable.eq(done.valid & ~done.last),
+        ]
+        return total, done

@@ -1,11 +1,12 @@
 """Code memory, and the column blocks that the array reads from it."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from assembler import formats, isa
+from hw.ram import BlockRam
 from hw.signatures import codes_layout, instruction_layout, row_address_layout, step_layout
 
 
@@ -76,7 +77,8 @@ class ColumnLoader(wiring.Component):
     columns : :py:`Out(columns_layout(config))`
         Codes of the block that was last offered.
     taken : :py:`In(1)`
-        Strobe: ``columns`` were copied. Once per block, after its offer was taken.
+        Strobe: ``columns`` are being copied, the last in 4 cycles. Once per block, after its
+        offer was taken.
     codes_done : :py:`Out(1)`
         Strobe per instruction: its codes were read for the last time.
     """
@@ -103,15 +105,12 @@ class ColumnLoader(wiring.Component):
         m = Module()
 
         row_shape = data.ArrayLayout(signed(formats.CODE.width), config.vector_lanes)
-        m.submodules.memory = codes = memory.Memory(shape=row_shape, depth=config.code_rows,
-                                                    init=[])
-        write = codes.write_port(granularity=1)
-        read  = codes.read_port(transparent_for=())
+        m.submodules.memory = codes = BlockRam(shape=row_shape, depth=config.code_rows, masked=True)
         m.d.comb += [
             self.codes.ready.eq(1),
-            write.addr.eq(self.codes.payload.row),
-            write.data.eq(self.codes.payload.codes),
-            write.en.eq(Mux(self.codes.valid, self.codes.payload.enable, 0)),
+            codes.write_address.eq(self.codes.payload.row),
+            codes.write_data.eq(self.codes.payload.codes),
+            codes.write_enable.eq(Mux(self.codes.valid, self.codes.payload.enable, 0)),
         ]
 
         # A row of a vector, before it is known whose: the register counts on when rows wrap.
@@ -138,11 +137,11 @@ class ColumnLoader(wiring.Component):
             address.register.eq(cursor.register),
             address.position.eq(encode(now)),
         ]
-        m.d.comb += read.addr.eq(address)
+        m.d.comb += [codes.read_address.eq(address), codes.read_enable.eq(1)]
 
         # Address, memory, its output register: three cycles from `issue` to the shift.
         data_row = Signal(row_shape, reset_less=True)
-        m.d.sync += data_row.eq(read.data)
+        m.d.sync += data_row.eq(codes.read_data)
         shift = Mux(issue, now, 0)
         for n in range(3):
             shift, previous = Signal(config.positions, name=f"shift_{n}"), shift

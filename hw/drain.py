@@ -1,7 +1,7 @@
 """From integer sums to scaled floats in vector registers, and to the sampler."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -9,6 +9,7 @@ from assembler import formats, isa
 from hw.accumulate import sums_layout
 from hw.codes import computing, encode, lowest
 from hw.float import FloatMultiply, FromInt, delay
+from hw.ram import Queue
 from hw.signatures import (
     TOKEN_BITS,
     VectorWrite,
@@ -119,8 +120,7 @@ class SumDrain(wiring.Component):
         m = Module()
         m.submodules.from_int = from_int = self._from_int
         m.submodules.multiply = multiply = self._multiply
-        m.submodules.results  = results  = fifo.SyncFIFOBuffered(width=config.float.width,
-                                                                 depth=self.DEPTH)
+        m.submodules.results  = results  = Queue(shape=config.float.width, depth=self.DEPTH)
 
         mask     = Signal(config.positions)
         sampling = Signal()                     # the rows go to the sampler
@@ -166,7 +166,7 @@ class SumDrain(wiring.Component):
 
         on_way = Signal(range(self.DEPTH + 1))
         m.d.sync += [
-            on_way.eq(on_way + issue - (results.r_rdy & results.r_en)),
+            on_way.eq(on_way + issue - (results.o.valid & results.o.ready)),
             room.eq(on_way < self.DEPTH - 1),   # one cycle late, and a value may have gone in it
         ]
 
@@ -190,8 +190,8 @@ class SumDrain(wiring.Component):
             from_int.i.eq(value),
             multiply.a.eq(from_int.o),
             multiply.b.eq(scale),
-            results.w_data.eq(multiply.o),
-            results.w_en.eq(arrives),
+            results.i.payload.eq(multiply.o),
+            results.i.valid.eq(arrives),
         ]
 
         # Out: the same walk again gives each value its place.
@@ -219,20 +219,20 @@ class SumDrain(wiring.Component):
             write.valid.eq(full & ~sampling),
             self.logits.valid.eq(full & sampling),
             taken.eq((write.valid & write.ready) | (self.logits.valid & self.logits.ready)),
-            results.r_en.eq(~full | taken),
+            results.o.ready.eq(~full | taken),
         ]
-        with m.If(results.r_en):
-            m.d.sync += full.eq(results.r_rdy)
-        with m.If(results.r_en & results.r_rdy):
+        with m.If(results.o.ready):
+            m.d.sync += full.eq(results.o.valid)
+        with m.If(results.o.ready & results.o.valid):
             m.d.sync += [
                 write.payload.row.eq(address),
                 write.payload.enable.eq(1 << element.lane),
-                self.logits.payload.value.eq(results.r_data),
+                self.logits.payload.value.eq(results.o.payload),
                 self.logits.payload.row.eq(number),
                 self.logits.payload.position.eq(encode(next_out)),
                 last.eq((rows_out == 1) & ~rest_out.any()),
                 left_out.eq(rest_out),
-                *(lane.eq(results.r_data) for lane in write.payload.data),
+                *(lane.eq(results.o.payload) for lane in write.payload.data),
             ]
             with m.If(~rest_out.any()):
                 m.d.sync += [

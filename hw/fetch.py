@@ -2,11 +2,11 @@
 
 from amaranth import *
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from assembler import isa
+from hw.ram import BlockRam
 from hw.signatures import BURST_WORDS, MemoryPort
 
 
@@ -19,7 +19,7 @@ class ProgramMemory(wiring.Component):
     ``load`` starts the copying of ``length`` instructions from ``address`` on, low word first;
     ``loaded`` is a strobe when they can be read. Nothing may be read meanwhile.
 
-    Latency: ``word`` is the instruction that ``pc`` named one cycle before.
+    Latency: ``word`` is the instruction that ``pc`` named two cycles before.
 
     Cost: a DP16KD per 512 instructions and 36 bits; about 150 LUT4.
 
@@ -60,12 +60,11 @@ class ProgramMemory(wiring.Component):
         m = Module()
         config = self.config
 
-        m.submodules.program = program = Memory(shape=isa.WORD_BITS, depth=config.program_words,
-                                                init=[])
-        fetch = program.read_port()
-        store = program.write_port()
-        m.d.comb += fetch.addr.eq(self.pc)
-        m.d.comb += self.word.eq(fetch.data)
+        m.submodules.program = program = BlockRam(shape=isa.WORD_BITS, depth=config.program_words)
+        m.d.comb += [program.read_address.eq(self.pc), program.read_enable.eq(1)]
+        word = Signal(isa.WORD_BITS, reset_less=True)
+        m.d.sync += word.eq(program.read_data)
+        m.d.comb += self.word.eq(word)
 
         parts   = isa.WORD_BITS // config.memory_bits       # memory words in an instruction
         wanted  = Signal(range(config.program_words * parts + 1))   # words to ask for
@@ -105,9 +104,11 @@ class ProgramMemory(wiring.Component):
             m.d.sync += shifted.eq(Cat(shifted, self.port.read.payload)[config.memory_bits:])
             m.d.sync += part.eq(part + 1)
             m.d.sync += whole.eq(part == parts - 1)
-        m.d.comb += store.addr.eq(number)
-        m.d.comb += store.data.eq(shifted)
-        m.d.comb += store.en.eq(whole)
+        m.d.comb += [
+            program.write_address.eq(number),
+            program.write_data.eq(shifted),
+            program.write_enable.eq(whole),
+        ]
         with m.If(whole):
             m.d.sync += number.eq(number + 1)
             m.d.sync += missing.eq(missing - 1)

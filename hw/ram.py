@@ -70,12 +70,11 @@ class BlockRam(wiring.Component):
 
 
 class Queue(wiring.Component):
-    """First in, first out: ``depth`` payloads in RAM, and one more in its output register.
+    """First in, first out: ``depth`` payloads in RAM, and one or two more in registers behind it.
 
     Both ends take one payload a cycle, and neither handshake depends on the other combinationally
     except that taking ``o`` lets the next one out of the RAM. A payload appears on ``o`` two
-    cycles after it was accepted at the earliest. A deep queue is block RAM, whose data are late
-    in the cycle: put a :class:`Buffer` behind it where logic follows.
+    cycles after it was accepted at the earliest, or three if ``deep``.
 
     Parameters
     ----------
@@ -83,16 +82,19 @@ class Queue(wiring.Component):
         A payload.
     depth : int
         A power of two, at least 2.
+    deep : bool
+        The queue is block RAM, whose data are late in the cycle: they go into one more register.
 
     Members
     -------
     i, o : streams of ``shape``
     """
-    def __init__(self, *, shape, depth):
+    def __init__(self, *, shape, depth, deep=False):
         if depth < 2 or depth & depth - 1:
             raise ValueError(f"depth must be a power of two from 2 on, not {depth!r}")
         self.shape = shape
         self.depth = depth
+        self.deep  = deep
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
@@ -108,16 +110,26 @@ class Queue(wiring.Component):
         filled  = Signal()
         push    = Signal()
         pull    = Signal()
+        moves   = Signal()      # the register behind the RAM's may be loaded
+        if self.deep:
+            read    = Signal()  # the RAM's register holds a payload
+            payload = Signal(self.shape, reset_less=True)
+            m.d.comb += moves.eq(~self.o.valid | self.o.ready)
+            with m.If(moves):
+                m.d.sync += [self.o.valid.eq(read), payload.eq(ram.read_data)]
+        else:
+            read, payload = self.o.valid, ram.read_data
+            m.d.comb += moves.eq(self.o.ready)
         m.d.comb += [
             self.i.ready.eq(level != self.depth),
             push.eq(self.i.valid & self.i.ready),
-            pull.eq(filled & (~self.o.valid | self.o.ready)),
+            pull.eq(filled & (~read | moves)),
             ram.write_address.eq(produce),
             ram.write_data.eq(self.i.payload),
             ram.write_enable.eq(push),
             ram.read_address.eq(consume),
             ram.read_enable.eq(pull),
-            self.o.payload.eq(ram.read_data),
+            self.o.payload.eq(payload),
         ]
         m.d.sync += [
             produce.eq(produce + push),
@@ -128,9 +140,9 @@ class Queue(wiring.Component):
         with m.If(pull & ~push):
             m.d.sync += [level.eq(level - 1), filled.eq(level != 1)]
         with m.If(pull):
-            m.d.sync += self.o.valid.eq(1)
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+            m.d.sync += read.eq(1)
+        with m.Elif(moves):
+            m.d.sync += read.eq(0)
         return m
 
 

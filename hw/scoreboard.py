@@ -2,13 +2,14 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from assembler import isa
+from hw.float import delay
 from hw.operands import Operands
 from hw.queue import UnitQueue, queue_signature
+from hw.ram import BlockRam
 from hw.signatures import connect
 from hw.tickets import COLUMNS, DEPTHS, PRODUCERS, TICKET_BITS, WINDOW, Queue
 
@@ -18,7 +19,10 @@ __all__ = ["Scoreboard", "done_layout"]
 
 done_layout = data.StructLayout({queue.name.lower(): 1 for queue in Queue})
 
-_SETTLE = 3     # cycles from the last look-up until its outcome is in `newest`
+# Queues of each unit.
+_UNITS = ((Queue.MEMORY,), (Queue.VECTOR,), (Queue.ARRAY, Queue.DRAIN))
+
+_SETTLE = 4     # cycles from the last look-up until its outcome is in `newest`
 
 
 class Scoreboard(wiring.Component):
@@ -28,8 +32,10 @@ class Scoreboard(wiring.Component):
     register that j touches, or reads one that j writes. Each queue numbers its instructions; a
     table holds, per register, the newest ticket of each queue that used it and that wrote it.
     The registers of an instruction are looked up one a cycle, and its own tickets written in
-    the same cycle (its own columns do not matter to it). The newest ticket found of each
-    producing queue goes with the instruction into :class:`hw.queue.UnitQueue`.
+    the same cycle. The columns of each unit are a RAM of their own, since what is read of a row that
+    is being written is undefined: an instruction never looks at the columns of its own unit. The
+    newest ticket found of each producing queue goes with the instruction into
+    :class:`hw.queue.UnitQueue`.
 
     No deadlock: an instruction waits only for older ones. Tickets in the table are older by
     construction, and one so old that its number came round again (or that a reset left behind)
@@ -41,9 +47,9 @@ class Scoreboard(wiring.Component):
     modulo the table: that may only add a wait.
 
     Protocol: ``i`` is taken when the instruction has entered its queues.
-    Throughput: an instruction that touches k registers takes k + 6 cycles.
+    Throughput: an instruction that touches k registers takes k + 7 cycles.
 
-    Cost: 2 DP16KD; about 1,800 LUT4, most of it the queues.
+    Cost: 3 DP16KD; about 1,800 LUT4, most of it the queues.
 
     Parameters
     ----------
@@ -77,10 +83,13 @@ class Scoreboard(wiring.Component):
         m.submodules.operands = operands = Operands(config=self.config)
         m.d.comb += operands.word.eq(self.i.payload)
 
-        row = data.ArrayLayout(TICKET_BITS, len(COLUMNS))
-        m.submodules.table = table = Memory(shape=row, depth=Operands.depth(self.config), init=[])
-        look  = table.read_port()
-        enter = table.write_port(granularity=1)
+        tables = []     # (its columns, RAM)
+        for unit in _UNITS:
+            columns = [column for column in COLUMNS if column[0] in unit]
+            table   = BlockRam(shape=data.ArrayLayout(TICKET_BITS, len(columns)),
+                               depth=Operands.depth(self.config), masked=True)
+            m.submodules[f"{unit[0].name.lower()}_table"] = table
+            tables.append((columns, table))
 
         def counters(what):
             return [Signal(TICKET_BITS, name=f"{queue.name.lower()}_{what}") for queue in Queue]
@@ -115,15 +124,25 @@ class Scoreboard(wiring.Component):
         into  = Signal(len(Queue))
         at    = Signal(Operands.slot(self.config))
         more  = Cat(slot.used for slot in slots).any()
-        found = Signal()            # the row of the access `kind`, `write` is in look.data
-        kind  = Signal.like(at.queue)
-        write = Signal()
-        m.d.comb += look.addr.eq(at.first)
-        m.d.comb += enter.addr.eq(at.first)
-        m.d.sync += found.eq(0)
-        m.d.sync += kind.eq(at.queue)
-        m.d.sync += write.eq(at.write)
-        newest = self._newest(m, issued, look.data, found, kind, write)
+        found = Signal()            # the row of the access `kind`, `write` is in `row`
+        kind  = delay(m, at.queue, 2)
+        write = delay(m, at.write, 2)
+        walk  = Signal()
+        row   = {}
+        m.d.sync += found.eq(delay(m, walk, 1, reset_less=False))
+        for columns, table in tables:
+            m.d.comb += [
+                table.read_address.eq(at.first),
+                table.read_enable.eq(1),
+                table.write_address.eq(at.first),
+            ]
+            # A block RAM's data are late in the cycle: no logic before this register.
+            row |= zip(columns, data.View(table.shape, delay(m, table.read_data.as_value(), 1)))
+            for n, (queue, writes) in enumerate(columns):
+                m.d.comb += table.write_data[n].eq(issued[queue])
+                m.d.comb += table.write_enable[n].eq(
+                    walk & at.queue[queue] & (at.write | (not writes)))
+        newest = self._newest(m, issued, row, found, kind, write)
         for consumer in Queue:
             for producer in PRODUCERS[consumer]:
                 back = newest[consumer is Queue.ARRAY, producer]
@@ -154,10 +173,7 @@ class Scoreboard(wiring.Component):
                 with m.If(~more):
                     m.next = "settle"
             with m.State("walk"):
-                m.d.sync += found.eq(1)
-                for column, (queue, writes) in enumerate(COLUMNS):
-                    m.d.comb += enter.data[column].eq(issued[queue])
-                    m.d.comb += enter.en[column].eq(at.queue[queue] & (at.write | (not writes)))
+                m.d.comb += walk.eq(1)
                 m.d.sync += at.first.eq(at.first + 1)
                 m.d.sync += at.more.eq(at.more - 1)
                 with m.If(at.more == 0):
@@ -191,7 +207,7 @@ class Scoreboard(wiring.Component):
         """
         newest = {}
         for producer in Queue:
-            columns = {writes: row[n] for n, (queue, writes) in enumerate(COLUMNS)
+            columns = {writes: value for (queue, writes), value in row.items()
                        if queue is producer}
             name   = producer.name.lower()
             ticket = Signal(TICKET_BITS, name=f"{name}_ticket")

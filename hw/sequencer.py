@@ -26,7 +26,8 @@ class Sequencer(wiring.Component):
     """Runs the program: one instruction at a time, units' instructions to the scoreboard.
 
     ``start`` loads the program and runs it from instruction 0, with all address registers 0.
-    An instruction that does not exist waits until the units are idle and stops with ``fault``.
+    An instruction that :func:`assembler.isa.decode` refuses waits until the units are idle and
+    stops with ``fault``: its opcode does not exist, or a count of a unit's instruction is 0.
     ``pc`` stays at the instruction that stopped the program. Past its end a program is zeros:
     `halt`.
 
@@ -37,7 +38,7 @@ class Sequencer(wiring.Component):
     With ``single_step`` an instruction is issued only on ``resume``, and ``stepped`` says that
     all units are idle and one may be given. Not to be dropped while an instruction waits.
 
-    Throughput: an instruction in 4 cycles, 1 more for each that the units take (see
+    Throughput: an instruction in 5 cycles, 1 more for each that the units take (see
     :class:`hw.scoreboard.Scoreboard`), which go on while the next is fetched.
 
     Cost: about 2,700 LUT4, 6 DP16KD at 512 instructions.
@@ -119,6 +120,7 @@ class Sequencer(wiring.Component):
         base    = Signal(32)        # the address register that the instruction names
         address = Signal(32)
         outside = Signal()          # pc is past the program
+        lacking = Signal()          # a field of a unit's instruction is below its least value
         m.d.comb += address.eq(base + word.address)
         m.d.comb += descriptor.address.eq(address)
         m.d.comb += descriptor.words.eq(word.words)
@@ -173,7 +175,9 @@ class Sequencer(wiring.Component):
                     with m.If(descriptors.w_rdy):
                         proceed(following)
                 case _:
-                    with m.If(ready):
+                    with m.If(lacking):
+                        m.next = "fault"
+                    with m.Elif(ready):
                         m.d.sync += scoreboard.i.valid.eq(1)
                         m.d.sync += issued.eq(word)
                         if isa.ADDRESS in instr.fields:
@@ -194,6 +198,8 @@ class Sequencer(wiring.Component):
                     m.next = "fetch"
             with m.State("fetch"):
                 m.d.sync += outside.eq(self.pc >= self.program_length)
+                m.next = "read"
+            with m.State("read"):
                 m.next = "latch"
             with m.State("latch"):
                 m.d.sync += word.eq(program.word)
@@ -202,6 +208,12 @@ class Sequencer(wiring.Component):
                 m.next = "resolve"
             with m.State("resolve"):
                 m.d.comb += self.stepped.eq(self.single_step & idle)
+                with m.Switch(word.opcode):
+                    for instr in UNIT_INSTRUCTIONS:
+                        with m.Case(instr.opcode):
+                            m.d.sync += lacking.eq(Cat(word[field.name] < field.least
+                                                       for field in instr.fields
+                                                       if field.least).any())
                 with m.If(~self.single_step | idle & self.resume):
                     m.d.sync += base.eq(Mux(word.opcode == isa.lookup("set").opcode,
                                             0, r[word.r]))

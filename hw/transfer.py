@@ -307,7 +307,7 @@ class VectorLoader(wiring.Component):
         connect(m, waiting.o, rows.i)
         connect(m, bursts.o, wiring.flipped(self.port.command))
 
-        m.submodules.words   = words   = Queue(shape=config.memory_bits, depth=room)
+        m.submodules.words   = words   = Queue(shape=config.memory_bits, depth=room, deep=True)
         m.submodules.word    = word    = Buffer(shape=config.memory_bits)
         m.submodules.gearbox = gearbox = Gearbox(in_bits=config.memory_bits,
                                                  out_bits=config.row_bits)
@@ -416,7 +416,8 @@ class VectorStorer(wiring.Component):
             m.d.sync += final.eq(returning.o.payload.last)
 
         word_layout = data.StructLayout({"data": config.memory_bits, "end": 1, "last": 1})
-        m.submodules.words = words = Queue(shape=word_layout, depth=2 * BURST_WORDS)
+        m.submodules.words = words = Queue(shape=word_layout, depth=2 * BURST_WORDS,
+                                                       deep=True)
         m.submodules.word  = word  = Buffer(shape=word_layout)
         connect(m, words.o, word.i)
         m.d.comb += [
@@ -434,7 +435,7 @@ class VectorStorer(wiring.Component):
         ]
 
         # Words that wait, less those that were announced: in the queue and the registers behind it.
-        here     = Signal(range(2 * BURST_WORDS + 4))
+        here     = Signal(range(2 * BURST_WORDS + 8))
         command  = self.port.command
         gathered = Signal()
         m.d.comb += [

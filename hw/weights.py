@@ -24,7 +24,7 @@ class WeightStream(wiring.Component):
 
     The words of a descriptor are a multiple of ``beat_words``, as those of a matrix are.
 
-    Latency: 4 cycles from the word that completes a beat to the beat. Throughput: a word a cycle
+    Latency: 5 cycles from the word that completes a beat to the beat. Throughput: a word a cycle
     from the memory, a beat a cycle to ``o`` while there are any.
 
     Cost: ``prefetch_words * memory_bits`` bits of block RAM; 442 LUT4 and 309 flip-flops for
@@ -82,7 +82,8 @@ class WeightStream(wiring.Component):
             m.d.sync += beat[place].eq(self.port.read.payload)
 
         m.submodules.prefetch = prefetch = Queue(shape=beat_layout(config),
-                                                 depth=config.prefetch_words // config.beat_words)
+                                                 depth=config.prefetch_words // config.beat_words,
+                                                 deep=True)
         m.submodules.buffer = buffer = Buffer(shape=beat_layout(config))
         m.d.comb += [prefetch.i.valid.eq(whole), prefetch.i.payload.eq(beat.as_value())]
         connect(m, prefetch.o, buffer.i)

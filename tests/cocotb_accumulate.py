@@ -6,7 +6,7 @@ import numpy as np
 
 from assembler import formats, packing
 from assembler.config import Config
-from hw.accumulate import sums_layout
+from hw.accumulate import GROUP, sums_layout
 from hw.codes import block_layout, columns_layout
 from sim import streams
 from sim.golden import ternary
@@ -32,11 +32,11 @@ async def blocks(dut, matrices, codes, gap):
                     "rows": min(CONFIG.accumulator_rows, len(weights) - start),
                     "first": k == 0, "last": k == count - 1}).as_value().value
                 valid.value = 1
-                offered, copied, cycles = True, False, 0
-                # The codes may change right after the strobe, and the next block be there.
-                while offered or not copied or cycles < gap:
+                offered, copied, cycles = True, 0, 0
+                # The codes may change when all are copied, and the next block be there.
+                while offered or copied <= (CONFIG.positions - 1) // GROUP or cycles < gap:
                     await ReadOnly()
-                    copied |= bool(int(dut.taken.value))
+                    copied += copied > 0 or int(dut.taken.value)
                     if offered and int(ready.value):
                         offered = False
                     cycles += 1
@@ -44,7 +44,7 @@ async def blocks(dut, matrices, codes, gap):
                     valid.value = offered
 
 
-async def sums(dut, matrices, codes, *, duty=1.0, back=1.0, gap=4):
+async def sums(dut, matrices, codes, *, duty=1.0, back=1.0, gap=5):
     """Run the matrices through, and compare all sums."""
     for name in ("weights", "block"):
         payload, valid, _ = streams.ports(dut, name)
