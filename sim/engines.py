@@ -12,7 +12,7 @@ from sim import host
 from sim.golden.scheduler import parse_token
 
 
-__all__ = ["ENGINES", "Token", "Engine", "load", "add_argument"]
+__all__ = ["ENGINES", "Token", "Engine", "load", "start", "add_argument"]
 
 
 ENGINES = ("golden", "rtl", "float")
@@ -128,39 +128,91 @@ class Engine:
         ``ids``: (t,) int. Yields (k, vocabulary) float64 arrays, in order, of about ``batch``
         tokens each. The machine must have been made to keep logits.
         """
+        for logits, _ in self.predict(ids, batch=batch):
+            yield logits
+
+    def predict(self, ids, *, batch=64):
+        """As :meth:`logits`, with the token that the machine would choose after each: yields
+        (logits (k, vocabulary) float64, chosen (k,) int)."""
         self.check(ids, "sequence")
         ids = [int(token) for token in ids]
         self.machine.send(host.prompt(self.image.config, ids, every=True))
-        done = given = 0
+        rows, chosen, done = [], [], 0
         while done < len(ids):
-            done += len(self._run())
-            if done - given >= batch or done == len(ids):
+            words = self._run()
+            done += len(words)
+            chosen += [token for *_, token in words]
+            if len(chosen) >= batch or done == len(ids):
                 arrays = self.machine.logits[self._seen:]
                 self._seen += len(arrays)
-                given += sum(map(len, arrays))      # logits come before their token words
-                if arrays:
-                    yield np.concatenate(arrays)
+                rows += [row for array in arrays for row in array]
+                # Logits come before their token words, and may be of more tokens already.
+                yield np.array(rows[:len(chosen)]), np.array(chosen)
+                rows, chosen = rows[len(chosen):], []
+
+    def predict_all(self, sequences):
+        """What comes after each token of many sequences, each from an empty state.
+
+        ``sequences``: (n, t) int. Yields (rows, columns, logits, chosen), parts of all results:
+        slices of the sequences and of the tokens, logits (rows, columns, vocabulary) float64
+        and chosen (rows, columns) int. A machine of several copies takes as many sequences at
+        a time.
+        """
+        self.check(sequences, "sequence")
+        copies = getattr(self.machine, "copies", 1)
+        for start in range(0, len(sequences), copies):
+            part = sequences[start:start + copies]
+            rows, t = slice(start, start + len(part)), 0
+            for logits, chosen in self._predict_copies(part) if copies > 1 else (
+                    (logits[None], chosen[None]) for logits, chosen in self.predict(part[0])):
+                yield rows, slice(t, t + logits.shape[1]), logits, chosen
+                t += logits.shape[1]
+
+    def _predict_copies(self, part):
+        machine, copies, count = self.machine, self.machine.copies, part.shape[1]
+        full = part[np.arange(copies) % len(part)]      # copies without a sequence repeat one
+        machine.send_each([host.prompt(self.image.config, [int(token) for token in ids],
+                                       every=True) for ids in full])
+        done = 0
+        while done < count:
+            for scheduler in machine.schedulers:
+                scheduler.tokens.clear()
+            machine.logits.clear()
+            machine.run(tokens=1)
+            logits = machine.logits[0].reshape(-1, copies, self.vocabulary)
+            chosen = np.array([[parse_token(word)[2] for word in scheduler.tokens]
+                               for scheduler in machine.schedulers[:len(part)]])
+            done += len(logits)
+            yield logits.transpose(1, 0, 2)[:len(part)], chosen
 
 
-def load(directory, engine, *, logits=False, temperature=None, seed=0):
-    """An engine for the image in ``directory``.
+def load(directory, engine, **options):
+    """An engine for the image in ``directory``; see :func:`start`.
 
     Raises
     ------
     TernError
         The image is missing, damaged, or of another config; or the engine cannot sample.
     """
+    return start(images.load(directory), engine, **options)
+
+
+def start(image, engine, *, logits=False, temperature=None, seed=0, copies=1):
+    """An engine for an image. ``copies``: sequences that :meth:`Engine.predict_all` takes at a
+    time, where the engine can."""
     if temperature is not None and engine != "float":
         raise TernError(f"--temperature needs --engine float: the {engine} engine takes the "
                         f"largest logit")
-    image = images.load(directory)
+    if engine == "golden" and copies > 1:
+        from sim.golden.batch import Batch
+        return Engine(image, Batch(image, copies=copies, logits=logits))
     if engine == "golden":
         from sim.golden.machine import Machine
         return Engine(image, Machine(image, logits=logits))
     if engine == "float":
         from sim.floating import FloatMachine
         return Engine(image, FloatMachine(image, logits=logits, temperature=temperature,
-                                          seed=seed))
+                                          seed=seed, copies=copies))
     from sim.rtl import RtlMachine
     return Engine(image, RtlMachine(image, logits=logits))
 

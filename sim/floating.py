@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sim.golden.machine import Machine
+from sim.golden.batch import Batch
 from sim.golden.vector import VectorUnit
 
 
@@ -22,7 +22,7 @@ class _Exact(VectorUnit):
         return (x * x).sum(-1)
 
 
-class FloatMachine(Machine):
+class FloatMachine(Batch):
     """A golden machine that computes in float64; the difference is what the formats cost.
 
     Parameters and constants are those of the image, so rounded once. For the model of a
@@ -37,23 +37,16 @@ class FloatMachine(Machine):
         Sample from softmax(logits / temperature) instead of taking the largest logit.
     seed : int
         Of the sampling; slots draw independently.
+    copies : int
+        As of :class:`sim.golden.batch.Batch`; one of them can sample.
     """
-    def __init__(self, image, *, logits=False, temperature=None, seed=0):
-        super().__init__(image, logits=logits or temperature is not None)
+    def __init__(self, image, *, logits=False, temperature=None, seed=0, copies=1):
+        super().__init__(image, copies=copies, logits=logits or temperature is not None)
         self.alu = _Exact(self.config.float)
         self._wanted = logits
         self._temperature = temperature
         self._draws = [np.random.default_rng([seed, slot])
                        for slot in range(self.config.positions)]
-        self._vectors = {}              # stored since START: address -> values, not rounded
-
-    def _put(self, address, values):
-        self._vectors[address] = np.array(values)
-
-    def _fetch(self, address, n):
-        if address in self._vectors:
-            return self._vectors[address]
-        return super()._fetch(address, n)
 
     def _emit(self):
         step = self.step_now

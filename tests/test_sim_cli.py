@@ -7,10 +7,11 @@ import os
 import numpy as np
 import pytest
 
+from assembler import image as images
 from assembler.compile import compile_model
 from assembler.config import preset
 from assembler.errors import report
-from sim import perplexity
+from sim import engines, perplexity
 from sim.__main__ import main
 from tests import random_model
 from tests.compiled import TINY_A, compiled
@@ -114,13 +115,40 @@ def test_perplexity(worded, tmp_path, capsys):
     assert sim("perplexity", worded, "--text", path) == 0
     ids = byte_level().encode(path.read_text(encoding="utf-8")).ids
     image = compile_model(worded.parent / "model", preset("sim-tiny"), "test")
-    y = logits(image, ids[:-1])
-    p = np.exp(y) / np.exp(y).sum(-1, keepdims=True)
-    mean = -np.log(p[np.arange(len(ids) - 1), ids[1:]]).mean()
-    expected = f"perplexity {np.exp(mean):.3f} over {len(ids) - 1} tokens"
-    assert capsys.readouterr().out.startswith(expected)
-    assert sim("perplexity", worded, "--text", path, "--context", 4, "--limit", 9) == 0
-    assert "over 6 tokens" in capsys.readouterr().out       # 4 + 4 + 1 predict 3 + 3 + 0
+
+    def expected(*parts):
+        """Of parts that each start from an empty state and end with a token to predict."""
+        losses = []
+        for part in parts:
+            y = logits(image, part[:-1])
+            p = np.exp(y) / np.exp(y).sum(-1, keepdims=True)
+            losses += list(-np.log(p[np.arange(len(part) - 1), part[1:]]))
+        return (f"perplexity {np.exp(np.mean(losses)):.3f} over {len(losses)} tokens in "
+                f"{len(parts)} windows")
+
+    assert capsys.readouterr().out.startswith(expected(ids))
+    assert sim("perplexity", worded, "--text", path, "--context", 4, "--limit", 14) == 0
+    assert capsys.readouterr().out.startswith(expected(ids[0:5], ids[4:9], ids[8:13]))
+    assert sim("perplexity", worded, "--text", path, "--compare", worded.parent / "model") == 0
+    assert "from it, same top-1 at" in capsys.readouterr().out
+    assert sim("perplexity", worded, "--text", path, "--engine", "float") == 0
+
+
+@pytest.mark.parametrize("engine", ["golden", "float"])
+def test_scores_are_the_engines(worded, engine):
+    """All windows at once and one by one; and the float64 model is near."""
+    image = images.load(worded)
+    ids = np.random.default_rng(0).integers(0, 300, 50)
+    inputs, targets = perplexity.windows(ids, 8)
+    assert inputs.shape == targets.shape == (6, 8) and (targets.ravel() == ids[1:49]).all()
+    score = perplexity.of_engine(image, engine, inputs, targets)
+    single = engines.start(image, engine, logits=True)
+    for row, (i, t) in enumerate(zip(inputs, targets)):
+        alone = np.concatenate(list(single.logits(i)))
+        assert np.allclose(score.surprisal[row], perplexity.surprisal(alone, t), rtol=1e-9)
+    other = perplexity.of_reference(worded.parent / "model", inputs, targets)
+    assert abs(score.perplexity / other.perplexity - 1) < 0.01
+    assert score.agreement(other) > 0.8 and score.agreement(score) == 1
 
 
 def test_surprisal_of_large_logits():
@@ -159,6 +187,7 @@ def test_mistakes_get_one_line_and_status_2(tiny, worded, tmp_path, capsys):
     refused("at least two tokens", "perplexity", worded, "--text", _file(tmp_path, b"a"))
     refused("not UTF-8", "perplexity", worded, "--text", _file(tmp_path, b"\xff\xfe"))
     refused("--limit must be at least 2", "perplexity", worded, "--text", "x", "--limit", 1)
+    refused("--context must be at least 1", "perplexity", worded, "--text", "x", "--context", 0)
     assert not (tmp_path / "out.npy").exists()
 
 

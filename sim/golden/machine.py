@@ -184,14 +184,19 @@ class Machine:
     def _positions(self, mask):
         return [p for p in range(self.config.positions) if mask >> p & 1]
 
+    def _places(self, positions):
+        """Where the registers keep positions: indices of their second axis."""
+        return positions
+
     @property
     def live(self):
-        """Positions that compute, ascending."""
-        return self._positions(self.step_now.live)
+        """Places of the positions that compute, ascending."""
+        return self._places(self._positions(self.step_now.live))
 
     def _slots(self):
-        """Positions whose state a memory instruction moves."""
-        return [self.step_now.slot] if self.step_now.chain else self.live
+        """Positions whose state moves."""
+        step = self.step_now
+        return [step.slot] if step.chain else self._positions(step.live)
 
     def _place(self, operand):
         """The operand with its index added."""
@@ -220,36 +225,36 @@ class Machine:
         return self.config.rows(n) * self.config.vector_lanes
 
     def _fetch(self, address, n):
-        """A stored vector, whole rows."""
+        """A stored vector, whole rows: (1, elements)."""
         data = self.memory[self._bytes(address, self.config.vector_words(n))]
-        return packing.unpack_vector(data, self._whole_rows(n), self.config)
+        return packing.unpack_vector(data, self._whole_rows(n), self.config)[None]
 
     def _put(self, address, values):
-        words = self.config.vector_words(len(values))
-        self.memory[self._bytes(address, words)] = packing.pack_vector(values, self.config)
+        """Store a vector of whole rows, (1, elements)."""
+        words = self.config.vector_words(values.shape[1])
+        self.memory[self._bytes(address, words)] = packing.pack_vector(values[0], self.config)
         self.weights.written(address & _MASK32, words)
 
     def _load(self, dst, n, r, address, pitch):
         base = self.r[r] + address
         if dst.space == Space.U:
-            view = self.registers.uniform(self._place(dst).number, self._whole_rows(n))
-            view[:] = self._fetch(base, n)
+            self.registers.write_uniform(self._place(dst).number, self._fetch(base, n))
             return
         for slot in self._slots():
-            self._write(dst, [slot], self._fetch(base + slot * pitch, n)[None])
+            self._write(dst, self._places([slot]), self._fetch(base + slot * pitch, n))
 
     def _store(self, a, n, r, address, pitch):
         base, rows = self.r[r] + address, self._whole_rows(n)
         if a.space == Space.U:
-            self._put(base, self._read(a, rows, []))
+            self._put(base, self.registers.uniform(self._place(a).number, rows))
             return
         for slot in self._slots():
-            self._put(base + slot * pitch, self._read(a, rows, [slot])[0])
+            self._put(base + slot * pitch, self._read(a, rows, self._places([slot])))
 
     def _embed(self, dst, n, r, address, pitch):
         base = self.r[r] + address
         for p in self.live:
-            self._write(dst, [p], self._fetch(base + self.step_now.tokens[p] * pitch, n)[None])
+            self._write(dst, [p], self._fetch(base + self.step_now.tokens[p] * pitch, n))
 
     # Vector unit
 
@@ -287,17 +292,18 @@ class Machine:
         if not step.chain:
             self._elementwise(self.alu.fma, dst, (a, b, c), n, stat, stat_to)
             return
-        h = np.zeros((1, n)) if step.fresh else self._read(b, n, [step.slot])
-        out = np.empty((len(positions), n))
-        for row, p in enumerate(positions):
-            h = self.alu.fma(self._read(a, n, [p]), h, self._read(c, n, [p]))
-            out[row] = h
-        self._result(dst, out, positions, stat, stat_to)
+        h = np.zeros((1, n)) if step.fresh else self._read(b, n, self._places([step.slot]))
+        states = []
+        for p in self._positions(step.live):
+            place = self._places([p])
+            h = self.alu.fma(self._read(a, n, place), h, self._read(c, n, place))
+            states.append(h)
+        self._result(dst, np.concatenate(states), positions, stat, stat_to)
 
     def _carry(self, dst, a, n):
         step = self.step_now
-        source = [step.last] if step.chain else self.live
-        self._write(dst, self._slots(), self._read(a, n, source))
+        source = self._places([step.last]) if step.chain else self.live
+        self._write(dst, self._places(self._slots()), self._read(a, n, source))
 
     def _quant(self, q, a, b, n):
         positions = self.live
@@ -319,7 +325,8 @@ class Machine:
     def _matmul(self, dst, q, a, rows, blocks):
         to_sampler = dst.space == Space.NONE
         weights = self.weights.take(rows, blocks)
-        positions = self._positions(self.step_now.sample if to_sampler else self.step_now.live)
+        step = self.step_now
+        positions = self._places(self._positions(step.sample if to_sampler else step.live))
         if not positions:
             return
         codes = self.registers.read_codes(q, weights.shape[1], positions)
@@ -338,6 +345,9 @@ class Machine:
     def _emit(self):
         self.scheduler.emit(self.sampler.ids)
         self.sampler.clear()
+        self._keep_rows()
+
+    def _keep_rows(self):
         if self._rows:
             self.logits.append(np.concatenate(self._rows, 1))
             self._rows = []

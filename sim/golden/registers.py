@@ -52,11 +52,15 @@ class Registers:
             group[positions, whole, :n % size] = values[:, whole * size:]
 
     def uniform(self, number, n):
-        """View of the uniform vector at register ``number``: (n,)."""
+        """View of the uniform vector at register ``number``: (1, n)."""
         start = number * self.config.positions * self.config.register_elements
         if start + n > self.v.size:
             raise ValueError(f"u{number} has no {n} elements")
-        return self.v.reshape(-1)[start:start + n]
+        return self.v.reshape(1, -1)[:, start:start + n]
+
+    def write_uniform(self, number, values):
+        """``values``: (1, n)."""
+        self.uniform(number, values.shape[1])[:] = values
 
     def scalar(self, number):
         """View of a scalar register: (positions,)."""
