@@ -122,9 +122,11 @@ module tern_sdram #(
         begin
             if (!opened[which])
                 break_rule("row closed", which);
-            at_least("tRCD", which, active_at[which], tRCD);
-            if (now - active_at[which] > tRAS_MAX)
-                break_rule("tRAS max", which);
+            else begin
+                at_least("tRCD", which, active_at[which], tRCD);
+                if (now - active_at[which] > tRAS_MAX)
+                    break_rule("tRAS max", which);
+            end
             if (Addr[10])
                 break_rule("auto precharge", which);
         end
