@@ -53,8 +53,8 @@ def run_verilog(sources, top, bench, simulator, **parameters):
                 build_dir=folder, test_dir=ROOT, results_xml=str(results), log_file=log,
                 extra_env={"BENCH_PARAMETERS": json.dumps(parameters),
                            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
-        except SystemExit:
-            pass    # the log says why
+        except (SystemExit, RuntimeError):
+            pass    # the log says why; RuntimeError: a $fatal in the Verilog
         total, failed = get_results(results) if results.exists() else (0, 1)
     if failed or not total:
         pytest.fail(f"{bench} on {simulator} with {parameters}: {failed} of {total} failed\n"
