@@ -109,7 +109,8 @@ class Core(wiring.Component):
         connect(m, scheduler.step, sequencer.steps)
         connect(m, array.tokens, scheduler.emit)
         m.d.comb += [
-            scheduler.wanted.eq(sequencer.wanted),
+            # In a reset the sequencer may still be at `next`: messages then are the next program's.
+            scheduler.wanted.eq(sequencer.wanted & ~registers.reset),
             sequencer.start.eq(registers.start),
             sequencer.resume.eq(registers.step),
             sequencer.single_step.eq(registers.single_step),

@@ -92,7 +92,7 @@ def _library(config, words, trace, memory):
     sources = top_sources(config, words, memory)
     sources = {"public.vlt": _public(), **sources}
     harness = _SOURCES / "harness.cpp"
-    flags = ["-O2", "-shared", "-fPIC"]
+    flags = ["-O0" if trace else "-O2", "-shared", "-fPIC"]     # a trace is written slowly
     builder = Path(verilate.__file__).read_bytes()
     key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, trace)
 
@@ -117,6 +117,7 @@ def _load(path):
     for name, result, arguments in (
             ("new", pointer, (u32, text)), ("free", None, (pointer,)),
             ("pace", None, (pointer, u32, u32, u32)), ("send", None, (pointer, pointer, u64)),
+            ("drop", None, (pointer,)),
             ("request", u32, (pointer, u32, u32, u32)),
             ("until", u32, (pointer, u32, u32, u64, u64, u64)),
             ("cycles", None, (pointer, u64)),
@@ -186,9 +187,7 @@ class RtlMachine:
         self._identify(config)
         self._set("program_address", image.program_address)
         self._set("program_length", image.program_length)
-        self._set("control", self._level | Control.START)
-        self._fresh = True              # nothing issued since START
-        self._waiting = False           # the last step found `next` without a step
+        self.start()
 
     def close(self):
         self._free()
@@ -226,6 +225,23 @@ class RtlMachine:
 
     # Host side
 
+    def start(self):
+        """Start the program; after the last one has ended, or after :meth:`stop`."""
+        self._set("control", self._level | Control.START)
+        self._fresh = True              # nothing issued since START
+        self._waiting = False           # the last step found `next` without a step
+
+    def stop(self):
+        """Stop the program at once; drops what is under way, messages not yet taken too."""
+        self._set("control", self._level | Control.STOP)
+        self._lib.tern_drop(self._handle)
+        self._collect()
+
+    def clock(self, cycles):
+        """Let ``cycles`` clock cycles go by."""
+        self._lib.tern_cycles(self._handle, cycles)
+        self._collect()
+
     def send(self, words):
         """Message words from the host."""
         words = np.array(list(words), np.uint32)
@@ -260,8 +276,7 @@ class RtlMachine:
 
     def settle(self):
         """Let words that are on their way to the host arrive."""
-        self._lib.tern_cycles(self._handle, _SETTLE_CYCLES)
-        self._collect()
+        self.clock(_SETTLE_CYCLES)
 
     def _until(self, any_of, words=_NO_WORDS, idle=_IDLE_CYCLES):
         status = self._lib.tern_until(self._handle, int(any_of), int(Status.RUNNING), words,

@@ -1,14 +1,17 @@
 """The simulated board itself: builds, state access, errors."""
 
 from multiprocessing import get_context
+import re
 
 import numpy as np
 import pytest
 
 from assembler import isa
 from assembler.image import Image, Section
-from sim import rtl, verilate
+from sim import host, rtl, verilate
+from sim.golden.machine import Machine
 from sim.rtl import Hang, RtlMachine
+from tests.compiled import random_image
 from tests.test_random_programs import CONFIGS
 
 
@@ -73,9 +76,17 @@ def test_a_program_that_halts_halts():
     assert machine.r[3] == 77
 
 
-def test_an_unknown_instruction_is_a_fault():
-    machine = RtlMachine(image_of(TINY, [0x3f << 122]))
+_EMPTY_LOAD = isa.encode("load", dst=isa.Operand(isa.Space.V, 0), n=1, r=0, address=0,
+                         pitch=0) - (1 << isa.N.lo)
+_NO_BLOCKS = isa.encode("matmul", dst=isa.Operand(isa.Space.V, 0), q=0,
+                        a=isa.Operand(isa.Space.S, 0), rows=1, blocks=1) - (1 << isa.BLOCKS.lo)
+
+
+@pytest.mark.parametrize("word", [0x3f << isa.OPCODE.lo, _EMPTY_LOAD, _NO_BLOCKS])
+def test_what_does_not_exist_is_a_fault(word):
+    machine = RtlMachine(image_of(TINY, [isa.encode("set", r=1, imm=3), word]))
     assert machine.run() == "fault"
+    assert machine.pc == 1
 
 
 def test_a_hang_names_the_instruction():
@@ -93,3 +104,86 @@ def test_a_burst_outside_the_memory_is_an_error(capfd):
     with pytest.raises(RuntimeError, match="check in the simulated Verilog"):
         machine.run()
     assert "memory: a burst" in capfd.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    """An image whose layers store their states, a conversation, and its tokens."""
+    image = random_image(tmp_path_factory.mktemp("talker"), TINY, hidden=30, inner=25, layers=12,
+                         vocab=30)
+    assert "store" in {isa.decode(word)[0] for word in image.instructions()}
+    words = host.conversation(TINY, [1, 5, 7], 3)
+    golden = Machine(image)
+    golden.send(words)
+    assert golden.run() == "waiting"
+    return image, words, golden.tokens
+
+
+def talk(machine, words):
+    """Tokens of a conversation, to its end."""
+    before = len(machine.tokens)
+    machine.send(words)
+    assert machine.run() == "waiting"
+    return machine.tokens[before:]
+
+
+def at_any_time(machine, words, rng):
+    machine.send(words)
+    machine.clock(int(rng.integers(0, 60_000)))
+
+
+def at_the_start(machine, words, rng):
+    machine.clock(int(rng.integers(0, 300)))        # the program is on its way
+
+
+def in_a_store(machine, words, rng):
+    machine.send(words)
+    wanted = machine.words_written + int(rng.integers(1, 200))
+    while machine.words_written < wanted:
+        machine.clock(1)
+
+
+def in_the_weights(machine, words, rng):
+    machine.send(words)
+    beats = machine.array_beats + int(rng.integers(1, 4000))
+    while machine.array_beats < beats:
+        machine.clock(3)
+
+
+def at_rest(machine, words, rng):
+    talk(machine, words)
+
+
+def in_a_message(machine, words, rng):
+    machine.send(words[:2])
+    machine.run()
+
+
+@pytest.mark.parametrize("pace", [{}, {"latency": 30, "gap": 100, "busy": 100}],
+                         ids=["fast", "slow"])
+def test_a_stopped_core_starts_as_a_fresh_one(talker, pace):
+    image, words, tokens = talker
+    rng = np.random.default_rng(len(pace))
+    machine = RtlMachine(image, seed=1, **pace)
+    for moment in (at_any_time, at_the_start, in_a_store, in_the_weights, at_rest,
+                   in_a_message) * 2:
+        moment(machine, words, rng)
+        machine.stop()
+        if rng.random() < 0.5:
+            machine.clock(int(rng.integers(0, 200)))
+            assert not machine._get("status")
+        machine.start()
+        assert talk(machine, words) == tokens, moment.__name__
+
+
+def test_a_trace_has_every_cycle(tmp_path):
+    path = tmp_path / "core.vcd"
+    machine = RtlMachine(image_of(TINY, [isa.encode("set", r=3, imm=77), isa.encode("halt")]),
+                         trace=path)
+    assert machine.run() == "halted" and machine.r[3] == 77
+    cycles = machine.total_cycles
+    machine.close()
+    header, _, changes = path.read_text().partition("$enddefinitions")
+    assert "$scope module sequencer" in header
+    clock = re.search(r"\$var wire 1 (\S+) clk ", header)[1]
+    assert len(re.findall(rf"^1{re.escape(clock)}$", changes, re.MULTILINE)) == cycles

@@ -174,6 +174,11 @@ void tern_send(Machine* m, const uint32_t* words, uint64_t count) {
     m->messages.insert(m->messages.end(), words, words + count);
 }
 
+// Forget the messages that the core has not taken.
+void tern_drop(Machine* m) {
+    m->messages.clear();
+}
+
 uint32_t tern_request(Machine* m, uint32_t write, uint32_t address, uint32_t data) {
     return m->request(write, address, data);
 }
