@@ -22,9 +22,9 @@ def matmul(weights, codes):
     out = np.empty((len(codes), len(weights)), np.int64)
     # |sum| <= 65535 * 128 < 2**24: float32 is exact in any order, and BLAS is fast. Slices of
     # rows keep the converted weights in the cache.
-    right = np.ascontiguousarray(codes.T, np.float32)
+    left = np.asarray(codes, np.float32)
     rows = max(1, (1 << 18) // max(1, weights.shape[1]))
     for start in range(0, len(weights), rows):
         part = weights[start:start + rows].astype(np.float32)
-        out[:, start:start + rows] = (part @ right).T
+        out[:, start:start + rows] = left @ part.T
     return out
