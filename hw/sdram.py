@@ -176,7 +176,7 @@ class SdramController(wiring.Component):
         None: the lowest that the part allows at this clock.
     capture : int
         Half cycles by which words are taken later than ``cas`` cycles after the edge with which
-        the part took a READ, when the part's clock is that of ``sync``; at least -1. An odd one
+        the part would take a READ if its clock were that of ``sync``; at least -2. An odd one
         takes them at falling edges.
     power_up_us : float or None
         Time after reset until the part is set up; None: what the part asks.
@@ -201,8 +201,8 @@ class SdramController(wiring.Component):
         if config.memory_words > part.words:
             raise ValueError(f"{part.name} has {part.words} words, and memory_bytes asks for "
                              f"{config.memory_words}")
-        if capture < -1:
-            raise ValueError(f"capture must be at least -1, not {capture!r}")
+        if capture < -2:
+            raise ValueError(f"capture must be at least -2, not {capture!r}")
         power_up_us = part.power_up_us if power_up_us is None else power_up_us
         self.pause  = ceil(power_up_us * clock_mhz / self.timing.refi)
         super().__init__({

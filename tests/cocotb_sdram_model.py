@@ -68,8 +68,8 @@ class Part:
 
     def broken(self):
         """How many rules were broken in this test, and the last one's name."""
-        name = int(self.dut.broken.value)
-        return int(self.dut.violations.value) - self.before, name.to_bytes(16, "big").lstrip(b"\0").decode()
+        name = int(self.dut.broken.value).to_bytes(16, "big").lstrip(b"\0").decode()
+        return int(self.dut.violations.value) - self.before, name
 
     async def expect(self, rule, *steps):
         before, _ = self.broken()

@@ -2,7 +2,7 @@
 //
 // The bench defines TERN_COMMAND_BITS, TERN_MEMORY_BITS and TERN_PART (parameters of the model)
 // in front of this file. TERN_MODEL names the part's module, for a vendor's model in place of
-// tern_sdram; TERN_FILL words of memory are filled before the start.
+// tern_sdram; TERN_FILL words of memory are filled before the start. TERN_LOOP_NS: see below.
 //
 // mode 0: `amount` words are read in commands of 64 from address 0 on, over and over TERN_FILL.
 // mode 1: `amount` words are written and read at random in four pieces of 4096 words, in commands
@@ -164,6 +164,17 @@ module sdram_bench (
     wire [WIDTH-1:0] dq;
     assign dq = dq_oe ? dq_o : {WIDTH{1'bz}};
 
+`ifdef TERN_LOOP_NS
+    // As on a board: the part's clock is inverted, and words come late by its access time and by
+    // all delays from the clock to the part and from the part to the pins. For Icarus only.
+    wire             part_clk = ~clk;
+    reg  [WIDTH-1:0] dq_i;
+    always @(dq) dq_i <= #(`TERN_LOOP_NS) dq;
+`else
+    wire             part_clk = clk;
+    wire [WIDTH-1:0] dq_i = dq;
+`endif
+
     sdram_controller controller (
         .clk(clk), .rst(rst),
         .port__command__valid(command_valid), .port__command__ready(command_ready),
@@ -174,11 +185,11 @@ module sdram_bench (
         .port__read__payload(read_word),
         .pins__cke(cke), .pins__cs_n(cs_n), .pins__ras_n(ras_n), .pins__cas_n(cas_n),
         .pins__we_n(we_n), .pins__ba(ba), .pins__a(a), .pins__dqm(dqm),
-        .pins__dq_o(dq_o), .pins__dq_oe(dq_oe), .pins__dq_i(dq)
+        .pins__dq_o(dq_o), .pins__dq_oe(dq_oe), .pins__dq_i(dq_i)
     );
 
     `TERN_MODEL memory (
-        .Dq(dq), .Addr(a), .Ba(ba), .Clk(clk), .Cke(cke), .Cs_n(cs_n), .Ras_n(ras_n),
+        .Dq(dq), .Addr(a), .Ba(ba), .Clk(part_clk), .Cke(cke), .Cs_n(cs_n), .Ras_n(ras_n),
         .Cas_n(cas_n), .We_n(we_n), .Dqm(dqm)
     );
     assign refreshes  = memory.refreshes;

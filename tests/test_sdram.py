@@ -1,0 +1,149 @@
+# amaranth: UnusedElaboratable=no
+"""The SDRAM controller at the pins of checking models: rate, data, and every rule kept.
+
+The million words of each part are ``make sdram``; these are shorter runs of the same bench.
+"""
+
+from dataclasses import replace
+import shutil
+
+from amaranth.back import verilog
+import pytest
+
+from assembler.config import Config, preset
+from hw.sdram import SdramController
+from hw.sdram_parts import PARTS, Timing, part
+from sim import host, sdram, sdram_parts
+from sim.golden.machine import Machine
+from sim.rtl import RtlMachine
+from tests.compiled import TINY_A, compiled
+from tests.verilog import run_verilog
+
+
+CONFIG = preset("ulx3s-85f")
+icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus")
+
+
+@pytest.mark.parametrize("name, clock, cas", [("AS4C32M16SB-7", "100", 2),
+                                              ("W9825G6KH-6", "133", 2),
+                                              ("IS42S16160G-7", "143", 3)])
+def test_rate_and_data(name, clock, cas):
+    read = sdram.run_bench(name, clock, cas, random=False, words=100_000, fill=1 << 17)
+    assert read.rate > 0.985
+    for seed in (1, 2):
+        mixed = sdram.run_bench(name, clock, cas, random=True, words=60_000, fill=1 << 17,
+                                seed=seed)
+        assert mixed.read + mixed.written >= 60_000
+
+
+def controller(name="MT48LC16M16A2-75", clock_mhz=400 / 3, timing=None, **options):
+    """Verilog of a controller; ``timing``: values that are not those of the part."""
+    made = SdramController(config=CONFIG, part=part(name), clock_mhz=clock_mhz, **options)
+    made.timing = replace(made.timing, **(timing or {}))
+    return verilog.convert(made, name="sdram_controller", emit_src=False)
+
+
+def bench(text, name="MT48LC16M16A2-75", clock_mhz=400 / 3, cas=3, **options):
+    return sdram.bench_sources(name, clock_mhz, cas, fill=1 << 15, controller=text, **options)
+
+
+@icarus
+def test_whole_power_up():
+    """As on a board: the time that the part asks for before its first command."""
+    sources = bench(controller(), power_up_us=100)
+    for random, words in ((0, 5000), (1, 24_000)):
+        run_verilog(sources, "sdram_bench", "cocotb_sdram", "icarus", random=random, words=words,
+                    seed=3)
+
+
+@icarus
+@pytest.mark.parametrize("rule, timing", [("tRP", dict(rp=2)), ("tRFC", dict(rfc=8)),
+                                          ("tREFI", dict(refi=1200))])
+def test_a_wrong_controller_is_found(rule, timing):
+    text = controller(power_up_us=2, timing=timing)
+    with pytest.raises(pytest.fail.Exception, match=f"sdram: {rule} broken"):
+        run_verilog(bench(text, power_up_us=2), "sdram_bench", "cocotb_sdram", "icarus",
+                    random=0, words=12_000, seed=1)
+
+
+@icarus
+@pytest.mark.parametrize("capture, right", [(-2, False), (-1, True), (0, True), (1, False)])
+def test_words_are_taken_while_they_are_there(capture, right):
+    """The part's clock inverted, and words 9.4 ns late: tAC of 5.4 ns and 4 ns in the FPGA."""
+    text    = controller(clock_mhz=100, power_up_us=2, capture=capture)
+    sources = bench(text, clock_mhz=100, cas=2, power_up_us=2)
+    sources["sdram_bench.v"] = "`define TERN_LOOP_NS 9.4\n" + sources["sdram_bench.v"]
+
+    def run():
+        run_verilog(sources, "sdram_bench", "cocotb_sdram", "icarus", random=0, words=4000,
+                    seed=2)
+    if right:
+        run()
+    else:
+        with pytest.raises(pytest.fail.Exception, match="word 0 is"):
+            run()
+
+
+def test_both_tables_of_parts_agree():
+    """The controller's table in nanoseconds, the model's in picoseconds."""
+    names = {"t_rcd": "tRCD", "t_rp": "tRP", "t_ras": "tRAS", "t_ras_max": "tRAS_MAX",
+             "t_rc": "tRC", "t_rfc": "tRFC", "t_rrd": "tRRD", "t_wr": "tWR", "t_mrd": "tMRD"}
+    clocks = {"rrd_clocks": ("RRD_CLOCKS", 1), "wr_clocks": ("WR_CLOCKS", 1),
+              "mrd_clocks": ("MRD_CLOCKS", 2)}
+    assert set(PARTS) == set(sdram_parts.PARTS)
+    for name, known in PARTS.items():
+        model = sdram_parts.PARTS[name]
+        assert (model["ROW_BITS"], model["COL_BITS"]) == (known.row_bits, known.column_bits)
+        assert {cas: model[f"tCK{cas}"] for cas in (2, 3)} == {
+            cas: round(1000 * ns) for cas, ns in known.t_ck.items()}
+        assert model["POWER_UP"] == 1_000_000 * known.power_up_us
+        for ours, theirs in names.items():
+            assert model[theirs] == round(1000 * getattr(known, ours)), (name, theirs)
+        for ours, (theirs, default) in clocks.items():
+            assert model.get(theirs, default) == getattr(known, ours), (name, theirs)
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("clock_mhz", [50, 100, 400 / 3, 1000 / 7])
+def test_cycles_are_as_long_as_the_datasheet_asks(name, clock_mhz):
+    known = part(name)
+    if clock_mhz > 1000 / known.t_ck[3]:
+        with pytest.raises(ValueError, match="does not run at"):
+            Timing.of(known, clock_mhz)
+        return
+    timing, period = Timing.of(known, clock_mhz), 1000 / clock_mhz
+    for cycles, ns in ((timing.rcd, known.t_rcd), (timing.rp, known.t_rp),
+                       (timing.ras, known.t_ras), (timing.ras + timing.rp, known.t_rc),
+                       (timing.rfc, known.t_rfc), (timing.rrd, known.t_rrd),
+                       (timing.wr, known.t_wr), (timing.mrd, known.t_mrd)):
+        assert cycles * period >= ns - 1e-6
+    assert timing.refi * period <= 64e6 / 8192
+    assert known.t_ck[timing.cas] <= period + 1e-6
+
+
+@pytest.mark.parametrize("message, changes", [
+    ("does not run at 143 MHz with a CAS latency of 2", dict(clock_mhz=143, cas_latency=2)),
+    ("has 16777216 words", dict(config=Config(memory_bytes=1 << 26))),
+    ("capture must be at least -2", dict(capture=-3)),
+])
+def test_what_cannot_be_built_is_refused(message, changes):
+    with pytest.raises(ValueError, match=message):
+        SdramController(**{"config": CONFIG, "part": part("IS42S16160G-7"), "clock_mhz": 100,
+                           **changes})
+
+
+def test_unknown_part_is_refused():
+    with pytest.raises(ValueError, match="no SDRAM part 'MT48'; known parts: AS4C32M16SB-7, "):
+        part("MT48")
+
+
+def test_the_core_makes_the_same_tokens_from_an_sdram():
+    image    = compiled(TINY_A, preset("sim-tiny"))
+    messages = host.conversation(image.config, [1, 77, 42], 4)
+    golden, rtl = Machine(image), RtlMachine(image, memory="AS4C32M16SB-7")
+    golden.send(messages)
+    rtl.send(messages)
+    assert golden.run() == rtl.run() == "waiting"
+    rtl.settle()
+    assert rtl.tokens == golden.tokens
+    assert (rtl.memory[:len(golden.memory)] == golden.memory).all()
