@@ -9,7 +9,7 @@ from assembler import formats, isa
 from hw.accumulate import sums_layout
 from hw.codes import computing, encode, lowest
 from hw.float import FloatMultiply, FromInt, delay
-from hw.ram import Queue
+from hw.ram import Buffer, Queue
 from hw.signatures import (
     TOKEN_BITS,
     VectorWrite,
@@ -202,44 +202,54 @@ class SumDrain(wiring.Component):
         }))
         number    = Signal(TOKEN_BITS)          # row of the head
         rows_out  = Signal(isa.ROWS.width)
+        last_row  = Signal()                    # rows_out is 1
         left_out  = Signal(config.positions)
         next_out  = Signal(config.positions)
         rest_out  = Signal(config.positions)
-        address   = Signal(row_address_layout(config, config.registers))
-        last      = Signal()
-        full      = Signal()
         taken     = Signal()
         write     = self.write.request
+        m.submodules.out = out = Buffer(shape=data.StructLayout({
+            "row":      row_address_layout(config, config.registers),
+            "enable":   config.vector_lanes,
+            "value":    config.float.width,
+            "number":   TOKEN_BITS,
+            "position": position_shape(config),
+            "last":     1,
+        }))
         m.d.comb += [
             next_out.eq(lowest(left_out)),
             rest_out.eq(left_out & ~next_out),
-            address.register.eq(element.register),
-            address.position.eq(encode(next_out)),
-            address.row.eq(element.row),
-            write.valid.eq(full & ~sampling),
-            self.logits.valid.eq(full & sampling),
-            taken.eq((write.valid & write.ready) | (self.logits.valid & self.logits.ready)),
-            results.o.ready.eq(~full | taken),
+            out.i.valid.eq(results.o.valid),
+            results.o.ready.eq(out.i.ready),
+            out.i.payload.row.register.eq(element.register),
+            out.i.payload.row.position.eq(encode(next_out)),
+            out.i.payload.row.row.eq(element.row),
+            out.i.payload.enable.eq(1 << element.lane),
+            out.i.payload.value.eq(results.o.payload),
+            out.i.payload.number.eq(number),
+            out.i.payload.position.eq(encode(next_out)),
+            out.i.payload.last.eq(last_row & ~rest_out.any()),
+
+            write.valid.eq(out.o.valid & ~sampling),
+            write.payload.row.eq(out.o.payload.row),
+            write.payload.enable.eq(out.o.payload.enable),
+            *(lane.eq(out.o.payload.value) for lane in write.payload.data),
+            self.logits.valid.eq(out.o.valid & sampling),
+            self.logits.payload.value.eq(out.o.payload.value),
+            self.logits.payload.row.eq(out.o.payload.number),
+            self.logits.payload.position.eq(out.o.payload.position),
+            out.o.ready.eq(Mux(sampling, self.logits.ready, write.ready)),
+            taken.eq(out.o.valid & out.o.ready),
         ]
-        with m.If(results.o.ready):
-            m.d.sync += full.eq(results.o.valid)
-        with m.If(results.o.ready & results.o.valid):
-            m.d.sync += [
-                write.payload.row.eq(address),
-                write.payload.enable.eq(1 << element.lane),
-                self.logits.payload.value.eq(results.o.payload),
-                self.logits.payload.row.eq(number),
-                self.logits.payload.position.eq(encode(next_out)),
-                last.eq((rows_out == 1) & ~rest_out.any()),
-                left_out.eq(rest_out),
-                *(lane.eq(results.o.payload) for lane in write.payload.data),
-            ]
+        with m.If(results.o.valid & results.o.ready):
+            m.d.sync += left_out.eq(rest_out)
             with m.If(~rest_out.any()):
                 m.d.sync += [
                     left_out.eq(mask),
                     element.eq(element.as_value() + 1),
                     number.eq(number + sampling),
                     rows_out.eq(rows_out - 1),
+                    last_row.eq(rows_out == 2),
                 ]
 
         m.d.sync += self.done.eq(0)
@@ -260,6 +270,7 @@ class SumDrain(wiring.Component):
                     rows.eq(instruction.rows),
                     more.eq(1),
                     rows_out.eq(instruction.rows),
+                    last_row.eq(instruction.rows == 1),
                     element.eq(0),
                     element.register.eq(instruction.dst.number),
                     self.scale_address.number.eq(instruction.a.number),
@@ -282,7 +293,7 @@ class SumDrain(wiring.Component):
 
             with m.State("run"):
                 m.d.comb += running.eq(1)
-                with m.If(Mux(values, taken & last, ~more)):
+                with m.If(Mux(values, taken & out.o.payload.last, ~more)):
                     m.d.sync += self.done.eq(1)
                     m.next = "idle"
 

@@ -100,7 +100,7 @@ class MemoryArbiter(wiring.Component):
                         ~Cat(other.command.valid for other in clients[:n]).any())
 
         m.submodules.outgoing = outgoing = Buffer(shape=config.memory_bits)
-        written = Signal(range(BURST_WORDS))
+        written = Signal(range(BURST_WORDS + 1), init=1)    # with the word that comes next
         m.d.comb += [
             self.memory.write.valid.eq(outgoing.o.valid),
             self.memory.write.payload.eq(outgoing.o.payload),
@@ -120,12 +120,12 @@ class MemoryArbiter(wiring.Component):
                             ]
         with m.If(outgoing.i.valid & outgoing.i.ready):
             m.d.sync += written.eq(written + 1)
-            with m.If(written + 1 == writes.o.payload.words):
-                m.d.sync += written.eq(0)
+            with m.If(written == writes.o.payload.words):
+                m.d.sync += written.eq(1)
                 m.d.comb += writes.o.ready.eq(1)
 
         word  = Signal(config.memory_bits)
-        taken = Signal(range(BURST_WORDS))
+        taken = Signal(range(BURST_WORDS + 1), init=1)
         m.d.comb += self.memory.read.ready.eq(1)
         m.d.sync += word.eq(self.memory.read.payload)
         for n, port in enumerate(clients):
@@ -135,15 +135,20 @@ class MemoryArbiter(wiring.Component):
             m.d.comb += [port.read.valid.eq(valid), port.read.payload.eq(word)]
         with m.If(self.memory.read.valid):
             m.d.sync += taken.eq(taken + 1)
-            with m.If(taken + 1 == reads.o.payload.words):
-                m.d.sync += taken.eq(0)
+            with m.If(taken == reads.o.payload.words):
+                m.d.sync += taken.eq(1)
                 m.d.comb += reads.o.ready.eq(1)
 
-        under_way = Signal(range(2 * OUTSTANDING + 8))      # commands noted and not ended
-        begun = held & ~noted & turns
-        ended = Cat(writes.o.valid & writes.o.ready, reads.o.valid & reads.o.ready)
-        m.d.sync += under_way.eq(under_way + begun - ended[0] - ended[1])
-        m.d.comb += self.idle.eq(~held & (under_way == 0) & ~outgoing.o.valid)
+        # Commands noted and not ended; one cycle late.
+        under_way = Signal(range(2 * OUTSTANDING + 8))
+        begun = Signal()
+        ended = Signal(2)
+        m.d.sync += [
+            begun.eq(held & ~noted & turns),
+            ended.eq(Cat(writes.o.valid & writes.o.ready, reads.o.valid & reads.o.ready)),
+            under_way.eq(under_way + begun - ended[0] - ended[1]),
+        ]
+        m.d.comb += self.idle.eq(~held & ~begun & (under_way == 0) & ~outgoing.o.valid)
         return m
 
 

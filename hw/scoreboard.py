@@ -32,8 +32,8 @@ class Scoreboard(wiring.Component):
     register that j touches, or reads one that j writes. Each queue numbers its instructions; a
     table holds, per register, the newest ticket of each queue that used it and that wrote it.
     The registers of an instruction are looked up one a cycle, and its own tickets written in
-    the same cycle. The columns of each unit are a RAM of their own, since what is read of a row that
-    is being written is undefined: an instruction never looks at the columns of its own unit. The
+    the same cycle. The columns of each unit are a RAM of their own, since what is read of a row
+    that is being written is undefined: an instruction never looks at its own unit's columns. The
     newest ticket found of each producing queue goes with the instruction into
     :class:`hw.queue.UnitQueue`.
 

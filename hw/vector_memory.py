@@ -75,7 +75,7 @@ class VectorMemory(wiring.Component):
         responses = [Queue(shape=row_shape, depth=RESPONSES) for _ in self.readers]
         rows      = [Signal(row_shape, name=f"row_{bank}", reset_less=True)
                      for bank in range(BANKS)]
-        wants     = []      # reader: bank that it may enter
+        wants     = []      # reader: it would enter its bank
         for name, request, response in zip(self.readers, requests, responses):
             client = getattr(self, name)
             m.submodules[f"{name}_request"]  = request
@@ -89,10 +89,16 @@ class VectorMemory(wiring.Component):
                 response.o.ready.eq(client.response.ready),
             ]
 
+            # One cycle late, so that nobody's `ready` is in front of the adder.
             places = Signal(range(RESPONSES + 1), init=RESPONSES, name=f"{name}_places")
-            took   = client.response.valid & client.response.ready
+            took   = Signal(name=f"{name}_took")
+            room   = Signal(name=f"{name}_room")
             issued = request.o.valid & request.o.ready
-            m.d.sync += places.eq(places + took - issued)
+            m.d.sync += [
+                took.eq(client.response.valid & client.response.ready),
+                places.eq(places + took - issued),
+                room.eq(places > 1),        # a request may have entered in this cycle
+            ]
 
             # Address, RAM, slice and bank register: then the row is in `rows`.
             flight_layout = data.StructLayout({"valid": 1, "bank": ceil_log2(BANKS)})
@@ -106,35 +112,43 @@ class VectorMemory(wiring.Component):
                 response.i.valid.eq(flight.valid),
                 response.i.payload.eq(Array(rows)[flight.bank]),
             ]
-            wants.append([request.o.valid & (places != 0) & (request.o.payload.bank == bank)
-                          for bank in range(BANKS)])
+            wants.append(request.o.valid & room)
 
         writes = [getattr(self, name).request for name in self.writers]
         stores = [Signal(place_layout, name=f"{name}_place") for name in self.writers]
         for write, place in zip(writes, stores):
             m.d.comb += place.eq(write.payload.row)
 
+        def first(n, wanting, banks):
+            """Whether nobody before client ``n`` wants its bank."""
+            return ~Cat(wanting[k] & (banks[k] == banks[n]) for k in range(n)).any()
+
+        read_banks = [request.o.payload.bank for request in requests]
+        for n, request in enumerate(requests):
+            m.d.comb += request.o.ready.eq(wants[n] & first(n, wants, read_banks))
+        offers, write_banks = [write.valid for write in writes], [place.bank for place in stores]
+        for n, write in enumerate(writes):
+            m.d.comb += write.ready.eq(first(n, offers, write_banks))
+
         for bank in range(BANKS):
             read_place = Signal(place_layout, name=f"read_place_{bank}", reset_less=True)
             for n, request in reversed([*enumerate(requests)]):     # the last assignment wins
-                before = Cat(wants[k][bank] for k in range(n)).any()
-                with m.If(wants[n][bank]):
+                with m.If(wants[n] & (read_banks[n] == bank)):
                     m.d.sync += read_place.eq(request.o.payload)
-                    m.d.comb += request.o.ready.eq(~before)
 
-            write_place  = Signal(place_layout, name=f"write_place_{bank}", reset_less=True)
+            write_offset = Signal(ceil_log2(depth), name=f"write_offset_{bank}", reset_less=True)
             write_row    = Signal(row_shape, name=f"write_row_{bank}", reset_less=True)
-            write_enable = Signal(config.vector_lanes, name=f"write_enable_{bank}")
-            m.d.sync += write_enable.eq(0)
-            offered = [write.valid & (place.bank == bank) for write, place in zip(writes, stores)]
-            for n, (write, place) in reversed([*enumerate(zip(writes, stores))]):
-                with m.If(offered[n]):
+            enables      = [Signal(config.vector_lanes, name=f"write_enable_{bank}_{n}")
+                            for n in range(slices)]
+            m.d.sync += [enable.eq(0) for enable in enables]
+            for write, place in reversed([*zip(writes, stores)]):
+                with m.If(write.valid & (place.bank == bank)):
                     m.d.sync += [
-                        write_place.eq(place),
+                        write_offset.eq(place.offset),
                         write_row.eq(write.payload.data),
-                        write_enable.eq(write.payload.enable),
+                        *(enable.eq(Mux(place.slice == n, write.payload.enable, 0))
+                          for n, enable in enumerate(enables)),
                     ]
-                    m.d.comb += write.ready.eq(~Cat(offered[:n]).any())
 
             slice_rows = []
             for n in range(slices):
@@ -144,9 +158,9 @@ class VectorMemory(wiring.Component):
                 m.d.comb += [
                     ram.read_address.eq(read_place.offset),
                     ram.read_enable.eq(1),
-                    ram.write_address.eq(write_place.offset),
+                    ram.write_address.eq(write_offset),
                     ram.write_data.eq(write_row),
-                    ram.write_enable.eq(Mux(write_place.slice == n, write_enable, 0)),
+                    ram.write_enable.eq(enables[n]),
                 ]
                 # The data of a block RAM are late in the cycle: no logic before this register.
                 m.d.sync += slice_row.eq(ram.read_data)
