@@ -12,7 +12,7 @@ TOOLS := $(VENV)/.installed-boards
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint area docs clean
+.PHONY: help demo test lint area sdram docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -33,6 +33,10 @@ lint: $(TEST)
 ## make area     synthesise every block and the core for ECP5: docs/reports/area.md (long)
 area: $(TOOLS)
 	$(VENV)/bin/python -m hw.area
+
+## make sdram    prove the SDRAM controller on all parts: docs/reports/sdram.md
+sdram: $(BASE)
+	$(VENV)/bin/python -m sim sdram --report docs/reports/sdram.md
 
 ## make docs     write the generated pages again
 docs: $(BASE)

@@ -39,6 +39,8 @@ from hw.memory import MemoryArbiter
 from hw.sampler import Sampler
 from hw.scheduler import Scheduler
 from hw.scoreboard import Scoreboard
+from hw.sdram import SdramController
+from hw.sdram_parts import part
 from hw.sequencer import Sequencer
 from hw.transfer import TransferUnit, VectorLoader, VectorStorer
 from hw.unpacker import TritUnpacker
@@ -68,6 +70,8 @@ BLOCKS = {
     "program memory": lambda config: ProgramMemory(config=config),
     "scoreboard":     lambda config: Scoreboard(config=config),
     "arbiter":        lambda config: MemoryArbiter(config=config),
+    "SDRAM":          lambda config: SdramController(config=config, part=part("AS4C32M16SB-7"),
+                                                     clock_mhz=CLOCK),
     "weight stream":  lambda config: WeightStream(config=config),
     "transfer unit":  lambda config: TransferUnit(config=config),
     "vector loader":  lambda config: VectorLoader(config=config),

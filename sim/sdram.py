@@ -37,6 +37,7 @@ class Result:
     read: int               # words
     written: int
     span: int               # cycles from the first word read to the last
+    latency: int            # cycles from a command to its first word, shortest
     refreshes: int
     cycles: int
 

@@ -34,6 +34,7 @@ def test_rate_and_data(name, clock, cas):
         mixed = sdram.run_bench(name, clock, cas, random=True, words=60_000, fill=1 << 17,
                                 seed=seed)
         assert mixed.read + mixed.written >= 60_000
+        assert mixed.latency == cas + 11        # as documented
 
 
 def controller(name="MT48LC16M16A2-75", clock_mhz=400 / 3, timing=None, **options):

@@ -27,8 +27,8 @@ int main(int, char** argv) {
     top.eval();
     const bool whole = top.finished && !context.gotFinish();
     std::printf("{\"whole\": %s, \"errors\": %u, \"read\": %u, \"written\": %u, \"span\": %u, "
-                "\"refreshes\": %u, \"cycles\": %llu}\n", whole ? "true" : "false", top.errors,
-                top.words_read, top.words_written, top.span, top.refreshes,
-                static_cast<unsigned long long>(cycles));
+                "\"latency\": %u, \"refreshes\": %u, \"cycles\": %llu}\n",
+                whole ? "true" : "false", top.errors, top.words_read, top.words_written, top.span,
+                top.latency, top.refreshes, static_cast<unsigned long long>(cycles));
     return 0;
 }

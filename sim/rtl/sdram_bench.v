@@ -23,6 +23,7 @@ module sdram_bench (
     output reg  [31:0] words_read,
     output reg  [31:0] words_written,
     output reg  [31:0] span,        // cycles from the first word read to the last
+    output reg  [31:0] latency,     // shortest time from a command to its first word, in cycles
     output wire [31:0] refreshes,
     output wire [31:0] violations
 );
@@ -55,8 +56,9 @@ module sdram_bench (
     reg [WIDTH-1:0] awaited [0:WAITING-1];  // words that reads have still to return
     reg [WIDTH-1:0] offered [0:WAITING-1];  // words that writes have still to take
     reg [31:0] asked, answered, given, taken;
+    reg [31:0] alone;               // `asked` before a read with nothing else under way
 
-    reg [31:0] random, asked_words, address, count, cycle, first_at, idle, pace;
+    reg [31:0] random, asked_words, address, count, cycle, first_at, idle, pace, taken_at;
     reg [13:0] index;
     reg        writes;
     integer    n;
@@ -81,8 +83,10 @@ module sdram_bench (
     always @(posedge clk) begin
         cycle  = cycle + 1;
         random = shuffled(random);
-        if (command_valid && command_ready)
+        if (command_valid && command_ready) begin
             command_valid <= 0;
+            taken_at = cycle;
+        end
         if (idle != 0)
             idle = idle - 1;
 
@@ -109,6 +113,7 @@ module sdram_bench (
                 end else
                     awaited[(asked + n) % WAITING] = mode ? holds[index + n]
                                                           : filling(address + n);
+            alone = !writes && asked == answered && given == taken ? asked : 32'hffffffff;
             if (writes) given = given + count;
             else        asked = asked + count;
             asked_words   = asked_words + count;
@@ -142,6 +147,9 @@ module sdram_bench (
             end
             if (answered == 0)
                 first_at = cycle;
+            // The only command under way, and its first word.
+            if (!command_valid && answered == alone && cycle - taken_at < latency)
+                latency = cycle - taken_at;
             answered   = answered + 1;
             words_read = words_read + 1;
             span       = cycle - first_at + 1;
@@ -153,6 +161,7 @@ module sdram_bench (
             write_valid   <= 0;
             asked = 0; answered = 0; given = 0; taken = 0; asked_words = 0; cycle = 0; idle = 0;
             pace = 255; first_at = 0; errors = 0; words_read = 0; words_written = 0; span = 0;
+            alone = 32'hffffffff; latency = 32'hffffffff; taken_at = 0;
         end
     end
 
