@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.core import Core
 from hw.link import HostLink
 from hw.signatures import MemoryPort, connect
-from hw.uart import UartReceiver, UartTransmitter
+from hw.uart import UartReceiver, UartTransmitter, bit_time
 
 
 __all__ = ["Soc"]
@@ -41,8 +41,14 @@ class Soc(wiring.Component):
         The memory is read or written.
     stopped : :py:`Out(1)`
         The core carries out a STOP.
+
+    Raises
+    ------
+    ValueError
+        The speeds do not go together, or the name is too long.
     """
     def __init__(self, *, config, clock_hz, baud, name):
+        bit_time(clock_hz, baud)
         self.config   = config
         self.clock_hz = clock_hz
         self.baud     = baud

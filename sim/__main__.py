@@ -8,7 +8,7 @@ from assembler.errors import report
 
 
 # A module each, with HELP, EXAMPLE, add_arguments(parser) and run(args) -> status or None.
-COMMANDS = ("generate", "logits", "perplexity", "lockstep", "perf", "sdram", "demo")
+COMMANDS = ("generate", "logits", "perplexity", "lockstep", "perf", "sdram", "demo", "board")
 
 
 def main(argv=None):

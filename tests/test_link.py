@@ -11,8 +11,8 @@ from tests.verilog import over_simulators
 
 
 CONFIGS = {
-    "narrow": Config(memory_bits=16, lanes=10, memory_bytes=1 << 14),
-    "wide":   Config(memory_bits=128, lanes=80, memory_bytes=1 << 14),
+    "narrow": Config(memory_bits=16, lanes=10, memory_bytes=1 << 12),
+    "wide":   Config(memory_bits=128, lanes=80, memory_bytes=1 << 12),
 }
 
 

@@ -1,0 +1,178 @@
+"""A board with a core on it, as a host sees it: memory, registers, programs, conversations."""
+
+import zlib
+
+from assembler import link, registers
+from assembler.errors import TernError
+from assembler.link import Code, Status
+from assembler.messages import conversation
+from assembler.registers import Control, MessageKind, message, register
+from firmware.link import Link, LinkError
+
+
+__all__ = ["Board", "CHECK_BYTES"]
+
+
+CHECK_BYTES = 1 << 16      # checked at a time: what the link may wait for
+
+_ID         = int.from_bytes(b"TERN", "little")
+_WORD       = 4
+_TOKEN_MASK = (1 << registers.PAYLOAD_BITS) - 1
+
+
+class Board:
+    """What a host can ask of a board.
+
+    Parameters
+    ----------
+    port : firmware.port.SerialPort
+        Or what has its members.
+
+    Members
+    -------
+    link : Link
+    name : str
+    clock_hz : int
+    word_bytes : int
+        Of a memory word.
+    digest : str
+        Of the core's config: see :class:`assembler.config.Config`.
+
+    Raises
+    ------
+    LinkError
+        The link is broken; in every method.
+    """
+    def __init__(self, port):
+        self.port = port
+        self.link = Link(port)
+        _, _, bits, self.clock_hz, self.name = self.link.identity
+        self.word_bytes = bits // 8
+        if self.read("id") != _ID or self.read("version") != registers.VERSION:
+            raise LinkError(f"{port.name}: there is no core of version {registers.VERSION}; "
+                            f"build the board's bitstream again")
+        self.digest = f"{self.read('digest_high'):08x}{self.read('digest_low'):08x}"
+
+    def check(self, config):
+        """Raise TernError unless the board's core is of ``config``."""
+        if self.digest != config.digest:
+            raise TernError(f"{self.port.name}: the board {self.name} has a core of config "
+                            f"{self.digest}, the image is for {config.digest}; compile the model "
+                            f"for this board, or build its bitstream again")
+
+    def _ask(self, code, address=0, operand=0, data=b""):
+        """The data of the answer to a request that a board cannot refuse."""
+        status, answer = self.link.ask(code, address, operand, data)
+        return self._accepted(status, answer)
+
+    def _accepted(self, status, answer):
+        if status != Status.OK:
+            raise LinkError(f"{self.port.name}: the board refused a request (status {status}); "
+                            f"is its bitstream of this version?")
+        return answer
+
+    # Registers
+
+    def read(self, name):
+        answer = self._ask(Code.READ_REGISTER, register(name).address)
+        return int.from_bytes(answer, "little")
+
+    def write(self, name, value):
+        self._ask(Code.WRITE_REGISTER, register(name).address, int(value))
+
+    def status(self):
+        return registers.Status(self.read("status"))
+
+    # Memory
+
+    def _stretches(self, address, size, most):
+        """(address, offset, bytes) of pieces of up to ``most`` bytes; whole words only."""
+        if size % self.word_bytes:
+            raise ValueError(f"{size} bytes are no whole words of {self.word_bytes}")
+        for offset in range(0, size, most):
+            yield (address + offset // self.word_bytes, offset, min(most, size - offset))
+
+    def _ask_all(self, requests, progress=None):
+        answers = self.link.ask_all(requests, progress)
+        return [self._accepted(*answer) for answer in answers]
+
+    def read_memory(self, address, words):
+        """``words`` memory words from ``address`` on, as bytes."""
+        size = words * self.word_bytes
+        return b"".join(self._ask_all([
+            (Code.READ_MEMORY, place, count // self.word_bytes, b"")
+            for place, _, count in self._stretches(address, size, link.DATA_BYTES)]))
+
+    def write_memory(self, address, data, progress=None):
+        """Write bytes, whole words; ``progress`` is called with the number of bytes so far."""
+        requests = [(Code.WRITE_MEMORY, place, count // self.word_bytes,
+                     bytes(data[offset:offset + count]))
+                    for place, offset, count in self._stretches(address, len(data),
+                                                                link.DATA_BYTES)]
+        self._ask_all(requests, progress and (
+            lambda count: progress(min(count * link.DATA_BYTES, len(data)))))
+
+    def differing(self, address, data):
+        """(address, offset, bytes) of the pieces of memory that do not hold ``data``."""
+        pieces = list(self._stretches(address, len(data), CHECK_BYTES))
+        sums = self._ask_all([(Code.CHECK_MEMORY, place, count // self.word_bytes, b"")
+                              for place, _, count in pieces])
+        return [piece for piece, answer in zip(pieces, sums)
+                if int.from_bytes(answer, "little")
+                != zlib.crc32(data[piece[1]:piece[1] + piece[2]])]
+
+    # Programs and conversations
+
+    def start(self, address, length):
+        """Run a program from its first instruction; whatever ran is stopped before."""
+        self.stop()
+        self.write("program_address", address)
+        self.write("program_length", length)
+        self.write("control", Control.START)
+
+    def stop(self):
+        self.write("control", Control.STOP)
+
+    def send(self, words):
+        """Message words, whole messages, when the board has room for them."""
+        most = link.DATA_BYTES // _WORD
+        for start in range(0, len(words), most):
+            part = words[start:start + most]
+            data = b"".join(word.to_bytes(_WORD, "little") for word in part)
+            while (answer := self.link.ask(Code.MESSAGES, 0, len(part), data))[0] == Status.BUSY:
+                self._running()
+                self.port.sleep(0.001)
+            self._accepted(*answer)
+
+    def tokens(self):
+        """Words that the core has for us by now."""
+        data = self._ask(Code.TOKENS)
+        return [int.from_bytes(data[n:n + _WORD], "little") for n in range(0, len(data), _WORD)]
+
+    def _running(self):
+        status = self.status()
+        if status & registers.Status.FAULT:
+            raise TernError(f"{self.port.name}: the program stopped at instruction "
+                            f"{self.read('pc')}, which the core does not know; upload it again")
+        if not status & registers.Status.RUNNING:
+            raise TernError(f"{self.port.name}: no program runs on the board; was it reset?")
+        return status
+
+    def converse(self, config, ids, tokens, *, slot=0, stop_token=None):
+        """Continue ``ids`` by up to ``tokens`` tokens; an iterator of (token, last).
+
+        ``stop_token``: the stream ends after it.
+        """
+        stop = registers.NO_STOP_TOKEN if stop_token is None else stop_token
+        self.send([message(MessageKind.STOP_TOKEN, payload=stop),
+                   *conversation(config, ids, tokens, slot=slot)])
+        last = False
+        while not last:
+            words = self.tokens()
+            if not words:
+                self._running()
+                self.port.sleep(0.0005)
+            for word in words:
+                if word >> registers.TOKEN_SLOT_SHIFT == slot:
+                    last = bool(word & registers.TOKEN_LAST)
+                    yield word & _TOKEN_MASK, last

@@ -1,0 +1,178 @@
+"""Where a board is: a serial port, or a simulation of it."""
+
+from dataclasses import asdict
+import json
+from pathlib import Path
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import serial
+
+from assembler.errors import TernError
+
+
+__all__ = ["SerialPort", "SimPort", "open_port", "add_arguments", "SIM", "BAUD"]
+
+
+SIM  = "sim"
+BAUD = 3_000_000
+
+_LATENCY = 0.03             # that USB, driver and operating system add to an answer, in seconds
+
+
+class SerialPort:
+    """A serial port of this machine.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``/dev/ttyUSB0``.
+    baud : int
+
+    Members
+    -------
+    name : str
+    baud : int
+    latency : float
+        Seconds that an answer may take longer than the line and the board need.
+
+    Raises
+    ------
+    TernError
+        There is no such port, or it cannot be opened or goes away.
+    """
+    latency = _LATENCY
+
+    def __init__(self, name, baud=BAUD):
+        self.name, self.baud = name, baud
+        try:
+            self._port = serial.Serial(name, baud, timeout=0, exclusive=True)
+        except (serial.SerialException, ValueError, OSError) as error:
+            raise TernError(f"{name}: cannot open: {error}; is the board connected, and may you "
+                            f"use the port (on Linux: group dialout)?") from None
+        try:
+            self._port.set_low_latency_mode(True)
+        except (AttributeError, NotImplementedError, ValueError, OSError):
+            pass            # only Linux has it, and not for every adapter: answers take longer
+        self._port.reset_input_buffer()
+
+    def time(self):
+        """Seconds, from anywhere."""
+        return time.monotonic()
+
+    def sleep(self, seconds):
+        """Let time go by."""
+        time.sleep(seconds)
+
+    def write(self, data):
+        try:
+            self._port.write_timeout = 1 + 20 * len(data) / self.baud
+            self._port.write(data)
+        except (serial.SerialException, OSError) as error:
+            raise TernError(f"{self.name}: the port went away: {error}") from None
+
+    def read(self, seconds):
+        """Bytes that came, at least one unless none comes within so many seconds."""
+        try:
+            self._port.timeout = seconds
+            first = self._port.read(1)
+            return first + self._port.read(self._port.in_waiting) if first else b""
+        except (serial.SerialException, OSError) as error:
+            raise TernError(f"{self.name}: the port went away: {error}") from None
+
+    def close(self):
+        self._port.close()
+
+
+class SimPort:
+    """The serial line of ``python -m sim board``; members as of :class:`SerialPort`.
+
+    Time is the board's: it passes only in ``read``.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+        The machine to simulate.
+    options : list of str
+        More arguments of ``python -m sim board``.
+    """
+    name    = SIM
+    latency = 0.0
+
+    _count = struct.Struct("<I")
+    _came  = struct.Struct("<QI")
+
+    def __init__(self, config, options=()):
+        self._folder = tempfile.TemporaryDirectory()
+        file = Path(self._folder.name) / "config.json"
+        file.write_text(json.dumps(asdict(config)))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sim", "board", "--config", file, *options],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._now = 0
+        self._early = b""           # bytes that came while we slept
+        hello = self._process.stdout.readline()
+        if not hello:
+            self.close()
+            raise TernError("the simulated board could not be built, see above")
+        self.baud = json.loads(hello)["baud"]
+
+    def time(self):
+        return self._now / 1e9
+
+    def sleep(self, seconds):
+        end = self.time() + seconds
+        while (left := end - self.time()) > 0:
+            self._early += self._read(left)
+
+    def _lost(self):
+        raise TernError("the simulated board ended, see above") from None
+
+    def write(self, data):
+        try:
+            self._process.stdin.write(b"w" + self._count.pack(len(data)) + data)
+        except BrokenPipeError:
+            self._lost()
+
+    def read(self, seconds):
+        early, self._early = self._early, b""
+        return early or self._read(seconds)
+
+    def _read(self, seconds):
+        try:
+            self._process.stdin.write(b"r" + self._count.pack(max(1, round(seconds * 1e6))))
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._lost()
+        head = self._process.stdout.read(self._came.size)
+        if len(head) < self._came.size:
+            self._lost()
+        self._now, count = self._came.unpack(head)
+        return self._process.stdout.read(count)
+
+    def close(self):
+        for pipe in (self._process.stdin, self._process.stdout):
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass
+        self._process.wait()
+        self._folder.cleanup()
+
+
+def add_arguments(parser):
+    parser.add_argument("--port", required=True, metavar="PORT",
+                        help=f"serial port of the board, such as /dev/ttyUSB0; {SIM}: a "
+                             f"simulated board")
+    parser.add_argument("--baud", type=int, default=BAUD, metavar="BAUD",
+                        help=f"speed of the line, as the board was built (default: {BAUD})")
+
+
+def open_port(args, config):
+    """The port that the command line names; ``config``: of the machine to simulate."""
+    if args.port == SIM:
+        return SimPort(config)
+    return SerialPort(args.port, args.baud)

@@ -1,0 +1,37 @@
+"""Write the Verilog of a core with its host link, module ``soc``.
+
+    python -m hw soc --target sim-tiny --baud 25000000 -o soc.v
+"""
+
+from amaranth.back import verilog as backend
+
+from assembler.errors import TernError
+from hw import verilog
+from hw.soc import Soc
+
+
+__all__ = ["add_arguments", "run", "soc_verilog"]
+
+
+def add_arguments(parser):
+    verilog.add_arguments(parser)
+    parser.add_argument("--clock-hz", type=int, default=100_000_000, metavar="HZ",
+                        help="clock (default: %(default)s)")
+    parser.add_argument("--baud", type=int, default=3_000_000, metavar="BAUD",
+                        help="speed of the serial line (default: %(default)s)")
+    parser.add_argument("--name", default="simulation", metavar="NAME",
+                        help="of the board (default: %(default)s)")
+
+
+def soc_verilog(config, **options):
+    """Verilog text of the SoC; ``options`` of :class:`hw.soc.Soc`."""
+    return backend.convert(Soc(config=config, **options), name="soc", emit_src=False)
+
+
+def run(arguments):
+    options = {name: getattr(arguments, name) for name in ("clock_hz", "baud", "name")}
+    try:
+        text = soc_verilog(verilog.chosen_config(arguments), **options)
+    except ValueError as error:
+        raise TernError(str(error)) from None
+    verilog.write(arguments.output, text)

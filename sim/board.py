@@ -1,0 +1,225 @@
+"""A simulated board: the whole SoC in Verilator, bytes on the pins of its serial line.
+
+    python -m sim board --config config.json
+
+speaks on standard input and output with a host that lives in the board's time: it runs only while
+the host waits for bytes. First comes a line of JSON with what the host has to know. Then, numbers
+being little-endian:
+
+* ``w``, count (4 bytes), bytes: put them on the line;
+* ``r``, microseconds (4 bytes): wait as long for bytes. The answer is the time in nanoseconds
+  (8 bytes), a count (4 bytes) and the bytes that came: up to a zero, or until time was up.
+
+``python -m firmware ... --port sim`` starts it.
+"""
+
+import ctypes
+from dataclasses import asdict
+import json
+from pathlib import Path
+import random
+import re
+import struct
+import subprocess
+import sys
+import weakref
+
+import numpy as np
+
+from assembler.config import PRESETS, Config, preset
+from assembler.errors import TernError
+from sim import verilate
+
+
+__all__ = ["HELP", "EXAMPLE", "add_arguments", "run", "Board", "Noise", "CLOCK_HZ", "BAUD"]
+
+
+HELP = "simulate a whole board for `python -m firmware --port sim`"
+EXAMPLE = "python -m sim board --target sim-tiny"
+
+CLOCK_HZ = 100_000_000
+BAUD     = 25_000_000      # as fast as the hardware takes: less to simulate for each byte
+
+_SOURCES = Path(__file__).with_name("rtl")
+_COUNT   = struct.Struct("<I")
+_CAME    = struct.Struct("<QI")
+
+
+def soc_verilog(config):
+    """Verilog of the SoC for ``config``, module ``soc``; made once, then from the cache."""
+    package = Path(__file__).parents[1] / "hw"
+    files = sorted([*package.glob("*.py"), *(package.parent / "assembler").glob("*.py")])
+    key = verilate.digest(config.digest, CLOCK_HZ, BAUD, *(path.read_bytes() for path in files))
+
+    def build(folder):
+        (folder / "config.json").write_text(json.dumps(asdict(config)))
+        done = subprocess.run([sys.executable, "-m", "hw", "soc", "--config", folder / "config.json",
+                               "--clock-hz", str(CLOCK_HZ), "--baud", str(BAUD), "-o",
+                               folder / "soc.v"],
+                              cwd=package.parent, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"python -m hw soc failed:\n{done.stderr}")
+
+    return (verilate.once(verilate.cache() / "soc" / key, build) / "soc.v").read_text()
+
+
+def _library(config):
+    """Path of the compiled board; builds it when there is none for these sources."""
+    soc = soc_verilog(config)
+    command = re.search(r"^  output \[(\d+):0\] memory__command__payload;", soc, re.MULTILINE)
+    defines = "".join(f"`define {name} {value}\n" for name, value in (
+        ("TERN_MEMORY_BITS", config.memory_bits), ("TERN_COMMAND_BITS", int(command[1]) + 1),
+        ("TERN_DEPTH", config.memory_words)))
+    sources = {"soc.v": soc, "memory.v": (_SOURCES / "memory.v").read_text(),
+               "top.v": defines + (_SOURCES / "soc.v").read_text()}
+    harness = _SOURCES / "board.cpp"
+    flags = ["-O2", "-shared", "-fPIC"]
+    key = verilate.key(*sources.items(), harness.read_bytes(),
+                       Path(verilate.__file__).read_bytes(), flags)
+
+    def build(folder):
+        for name, text in sources.items():
+            (folder / name).write_text(text)
+        verilate.translate(folder, [folder / name for name in sources], "top",
+                           "--x-assign", "fast", "--x-initial", "fast", "--noassert")
+        verilate.compile_model(folder, "board.so", sources=[harness], flags=flags)
+
+    return verilate.once(verilate.cache() / "boards" / key, build) / "board.so"
+
+
+def _load(path):
+    library = ctypes.CDLL(str(path))
+    pointer, u32, u64, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p
+    for name, result, arguments in (
+            ("new", pointer, (u64, u32, u32, u32, u32)), ("free", None, (pointer,)),
+            ("reset", None, (pointer,)), ("send", None, (pointer, text, u64)),
+            ("run", u32, (pointer, u64)), ("take", u64, (pointer, pointer, u64)),
+            ("cycles", u64, (pointer,)), ("data", pointer, (pointer, text, text))):
+        function = getattr(library, f"board_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Noise:
+    """A line on which a byte in ``1 / rate`` is changed, lost or doubled.
+
+    Parameters
+    ----------
+    rate : float
+        0 to 1.
+    seed : int
+    """
+    def __init__(self, rate, seed):
+        self.rate = rate
+        self.hits = 0
+        self._draw = random.Random(seed)
+
+    def __call__(self, data):
+        """What comes of ``data``."""
+        draw, out = self._draw, bytearray()
+        for byte in data:
+            if draw.random() >= self.rate:
+                out.append(byte)
+                continue
+            self.hits += 1
+            match draw.randrange(3):
+                case 0:
+                    out.append(byte ^ draw.randrange(1, 256))
+                case 1:
+                    out += bytes([byte, byte])
+        return bytes(out)
+
+
+class Board:
+    """The SoC in Verilator with a memory model behind it.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+    noise : float
+        Share of the bytes that are damaged, in each direction.
+    seed : int
+        Of noise and memory model.
+    latency, gap, busy : int
+        Behaviour of the memory model: see ``sim/rtl/memory.v``.
+
+    Members
+    -------
+    memory : (bytes,) uint8
+        What the memory holds.
+    cycles : int
+        Clock cycles since reset.
+
+    Raises
+    ------
+    RuntimeError
+        The model cannot be built, or a check in its Verilog failed.
+    """
+    def __init__(self, config, *, noise=0.0, seed=0, latency=8, gap=0, busy=0):
+        self.config = config
+        self._lib = _load(_library(config))
+        bit = round(64 * CLOCK_HZ / BAUD)
+        self._handle = self._lib.board_new(bit, seed, latency, gap, busy)
+        self._free = weakref.finalize(self, self._lib.board_free, self._handle)
+        self.noise = (Noise(noise, f"to {seed}"), Noise(noise, f"from {seed}"))
+        address = self._lib.board_data(self._handle, b"top.top.memory", b"words")
+        self.memory = np.frombuffer((ctypes.c_uint8 * config.memory_bytes).from_address(address),
+                                    np.uint8)
+
+    @property
+    def cycles(self):
+        return self._lib.board_cycles(self._handle)
+
+    def close(self):
+        self._free()
+
+    def reset(self):
+        """What the reset button does; the memory keeps what it holds."""
+        self._lib.board_reset(self._handle)
+
+    def write(self, data):
+        """Put bytes on the line; they are sent while ``read`` waits."""
+        data = self.noise[0](data)
+        self._lib.board_send(self._handle, data, len(data))
+
+    def read(self, cycles):
+        """Bytes that come within as many cycles, up to a zero; b"" if there are none."""
+        if not self._lib.board_run(self._handle, cycles):
+            raise RuntimeError("a check in the simulated Verilog failed, see above")
+        chunk = np.empty(1 << 12, np.uint8)
+        count = self._lib.board_take(self._handle, chunk.ctypes.data, len(chunk))
+        return self.noise[1](chunk[:count].tobytes())
+
+
+def add_arguments(parser):
+    machine = parser.add_mutually_exclusive_group(required=True)
+    machine.add_argument("--target", choices=PRESETS, help="preset machine")
+    machine.add_argument("--config", type=Path, metavar="FILE",
+                         help="JSON object with the parameters of assembler.config.Config")
+    parser.add_argument("--noise", type=float, default=0.0, metavar="SHARE",
+                        help="of the bytes of the line that are damaged, lost or doubled")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the noise")
+
+
+def run(args):
+    try:
+        config = preset(args.target) if args.target else Config(
+            **json.loads(args.config.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise TernError(f"{args.config}: {error}") from None
+    board = Board(config, noise=args.noise, seed=args.seed)
+    _serve(board, sys.stdin.buffer, sys.stdout.buffer)
+
+
+def _serve(board, source, sink):
+    hello = {"clock_hz": CLOCK_HZ, "baud": BAUD}
+    sink.write(json.dumps(hello).encode() + b"\n")
+    sink.flush()
+    while operation := source.read(1):
+        count, = _COUNT.unpack(source.read(_COUNT.size))
+        if operation == b"w":
+            board.write(source.read(count))
+            continue
+        came = board.read(count * CLOCK_HZ // 1_000_000)
+        sink.write(_CAME.pack(board.cycles * 1_000_000_000 // CLOCK_HZ, len(came)) + came)
+        sink.flush()

@@ -1,0 +1,153 @@
+// The model of soc.v, its clock, and the host's end of its serial line, behind plain C functions
+// that sim/board.py calls. It knows bits and bytes of the line and nothing of what they mean.
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+
+#include "Vtop.h"
+#include "verilated.h"
+#include "verilated_sym_props.h"
+#include "verilated_syms.h"
+
+namespace {
+
+// One direction of the line: 8 data bits, one stop bit. Times are in units of 1/64 cycle.
+constexpr uint64_t CYCLE = 64;
+
+struct Sender {
+    uint64_t bit;
+    std::deque<uint8_t> bytes;
+    uint32_t frame = 0;         // bits that are left to send, a 1 above them
+    uint64_t due = 0;           // time in which the present bit ends
+
+    bool level(uint64_t now) {
+        if (frame > 1 && now >= due) { frame >>= 1; due += bit; }
+        if (frame <= 1) {
+            if (bytes.empty()) return true;
+            frame = 1u << 10 | 1u << 9 | uint32_t{bytes.front()} << 1;
+            bytes.pop_front();
+            due = now + bit;
+        }
+        return frame & 1;
+    }
+};
+
+struct Receiver {
+    uint64_t bit;
+    std::deque<uint8_t> bytes;
+    bool zero = false;          // one came since it was cleared
+    bool before = true;
+    int count = -1;             // bits sampled, start bit included; -1: none has begun
+    uint32_t frame = 0;
+    uint64_t due = 0;
+
+    void level(uint64_t now, bool line) {
+        if (count < 0 && before && !line) {
+            count = 0;
+            frame = 0;
+            due = now + bit / 2;
+        } else if (count >= 0 && now >= due) {
+            frame |= uint32_t{line} << count++;
+            due += bit;
+            if (count == 10) {
+                count = -1;
+                if (line) {                             // else no stop bit: no byte
+                    bytes.push_back(frame >> 1 & 0xff);
+                    zero |= !bytes.back();
+                }
+            }
+        }
+        before = line;
+    }
+};
+
+struct Board {
+    VerilatedContext context;
+    std::unique_ptr<Vtop> top;
+    Sender to;
+    Receiver from;
+    uint64_t cycles = 0;
+
+    void cycle() {
+        const uint64_t now = cycles * CYCLE;
+        top->rx = to.level(now);
+        top->clk = 0;
+        top->eval();
+        from.level(now, top->tx);
+        top->clk = 1;
+        top->eval();
+        ++cycles;
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+Board* board_new(uint64_t bit, uint32_t seed, uint32_t latency, uint32_t gap, uint32_t busy) {
+    auto* b = new Board;
+    b->context.randReset(0);
+    b->context.fatalOnError(false);     // a failed check must not end the process
+    b->top.reset(new Vtop{&b->context, "top"});
+    b->to.bit = b->from.bit = bit;
+    b->top->memory_seed = seed;
+    b->top->memory_latency = latency;
+    b->top->memory_gap = gap;
+    b->top->memory_busy = busy;
+    b->top->rx = 1;
+    b->top->rst = 1;
+    b->cycle();
+    b->cycle();
+    b->top->rst = 0;
+    return b;
+}
+
+void board_free(Board* b) {
+    b->top->final();
+    delete b;
+}
+
+void board_reset(Board* b) {
+    b->top->rst = 1;
+    b->cycle();
+    b->cycle();
+    b->top->rst = 0;
+}
+
+void board_send(Board* b, const uint8_t* bytes, uint64_t count) {
+    b->to.bytes.insert(b->to.bytes.end(), bytes, bytes + count);
+}
+
+// Clock for `cycles`, or until a zero came on the line. Returns 0 if a check in the Verilog
+// failed, which says so on standard error.
+uint32_t board_run(Board* b, uint64_t cycles) {
+    b->from.zero = false;
+    while (cycles-- && !b->from.zero) {
+        b->cycle();
+        if (b->context.gotFinish()) return 0;
+    }
+    return 1;
+}
+
+uint64_t board_take(Board* b, uint8_t* to, uint64_t room) {
+    uint64_t count = 0;
+    for (; count < room && !b->from.bytes.empty(); ++count) {
+        to[count] = b->from.bytes.front();
+        b->from.bytes.pop_front();
+    }
+    return count;
+}
+
+uint64_t board_cycles(Board* b) {
+    return b->cycles;
+}
+
+// The variable `name` of `scope`, which the build made public.
+void* board_data(Board* b, const char* scope, const char* name) {
+    const VerilatedScope* found = b->context.scopeFind(scope);
+    const VerilatedVar* var = found ? found->varFind(name) : nullptr;
+    return var ? var->datap() : nullptr;
+}
+
+}
