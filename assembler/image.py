@@ -97,6 +97,27 @@ class Image:
                 return section
         raise KeyError(name)
 
+    def model(self):
+        """(vocabulary, end-of-sequence token or None) of the model that was compiled.
+
+        Raises
+        ------
+        TernError
+            The manifest does not say.
+        """
+        try:
+            vocabulary = self.manifest["model"]["vocab_size"]
+            end = self.manifest["model"].get("eos_token_id")
+        except (KeyError, TypeError, AttributeError):
+            vocabulary, end = None, None
+        if type(vocabulary) is not int or vocabulary < 1:
+            raise TernError(f"{MANIFEST}: does not describe a model; compile it again")
+        if isinstance(end, list):       # some configs name several; the first is the usual one
+            end = end[0] if end else None
+        if end is not None and (type(end) is not int or not 0 <= end < vocabulary):
+            raise TernError(f"{MANIFEST}: eos_token_id {end!r} is outside of the vocabulary")
+        return vocabulary, end
+
     def instructions(self):
         """The words of the program, as a list of 128-bit integers."""
         start = self.program_address * self.config.word_bytes

@@ -27,22 +27,6 @@ class Token:
     cycles: int | None
 
 
-def _model(image):
-    """(vocabulary, end-of-sequence token or None) of an image."""
-    try:
-        vocabulary = image.manifest["model"]["vocab_size"]
-        end = image.manifest["model"].get("eos_token_id")
-    except (KeyError, TypeError, AttributeError):
-        vocabulary, end = None, None
-    if type(vocabulary) is not int or vocabulary < 1:
-        raise TernError(f"{images.MANIFEST}: does not describe a model; compile it again")
-    if isinstance(end, list):       # some configs name several; the first is the usual one
-        end = end[0] if end else None
-    if end is not None and (type(end) is not int or not 0 <= end < vocabulary):
-        raise TernError(f"{images.MANIFEST}: eos_token_id {end!r} is outside of the vocabulary")
-    return vocabulary, end
-
-
 class Engine:
     """A machine and the host's side of it.
 
@@ -61,7 +45,7 @@ class Engine:
     def __init__(self, image, machine):
         self.image = image
         self.machine = machine
-        self.vocabulary, self.end = _model(image)
+        self.vocabulary, self.end = image.model()
         self._heard = 0         # token words
         self._seen = 0          # arrays of logits
 
