@@ -17,7 +17,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make demo     compile the checkpoint in tests/data and let the simulated core run it
+## make demo     compile a shipped model and let the simulated core tell a story
 demo: $(BASE)
 	@$(VENV)/bin/python -m sim demo
 

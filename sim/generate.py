@@ -13,14 +13,15 @@ from assembler.errors import TernError
 from sim import engines, host
 
 
-__all__ = ["HELP", "EXAMPLE", "add_arguments", "run"]
+__all__ = ["HELP", "EXAMPLE", "IdStream", "positive", "add_arguments", "run"]
 
 
 HELP = "continue a prompt"
 EXAMPLE = 'python -m sim generate build/stories --prompt "Once upon a time" --tokens 64'
 
 
-def _positive(kind):
+def positive(kind):
+    """Parser of an option that must be a positive ``kind``."""
     def parse(text):
         try:
             value = kind(text)
@@ -40,20 +41,20 @@ def add_arguments(parser):
     prompt.add_argument("--ids", action="append", type=host.parse_ids, metavar="1,5,9",
                         help="token ids to continue, and ids come out; may be given several "
                              "times too")
-    parser.add_argument("--tokens", type=_positive(int), default=32, metavar="N",
+    parser.add_argument("--tokens", type=positive(int), default=32, metavar="N",
                         help="tokens to sample for each prompt (default: 32)")
     parser.add_argument("--ignore-eos", action="store_true",
                         help="go on after the model's end-of-sequence token")
-    parser.add_argument("--temperature", type=_positive(float), metavar="T",
+    parser.add_argument("--temperature", type=positive(float), metavar="T",
                         help="sample from softmax(logits / T), with --engine float")
     parser.add_argument("--seed", type=int, metavar="S", help="of the sampling (default: 0)")
     engines.add_argument(parser)
 
 
-class _IdStream:
+class IdStream:
     """Ids as text that ``--ids`` takes back."""
-    def __init__(self):
-        self._comma = ""
+    def __init__(self, comma=""):
+        self._comma = comma
 
     def push(self, token):
         text, self._comma = f"{self._comma}{token}", ","
@@ -66,7 +67,7 @@ class _IdStream:
 def _prompts(args, engine):
     """Prompts as ids, the text before the first token, and where each token's text comes from."""
     if args.ids:
-        return args.ids, [""] * len(args.ids), [_IdStream() for _ in args.ids]
+        return args.ids, [""] * len(args.ids), [IdStream() for _ in args.ids]
     words = tokenizer.load(engine.image)
     if words is None:
         raise TernError(f"{args.directory}: the model has no tokenizer; give --ids")
