@@ -158,6 +158,12 @@ class Board:
             raise TernError(f"{self.port.name}: no program runs on the board; was it reset?")
         return status
 
+    def end(self, slot=0):
+        """End the stream in ``slot`` and drop what it still says."""
+        self.send([message(MessageKind.STOP, slot)])
+        while self.tokens() or not self._running() & registers.Status.WAITING:
+            self.port.sleep(0.001)
+
     def converse(self, config, ids, tokens, *, slot=0, stop_token=None):
         """Continue ``ids`` by up to ``tokens`` tokens; an iterator of (token, last).
 

@@ -1,0 +1,25 @@
+"""A board and the host that talks to it.
+
+    python -m firmware upload build/stories --port /dev/ttyUSB0     bring a model to a board
+    python -m firmware chat build/stories --port /dev/ttyUSB0       talk to it
+    python -m firmware selftest --port /dev/ttyUSB0                 is the board in order?
+
+With `--port sim` all of them work on a simulated board.
+"""
+
+import sys
+
+from assembler.commands import dispatch
+from assembler.errors import report
+from firmware import chat, selftest, upload
+
+
+COMMANDS = {"upload": upload, "chat": chat, "selftest": selftest}
+
+
+def main(argv=None):
+    return dispatch("python -m firmware", __doc__, COMMANDS, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(report(main))

@@ -1,0 +1,111 @@
+"""Talk to the model on a board, prompt after prompt.
+
+    python -m firmware chat build/stories --port /dev/ttyUSB0
+    python -m firmware chat build/stories --port sim --prompt "Once upon a time" --tokens 64
+
+What of the image is not on the board is uploaded first. Each prompt begins anew; an empty line or
+the end of the input ends the chat, and Ctrl-C ends an answer.
+"""
+
+from pathlib import Path
+import sys
+
+from assembler import image as images, tokenizer
+from assembler.errors import TernError
+from assembler.registers import PAYLOAD_BITS
+from firmware import port
+from firmware.board import Board
+from firmware.upload import show
+
+
+__all__ = ["add_arguments", "run"]
+
+
+def _count(text):
+    value = int(text)
+    if not 0 < value < 1 << PAYLOAD_BITS:
+        raise ValueError
+    return value
+
+
+_count.__name__ = "count"       # as argparse names it in its message
+
+
+def add_arguments(parser):
+    parser.add_argument("directory", metavar="DIR", type=Path,
+                        help="image directory, from the assembler")
+    parser.add_argument("--prompt", action="append", metavar="TEXT",
+                        help="text to continue instead of lines of the input; may be repeated")
+    parser.add_argument("--tokens", type=_count, default=256, metavar="N",
+                        help="tokens of an answer at most (default: %(default)s)")
+    parser.add_argument("--ignore-eos", action="store_true",
+                        help="go on after the model's end-of-sequence token")
+    port.add_arguments(parser)
+
+
+class _Ids:
+    """Ids as text, for a model without a tokenizer."""
+    def encode(self, text):
+        try:
+            return [int(part, 0) for part in text.split(",")]
+        except ValueError:
+            raise TernError(f"the model has no tokenizer: a prompt is a list of ids like 1,5,9, "
+                            f"not {text!r}") from None
+
+    def stream(self, ids=()):
+        return self
+
+    def push(self, token):
+        return f",{token}"
+
+    def flush(self):
+        return ""
+
+
+def _lines():
+    """Prompts from the input."""
+    tty = sys.stdin.isatty()
+    while True:
+        if tty:
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+        line = sys.stdin.readline().rstrip("\n")
+        if not line:
+            return
+        yield line
+
+
+def _answer(board, image, words, text, args):
+    vocabulary, end = image.model()
+    ids = words.encode(text)
+    if not ids or min(ids) < 0 or max(ids) >= vocabulary:
+        raise TernError(f"the prompt {text!r} has no token, or one that the model does not have: "
+                        f"0 to {vocabulary - 1}")
+    stream = words.stream(ids)
+    sys.stdout.write(text)
+    start, came = board.port.time(), 0
+    try:
+        for token, last in board.converse(image.config, ids, args.tokens,
+                                          stop_token=None if args.ignore_eos else end):
+            came += 1
+            sys.stdout.write(stream.push(token) + (stream.flush() if last else ""))
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        board.end()
+    print(flush=True)
+    seconds = board.port.time() - start
+    print(f"{len(ids)} prompt tokens, {came} sampled in {seconds:.2f} s", file=sys.stderr)
+
+
+def run(args):
+    image = images.load(args.directory)
+    words = tokenizer.load(image) or _Ids()
+    line = port.open_port(args, image.config)
+    try:
+        board = Board(line)
+        show(board, image, args.directory.name)
+        board.start(image.program_address, image.program_length)
+        for text in args.prompt or _lines():
+            _answer(board, image, words, text, args)
+    finally:
+        line.close()

@@ -1,0 +1,222 @@
+"""The host's side of the link and the programs, on the golden board."""
+
+import numpy as np
+import pytest
+
+from assembler import link, text
+from assembler.errors import TernError
+from assembler.image import Section
+from assembler.registers import MessageKind, message
+from firmware import programs
+from firmware.board import Board
+from firmware.link import LinkError
+from firmware.upload import upload
+from sim.golden.machine import Machine
+from tests.compiled import CONFIGS
+from tests.golden_board import GoldenPort
+
+
+CONFIG = CONFIGS["narrow"]
+
+
+def larger(config):
+    """The token loop and 6 KB that it does not need."""
+    image = programs.token_loop(config)
+    data = np.random.default_rng(7).integers(0, 256, 6000 // 16 * 16, np.uint8)
+    image.sections.append(Section("ballast", 0x1000, len(data), data))
+    return image
+
+
+def memory_of(port, image):
+    data = image.memory()
+    return port.core.memory[:len(data)], data
+
+
+def talk(board, image):
+    """Upload the image and let it speak; returns its tokens."""
+    upload(board, image)
+    board.start(image.program_address, image.program_length)
+    return [token for token, _ in board.converse(image.config, [3, 1, 4], 12)]
+
+
+def expected(config):
+    _, follows = programs.successor(config)
+    tokens = [follows(4)]
+    while len(tokens) < 12:
+        tokens.append(follows(tokens[-1]))
+    return tokens
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_token_loop_follows_its_table(name):
+    config = CONFIGS[name]
+    assert talk(Board(GoldenPort(config)), programs.token_loop(config)) == expected(config)
+
+
+def test_what_is_there_is_not_sent_again():
+    image = programs.token_loop(CONFIG)
+    board = Board(GoldenPort(CONFIG))
+    sent, size = upload(board, image)
+    assert sent == size == sum(section.size for section in image.sections)
+    assert upload(board, image) == (0, size)
+    board.port.core.memory[image.section("weights").address * CONFIG.word_bytes] ^= 1
+    sent, _ = upload(board, image)
+    assert 0 < sent < size
+    ours, theirs = memory_of(board.port, image)
+    assert (ours == theirs).all()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_noise_ends_well_or_with_an_error(seed):
+    """A byte in 250 hit: four times as many as the RTL is given."""
+    image = larger(CONFIG)
+    port = GoldenPort(CONFIG, noise=0.004, seed=seed)
+    try:
+        assert talk(Board(port), image) == expected(CONFIG)
+    except LinkError:
+        return
+    assert port.noise[0].hits + port.noise[1].hits > 3
+    ours, theirs = memory_of(port, image)
+    assert (ours == theirs).all()
+
+
+def test_hopeless_noise_is_an_error():
+    with pytest.raises(LinkError, match="no board answers|does not answer"):
+        talk(Board(GoldenPort(CONFIG, noise=0.3)), programs.token_loop(CONFIG))
+
+
+@pytest.mark.parametrize("passed", [40, 700, 3000])
+def test_a_link_that_dies_can_be_resumed(passed):
+    image = larger(CONFIG)
+    port = GoldenPort(CONFIG, dies=passed)
+    with pytest.raises(LinkError, match="no board answers|does not answer any more"):
+        upload(Board(port), image)
+    port.dies = None
+    assert talk(Board(port), image) == expected(CONFIG)
+
+
+def test_a_reset_in_between_is_an_error():
+    board = Board(GoldenPort(CONFIG))
+    board.port.link._open = False
+    with pytest.raises(LinkError, match="reset in between"):
+        board.read("id")
+
+
+def test_another_machines_image_is_refused():
+    board = Board(GoldenPort(CONFIGS["wide"]))
+    with pytest.raises(TernError, match="compile the model for this board"):
+        upload(board, programs.token_loop(CONFIG))
+
+
+def test_a_board_of_another_version_is_refused(monkeypatch):
+    port = GoldenPort(CONFIG)
+    port.link.identity = bytes([9]) + port.link.identity[1:]
+    with pytest.raises(LinkError, match="speaks version 9"):
+        Board(port)
+
+
+def test_memory_that_forgets_is_an_error():
+    port = GoldenPort(CONFIG)
+    board = Board(port)
+    image = programs.token_loop(CONFIG)
+    keep = port.core.memory
+
+    class Forgetful(np.ndarray):
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value)
+            np.ndarray.__setitem__(self, 20, 0x55)
+
+    port.core.memory = keep.view(Forgetful)
+    with pytest.raises(TernError, match="does not keep what is written.*word 0"):
+        upload(board, image)
+
+
+def test_messages_wait_for_room():
+    port = GoldenPort(CONFIG)
+    board = Board(port)
+    image = programs.token_loop(CONFIG)
+    upload(board, image)
+    board.start(image.program_address, image.program_length)
+    words = [message(MessageKind.STOP_TOKEN, payload=n) for n in range(1000)]
+    board.send(words)
+    assert board.status()
+
+
+def test_memory_of_any_size_is_read():
+    board = Board(GoldenPort(CONFIG))
+    data = np.random.default_rng(0).integers(0, 256, 1 << 14, np.uint8)
+    board.write_memory(5, data)
+    assert board.read_memory(5, len(data) // CONFIG.word_bytes) == data.tobytes()
+    with pytest.raises(ValueError, match="no whole words"):
+        board.write_memory(0, b"abc")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_memory_test_sees_every_bit(name):
+    config = CONFIGS[name]
+    words = 3000
+    image, result = programs.memory_test(config, words)
+    size = config.word_bytes
+
+    def run(memory):
+        machine = Machine.bare(config, image.instructions(), image.memory())
+        machine.memory = memory
+        memory[:len(image.memory())] = image.memory()
+        machine.send(programs.GO)
+        assert machine.run() == "waiting" and machine.pc == len(machine.program) - 1
+        return bytes(machine.memory[result * size:][:config.vector_words(
+            config.vector_lanes) * size])
+
+    whole = np.zeros(config.memory_bytes, np.uint8)
+    assert not any(run(whole))
+    seen = np.zeros(config.memory_bytes, np.uint8)      # bits that were written as 0 and as 1
+
+    class Watched(np.ndarray):
+        def __setitem__(self, key, value):
+            seen[key] |= np.asarray(self[key]) ^ value
+            super().__setitem__(key, value)
+
+    whole[:] = 0
+    run(whole.view(Watched))
+    assert (seen[:words * size] == 0xff).all() and not whole[words * size:].any()
+
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        place, bit, level = rng.integers(words * size), rng.integers(8), rng.integers(2)
+
+        class Stuck(np.ndarray):
+            def __setitem__(self, key, value):
+                super().__setitem__(key, value)
+                old = np.ndarray.__getitem__(self, place)
+                np.ndarray.__setitem__(self, place, old & ~np.uint8(1 << bit)
+                                       | np.uint8(level << bit))
+
+        whole[:] = 0
+        assert any(run(whole.view(Stuck))), (place, bit, level)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_stream_test_takes_its_words(name):
+    image, words = programs.stream_test(CONFIGS[name], 3)
+    machine = Machine.bare(CONFIGS[name], image.instructions(), image.memory())
+    assert machine.run() == "halted" and machine.weight_words == words
+
+
+@pytest.mark.parametrize("name", ["tokens", "memory", "stream"])
+def test_programs_assemble_as_they_stand(name):
+    source = (programs._FOLDER / f"{name}.tasm").read_text()
+    program = text.assemble(source, CONFIG, name)
+    again = text.assemble(text.disassemble(program.words, CONFIG), CONFIG)
+    assert again.words == program.words
+
+
+def test_codec_takes_any_payload():
+    rng = np.random.default_rng(0)
+    for size in range(link.FRAME_BYTES - 3):
+        for payload in (bytes(size), rng.integers(0, 3, size, np.uint8).tobytes(),
+                        bytes([7]) * size):
+            frame = link.encode(payload)
+            assert 0 not in frame and len(frame) == size + 5
+            assert (link.decode(frame) == payload) if size else link.decode(frame) is None
+    with pytest.raises(ValueError, match="up to 254 bytes, not 255"):
+        link.encode(bytes(251))
