@@ -56,7 +56,7 @@ class ArrayUnit(wiring.Component):
     codes_done : :py:`Out(1)`
         Strobe per matmul, in order: its ``q`` may be overwritten.
     scale_address, scale : :py:`Out(scale_address_layout(config))`, :py:`In(config.float.width)`
-        Float word one cycle after its address.
+        Float word two cycles after its address.
     write : :py:`Out(VectorWrite(config))`
     tokens : :py:`Out(stream.Signature(tokens_layout(config)))`
         One for each ``emit``.

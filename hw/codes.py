@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from assembler import formats, isa
+from hw.float import delay
 from hw.ram import BlockRam
 from hw.signatures import codes_layout, instruction_layout, row_address_layout, step_layout
 
@@ -53,9 +54,10 @@ class ColumnLoader(wiring.Component):
     each tile of each matmul, in the order of the weight stream. Codes of a position that does not
     compute are left as they were; codes beyond the vector are what the memory holds.
 
-    A block is offered on ``block`` when its codes stand in ``columns``. They stand there until
-    ``taken``; the array copies them, and the next block loads while it works. So blocks, tiles and
-    instructions follow each other without a gap when a tile has at least :py:meth:`period` rows.
+    A block is offered on ``block`` 3 cycles before its codes stand in ``columns``: the array copies
+    them 5 cycles after it took the offer, at the earliest. They stand there until ``taken``, and
+    the next block loads while the array works. So blocks, tiles and instructions follow each
+    other without a gap when a tile has at least :py:meth:`period` rows.
 
     Cost (Yosys 0.70): ``8 * lanes * positions`` flip-flops and 200 more, the block RAM of the code
     registers, and 240 LUT4 for one position.
@@ -98,7 +100,7 @@ class ColumnLoader(wiring.Component):
     def period(config, positions):
         """Cycles from one block's first beat to that of the next one, at the least, when
         ``positions`` compute; one less inside an instruction."""
-        return max(1, positions) * config.lanes // config.vector_lanes + 11
+        return max(1, positions) * config.lanes // config.vector_lanes + 9
 
     def elaborate(self, platform):
         config = self.config
@@ -139,11 +141,11 @@ class ColumnLoader(wiring.Component):
         ]
         m.d.comb += [codes.read_address.eq(address), codes.read_enable.eq(1)]
 
-        # Address, memory, its output register: three cycles from `issue` to the shift.
-        data_row = Signal(row_shape, reset_less=True)
-        m.d.sync += data_row.eq(codes.read_data)
+        # Address, memory, a register by its block RAMs and one by the columns: four cycles from
+        # `issue` to the shift.
+        data_row = delay(m, codes.read_data.as_value(), 2)
         shift = Mux(issue, now, 0)
-        for n in range(3):
+        for n in range(4):
             shift, previous = Signal(config.positions, name=f"shift_{n}"), shift
             m.d.sync += shift.eq(previous)
         columns = Signal(columns_layout(config), reset_less=True)
@@ -191,11 +193,9 @@ class ColumnLoader(wiring.Component):
                         m.d.sync += start.eq(cursor.as_value() + 1)
                         m.next = "settle"
 
-            with m.State("settle"):     # until the last shift is done
-                m.d.sync += count.eq(count + 1)
-                with m.If(count == 2):
-                    m.d.comb += self.codes_done.eq(last_tile & last_block)
-                    m.next = "offer"
+            with m.State("settle"):     # until the last row is read
+                m.d.comb += self.codes_done.eq(last_tile & last_block)
+                m.next = "offer"
 
             with m.State("offer"):
                 m.d.comb += self.block.valid.eq(1)

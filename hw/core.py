@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array import ArrayUnit
+from hw.float import delay
 from hw.host import RESET_CYCLES, HostRegisters, request_layout
 from hw.memory import MemoryArbiter
 from hw.scheduler import Scheduler
@@ -136,8 +137,12 @@ class Core(wiring.Component):
         connect(m, sequencer.vector, vector.i)
         connect(m, sequencer.array, array.i)
         connect(m, sequencer.drain, array.i_drain)
+        # Each unit has its copy of the step near by, from its neighbour's, since synthesis merges
+        # equal registers. The sequencer needs more cycles than these to issue an instruction.
+        step = sequencer.step
         for unit in (transfer, vector, array):
-            m.d.comb += unit.step.eq(sequencer.step)
+            step = delay(m, step, 1)
+            m.d.comb += unit.step.eq(step)
         m.d.comb += [
             sequencer.done.memory.eq(transfer.done),
             sequencer.done.vector.eq(vector.done),

@@ -46,7 +46,7 @@ class SumDrain(wiring.Component):
     and, with ``logits_enable``, their scaled values to ``logits`` in the same order.
 
     Instructions are worked on one at a time: the scales of all positions are read, which takes
-    ``positions + 1`` cycles, then one value a cycle goes through (to the sampler alone: a row
+    ``positions + 2`` cycles, then one value a cycle goes through (to the sampler alone: a row
     a cycle). A value is offered :py:attr:`latency` cycles after its sum was taken. What waits for
     ``write`` or ``logits`` stalls the sums, never the pipeline.
 
@@ -67,7 +67,7 @@ class SumDrain(wiring.Component):
         ``rows`` rows for each ``matmul``.
     scale_address : :py:`Out(scale_address_layout(config))`
     scale : :py:`In(config.float.width)`
-        Float word at the address of the cycle before.
+        Float word at the address of two cycles before.
     write : :py:`Out(VectorWrite(config))`
         One element at a time, with the enable of its lane.
     logits_enable : :py:`In(1)`
@@ -254,8 +254,8 @@ class SumDrain(wiring.Component):
 
         m.d.sync += self.done.eq(0)
         instruction = self.i.payload
-        count = Signal(range(config.positions + 1))
-        m.d.comb += self.scale_address.position.eq(Mux(count == config.positions, 0, count))
+        count = Signal(range(config.positions + 2))
+        m.d.comb += self.scale_address.position.eq(Mux(count < config.positions, count, 0))
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.i.ready.eq(1)
@@ -283,12 +283,12 @@ class SumDrain(wiring.Component):
                         m.next = "scales"
 
             with m.State("scales"):
-                # One cycle more than there are: what came before the first falls out.
+                # Two cycles more than there are: what came before the first falls out.
                 m.d.sync += [
                     count.eq(count + 1),
                     scales.eq(Cat(scales, self.scale).shift_right(config.float.width)),
                 ]
-                with m.If(count == config.positions):
+                with m.If(count == config.positions + 1):
                     m.next = "run"
 
             with m.State("run"):

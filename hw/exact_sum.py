@@ -41,7 +41,7 @@ class ExactSum(wiring.Component):
     because the largest used bucket holds a whole square.
 
     Rows are taken one a cycle, until the last; the next vector's first row is taken after the
-    result was. The result is offered at most ``latency`` cycles after the last row: 35 for 12/6 and
+    result was. The result is offered at most ``latency`` cycles after the last row: 36 for 12/6 and
     1 lane. Cost for 12/6 and 2 lanes: 884 LUT4, 446 FF, 2
     MULT18X18D, 132 MHz on grade 6 (yosys 0.70, nextpnr-ecp5 0.11).
 
@@ -72,7 +72,7 @@ class ExactSum(wiring.Component):
         self.fmt     = fmt
         self.lanes   = lanes
         stride       = 2 << fmt.exponent - exact_log2(self.BUCKETS)
-        self.latency = (25 + -(-(fmt.exponent - 4) // 2) + exact_log2(lanes)
+        self.latency = (26 + -(-(fmt.exponent - 4) // 2) + exact_log2(lanes)
                         + (stride + 15) // 8 + (stride + 15) % 8)
         super().__init__({
             "i": In(stream.Signature(elements_layout(fmt, lanes))),
@@ -101,8 +101,9 @@ class ExactSum(wiring.Component):
         marks   = []
         parts   = []
         for lane in range(self.lanes):
-            word   = data.View(word_fields, self.i.p.words[lane])
-            counts = taken & self.i.p.enable[lane] & (word.low.any() | word.bucket.any())
+            word   = data.View(word_fields, delay(m, self.i.p.words[lane], 1))
+            enable = delay(m, taken & self.i.p.enable[lane], 1, reset_less=False)
+            counts = enable & (word.low.any() | word.bucket.any())
             valid  = Signal(1 + shifter, name=f"valid{lane}")
             m.d.sync += valid.eq(Cat(counts, valid))
             significand = Cat(word.mantissa, C(1, 1))
@@ -142,7 +143,7 @@ class ExactSum(wiring.Component):
         sticky   = Signal()
         empty    = Signal()     # no bucket is used: the sum is 0
         exponent = Signal(signed(fmt.exponent + 3))
-        wait     = Signal(range(max(shifter + 2, cycles, rounder.latency)))
+        wait     = Signal(range(max(shifter + 3, cycles, rounder.latency)))
         below    = len(acc) - fmt.significand
         top      = data.View(data.StructLayout({
             "low": below - 1, "guard": 1, "mantissa": fmt.mantissa, "one": 1}), acc)
@@ -169,7 +170,7 @@ class ExactSum(wiring.Component):
                     m.next = "rows"
             with m.State("rows"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [sweep.eq(0), wait.eq(shifter + 1), acc.eq(0), sticky.eq(0),
+                m.d.sync += [sweep.eq(0), wait.eq(shifter + 2), acc.eq(0), sticky.eq(0),
                              empty.eq(1)]
                 # The value of acc is acc * 2**(exponent - bias - (len(acc) - 1)), after as many
                 # steps of `stride` as there are buckets up to the largest used one.

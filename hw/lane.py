@@ -22,9 +22,9 @@ lane_operation = data.StructLayout({
 class Lane(wiring.Component):
     """``o = a * b + c``, times ``a`` with ``gate``; with ``code`` the int8 code of ``a * b``.
 
-    Each product and sum is rounded. One element a cycle, free-running. The result comes 5 +
-    :class:`FloatAdd`'s latency cycles later, 4 more with ``table`` and 4 more with ``gate``; a
-    code 7 cycles later. So ``operation`` stays as it is while an element is inside. Cost for
+    Each product and sum is rounded. One element a cycle, free-running. The result comes 6 +
+    :class:`FloatAdd`'s latency cycles later, 4 more with ``table`` and 5 more with ``gate``; a
+    code 8 cycles later. So ``operation`` stays as it is while an element is inside. Cost for
     12/6: 2 MULT18X18D, 1 block RAM and 741 LUT4.
 
     Parameters
@@ -88,7 +88,7 @@ class Lane(wiring.Component):
         multiplied = valid_after(valid, multiply.latency)
         added      = valid_after(multiplied & ~operation.code, add.latency)
         gated      = valid_after(added & operation.gate, gate.latency)
-        coded      = valid_after(valid & operation.code, 1 + quantise.latency)
+        coded      = valid_after(valid & operation.code, 2 + quantise.latency)
 
         with m.If(operation.code):
             m.d.comb += [self.done.eq(coded), self.o.eq(quantise.o.as_unsigned())]

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.codes import lowest
 from hw.ram import Buffer, Queue
 from hw.signatures import BURST_WORDS, MemoryPort, command_layout
 
@@ -26,8 +27,8 @@ class MemoryArbiter(wiring.Component):
     for the write words that are still owed, and returning words go nowhere. Hold it until
     ``idle``.
 
-    Latency: 2 cycles for a command, 1 for a word in either direction. Throughput: a word a
-    cycle, a command in 3 cycles. ``read.ready`` of the clients is not looked at: see
+    Latency: 3 cycles for a command, 1 for a word in either direction. Throughput: a word a
+    cycle, a command in 4 cycles. ``read.ready`` of the clients is not looked at: see
     :class:`hw.signatures.MemoryPort`.
 
     Cost: 400 LUT4 and 156 flip-flops for ulx3s-85f and four clients, 128 MHz (Yosys 0.70,
@@ -88,16 +89,17 @@ class MemoryArbiter(wiring.Component):
             m.d.sync += noted.eq(1)
         with m.If(self.memory.command.valid & self.memory.command.ready):
             m.d.sync += held.eq(0)
-        with m.If(~held & ~self.stop):
-            m.d.sync += [
-                held.eq(Cat(port.command.valid for port in clients).any()),
-                noted.eq(0),
-            ]
-            for n, port in reversed([*enumerate(clients)]):     # the last assignment wins
-                with m.If(port.command.valid):
-                    m.d.sync += [command.eq(port.command.payload), client.eq(n)]
-                    m.d.comb += port.command.ready.eq(
-                        ~Cat(other.command.valid for other in clients[:n]).any())
+        # Who is next is decided a cycle before, so that no client's `ready` waits for the others.
+        offers = Cat(port.command.valid for port in clients)
+        chosen = Signal(len(clients))       # one of them
+        m.d.sync += chosen.eq(0)
+        with m.If(~held & ~chosen.any() & ~self.stop):
+            m.d.sync += chosen.eq(lowest(offers))
+        for n, port in enumerate(clients):
+            m.d.comb += port.command.ready.eq(chosen[n] & ~self.stop)
+            with m.If(chosen[n] & ~self.stop):
+                m.d.sync += [held.eq(1), noted.eq(0), command.eq(port.command.payload),
+                             client.eq(n)]
 
         m.submodules.outgoing = outgoing = Buffer(shape=config.memory_bits)
         written = Signal(range(BURST_WORDS + 1), init=1)    # with the word that comes next

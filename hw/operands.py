@@ -22,7 +22,7 @@ class Operands(wiring.Component):
     registers, the code registers and the scalars, the largest file first: each file then lies
     at a multiple of its size, as all sizes are powers of two.
 
-    Combinational: two 16-bit carry chains in a row.
+    Combinational but for ``more``, which is one cycle late.
 
     Cost: about 250 LUT4.
 
@@ -81,9 +81,9 @@ class Operands(wiring.Component):
         register = exact_log2(config.register_elements)
         uniform  = register + exact_log2(config.positions)
         last     = Signal(elements.shape())     # number of the last element
-        m.d.comb += last.eq(elements - 1)
+        m.d.sync += last.eq(elements - 1)
         # Shifts and adds: a product would become a multiplier block.
-        m.d.comb += padded.eq(sum(word.blocks << bit for bit in range(config.lanes.bit_length())
+        m.d.sync += padded.eq(sum(word.blocks << bit for bit in range(config.lanes.bit_length())
                                   if config.lanes >> bit & 1) - 1)
 
         for slot, field in zip(self.slots, SLOTS):

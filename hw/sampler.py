@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from assembler import formats
 from hw.accumulate import sums_layout
 from hw.signatures import TOKEN_BITS, tokens_layout
 
@@ -48,27 +49,28 @@ class Sampler(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        least = formats.ACC.min     # less than any sum
         valid = Signal()
-        sums  = Signal(sums_layout(self.config))
-        best  = Signal(sums_layout(self.config))
+        sums  = Signal(sums_layout(self.config), init=[least] * self.config.positions)
+        best  = Signal(sums_layout(self.config), init=[least] * self.config.positions)
         rows  = Signal(TOKEN_BITS)
         ids   = self.tokens.payload.ids
 
         m.d.comb += self.i.ready.eq(1)
-        m.d.sync += [valid.eq(self.i.valid), sums.eq(self.i.payload)]
+        m.d.sync += valid.eq(self.i.valid)
         with m.If(valid):
             m.d.sync += rows.eq(rows + 1)
-        empty = Signal(init=1)
         for p in range(self.config.positions):
-            with m.If(valid & self.mask[p] & (empty | (sums[p] > best[p]))):
+            counts = self.i.valid & self.mask[p]
+            m.d.sync += sums[p].eq(Mux(counts, self.i.payload[p], least))
+            with m.If(sums[p] > best[p]):
                 m.d.sync += [best[p].eq(sums[p]), ids[p].eq(rows)]
 
         m.d.comb += [
             self.tokens.valid.eq(self.emit & ~valid),
             self.tokens.payload.mask.eq(self.mask),
         ]
-        with m.If(valid):
-            m.d.sync += empty.eq(0)
         with m.If(self.tokens.valid & self.tokens.ready):
-            m.d.sync += [empty.eq(1), rows.eq(0), ids.eq(0)]
+            m.d.sync += [best[p].eq(least) for p in range(self.config.positions)]
+            m.d.sync += [rows.eq(0), ids.eq(0)]
         return m

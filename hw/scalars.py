@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from assembler import isa
+from hw.float import delay
 from hw.ram import BlockRam
 from hw.signatures import scale_address_layout
 
@@ -15,7 +16,7 @@ __all__ = ["Scalars"]
 class Scalars(wiring.Component):
     """A word per scalar register and position: one write and two reads a cycle.
 
-    A read gives its word one cycle later; a word being written at that moment is undefined. Two
+    A read gives its word two cycles later; a word being written at that moment is undefined. Two
     copies, one for each reader. Cost: two block RAMs, or for few positions distributed RAM.
 
     Parameters
@@ -28,7 +29,7 @@ class Scalars(wiring.Component):
     operand_address, scale_address : :py:`In(scale_address_layout(config))`
         Register number and position.
     operand, scale : :py:`Out(width)`
-        Float words at these addresses, one cycle later.
+        Float words at these addresses, two cycles later.
     """
     @staticmethod
     def write_layout(config):
@@ -57,7 +58,8 @@ class Scalars(wiring.Component):
                 words.write_enable.eq(self.write.valid),
                 words.read_address.eq(getattr(self, f"{reader}_address")),
                 words.read_enable.eq(1),
-                getattr(self, reader).eq(words.read_data),
+                # A block RAM's data are late in the cycle: nobody's logic before this register.
+                getattr(self, reader).eq(delay(m, words.read_data, 1)),
             ]
         m.d.comb += self.write.ready.eq(1)
         return m

@@ -44,7 +44,7 @@ class Scheduler(wiring.Component):
     not have is not checked.
 
     Latency: a prompt step is offered ``positions - count + 1`` cycles after its last word; a
-    stream step ``positions + 1`` cycles after ``wanted``; a sampled position takes 3 cycles and
+    stream step ``positions + 2`` cycles after ``wanted``; a sampled position takes 3 cycles and
     one that is not 1.
 
     Cost: about 570 LUT4 and 300 FF at 8 positions (Yosys 0.70).
@@ -95,6 +95,10 @@ class Scheduler(wiring.Component):
         counted = Signal(positions)
         stop_token = Signal(TOKEN_BITS, init=registers.NO_STOP_TOKEN)
 
+        # One cycle late, and not once more for the step that was just taken.
+        wanted = Signal()
+        m.d.sync += wanted.eq(self.wanted & ~(self.step.valid & self.step.ready))
+
         word   = data.View(message_layout, self.messages.payload)
         header = data.View(_prompt_layout, word.payload)
         prompt = Signal(_prompt_layout)         # header of the open PROMPT
@@ -141,7 +145,7 @@ class Scheduler(wiring.Component):
             with m.State("rest"):
                 with m.If(self.emit.valid):
                     m.next = "position"
-                with m.Elif(self.wanted & self.messages.valid):
+                with m.Elif(wanted & self.messages.valid):
                     m.d.comb += self.messages.ready.eq(1)
                     with m.If(open_):
                         shift_in(word.payload)
@@ -165,11 +169,11 @@ class Scheduler(wiring.Component):
                                 m.d.sync += running.bit_select(slot, 1).eq(0)
                             with m.Case(MessageKind.STOP_TOKEN):
                                 m.d.sync += stop_token.eq(word.payload)
-                with m.Elif(self.wanted & ~open_ & running.any()):
+                with m.Elif(wanted & ~open_ & running.any()):
                     m.d.sync += filled.eq(0)
                     m.next = "streams"
                 with m.Else():
-                    m.d.comb += self.waiting.eq(self.wanted)
+                    m.d.comb += self.waiting.eq(wanted)
             with m.State("prompt"):
                 m.d.sync += step.chain.eq(1)
                 m.d.sync += step.fresh.eq(prompt.fresh)

@@ -47,7 +47,7 @@ class Scoreboard(wiring.Component):
     modulo the table: that may only add a wait.
 
     Protocol: ``i`` is taken when the instruction has entered its queues.
-    Throughput: an instruction that touches k registers takes k + 7 cycles.
+    Throughput: an instruction that touches k registers takes k + 9 cycles.
 
     Cost: 3 DP16KD; about 1,800 LUT4, most of it the queues.
 
@@ -162,11 +162,13 @@ class Scoreboard(wiring.Component):
         settle = Signal(range(_SETTLE))
         with m.FSM():
             with m.State("wait"):
-                m.d.sync += slots.eq(operands.slots)
                 m.d.sync += into.eq(operands.queues)
                 m.d.sync += [each.eq(0) for each in newest.values()]
                 with m.If(self.i.valid):
-                    m.next = "begin"
+                    m.next = "measure"
+            with m.State("measure"):        # the operands are one cycle late
+                m.d.sync += slots.eq(operands.slots)
+                m.next = "begin"
             with m.State("begin"):
                 take_slot()
                 m.next = "walk"

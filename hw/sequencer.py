@@ -129,7 +129,7 @@ class Sequencer(wiring.Component):
         ready  = Signal()
         issued = Signal(_word_layout)
         m.d.comb += scoreboard.i.payload.eq(issued)
-        m.d.comb += ready.eq(~scoreboard.i.valid | scoreboard.i.ready)
+        m.d.comb += ready.eq(~scoreboard.i.valid)       # not its `ready`: that comes late
         with m.If(scoreboard.i.ready):
             m.d.sync += scoreboard.i.valid.eq(0)
         idle = Signal()

@@ -182,8 +182,9 @@ class VectorJobs(wiring.Component):
         words    = Signal(words_bits(config))
         mask     = Signal(config.positions)     # positions to come, this one included
         position = Signal(position_shape(config))
-        rest     = Signal(config.positions)
-        m.d.comb += rest.eq(mask & (mask - 1))
+        rest     = Signal(config.positions)     # late, but not when it is looked at
+        final    = Signal()
+        m.d.sync += [rest.eq(mask & (mask - 1)), final.eq((mask & (mask - 1)) == 0)]
         for p in reversed(range(config.positions)):
             with m.If(mask[p]):
                 m.d.comb += position.eq(p)
@@ -203,7 +204,7 @@ class VectorJobs(wiring.Component):
             self.o.payload.vector.place.register.eq(operand.number),
             self.o.payload.vector.rows.eq(rows),
             self.o.payload.vector.uniform.eq(uniform),
-            self.o.payload.vector.last.eq(rest == 0),
+            self.o.payload.vector.last.eq(final),
         ]
         with m.FSM():
             with m.State("idle"):
@@ -249,9 +250,12 @@ class VectorJobs(wiring.Component):
                 with m.If(self.o.ready):
                     m.d.sync += mask.eq(rest)
                     m.next = "place"
-                    with m.If(rest == 0):
-                        m.d.comb += self.i.ready.eq(1)
-                        m.next = "idle"
+                    with m.If(final):
+                        m.next = "end"
+
+            with m.State("end"):
+                m.d.comb += self.i.ready.eq(1)
+                m.next = "idle"
 
             with m.State("empty"):
                 with m.If(self.idle):

@@ -63,7 +63,7 @@ class VectorUnit(wiring.Component):
         Writes of codes.
     scale_address : :py:`In(scale_address_layout(config))`
     scale : :py:`Out(config.float.width)`
-        The scalar there, one cycle later.
+        The scalar there, two cycles later.
 
     Golden twins: :class:`sim.golden.vector.VectorUnit`, :class:`sim.golden.machine.Machine`.
     """
@@ -140,14 +140,19 @@ class VectorUnit(wiring.Component):
         ]
 
         # Rows go to the lanes, or a single element to the divider, while there is room for them.
+        # There is never a divider's element right behind another, so that it is idle when asked.
         room  = Signal(range(self.ROOM + 1), init=self.ROOM)
+        left  = Signal()
+        ready = Signal()
         taken = issue.valid & issue.ready
-        m.d.sync += room.eq(room - taken + (results.o.valid & results.o.ready))
+        m.d.sync += [
+            left.eq(results.o.valid & results.o.ready),
+            room.eq(room - taken + left),
+            ready.eq(room > 1),         # one cycle late, and a row may have gone in it
+        ]
         m.d.comb += [
-            issue.ready.eq((room != 0) & (~plan.divide | divide.i.ready)),
-            divide.i.valid.eq(issue.valid & (room != 0) & plan.divide),
-            divide.i.p.a.eq(issue.a[0]),
-            divide.i.p.b.eq(issue.b[0]),
+            issue.ready.eq(ready & (~plan.divide | divide.i.ready)),
+            divide.i.valid.eq(delay(m, taken & plan.divide, 1, reset_less=False)),
             divide.i.p.root.eq(plan.root),
             divide.o.ready.eq(1),
         ]
@@ -156,6 +161,8 @@ class VectorUnit(wiring.Component):
             a, b, c = (delay(m, getattr(issue, name)[number], 1) for name in "abc")
             valid = Signal(name=f"valid{number}")
             m.d.sync += valid.eq(taken & issue.enable[number] & ~plan.divide)
+            if number == 0:
+                m.d.comb += [divide.i.p.a.eq(a), divide.i.p.b.eq(b)]
             m.d.comb += [
                 lane.operation.eq(plan.operation),
                 lane.valid.eq(valid),

@@ -16,7 +16,7 @@ __all__ = ["VectorIssue"]
 class VectorIssue(wiring.Component):
     """Offer one row of ``a``, ``b`` and ``c`` after the other, when all that come from memory came.
 
-    One row a cycle. A position with a scalar operand begins with 4 cycles that read it.
+    One row a cycle. A position with a scalar operand begins with 5 cycles that read it.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class VectorIssue(wiring.Component):
         Rows from the vector memory, in the order of the plan.
     scalar_address : :py:`Out(scale_address_layout(config))`
     scalar : :py:`In(config.float.width)`
-        The scalar there, one cycle later.
+        The scalar there, two cycles later.
     valid, ready : :py:`Out(1)`, :py:`In(1)`
         A row is offered, and taken if both are set.
     a, b, c : :py:`Out(row_layout(config))`
@@ -70,11 +70,11 @@ class VectorIssue(wiring.Component):
         is_scalar, came, load = {}, {}, {}
         for name in "abc":
             operand, response = plan[name], getattr(self, f"response_{name}")
-            wanted = Signal(name=f"wanted_{name}")
-            m.d.comb += wanted.eq(from_memory(operand))
+            wanted = Signal(name=f"wanted_{name}")      # at the position that is walked
+            m.d.sync += wanted.eq(from_memory(operand))
             if name == "b":
                 with m.If(plan.fresh & walk.first):
-                    m.d.comb += wanted.eq(0)
+                    m.d.sync += wanted.eq(0)
             is_scalar[name] = operand.space == isa.Space.S
             came[name]      = ~wanted | response.valid
             load[name]      = Signal(name=f"load_{name}")
@@ -98,10 +98,13 @@ class VectorIssue(wiring.Component):
                 m.d.comb += self.scalar_address.number.eq(plan.a.number)
                 m.next = "read_b"
             with m.State("read_b"):
-                m.d.comb += [self.scalar_address.number.eq(plan.b.number), load["a"].eq(1)]
+                m.d.comb += self.scalar_address.number.eq(plan.b.number)
                 m.next = "read_c"
             with m.State("read_c"):
-                m.d.comb += [self.scalar_address.number.eq(plan.c.number), load["b"].eq(1)]
+                m.d.comb += [self.scalar_address.number.eq(plan.c.number), load["a"].eq(1)]
+                m.next = "load_b"
+            with m.State("load_b"):
+                m.d.comb += load["b"].eq(1)
                 m.next = "load_c"
             with m.State("load_c"):
                 m.d.comb += load["c"].eq(1)

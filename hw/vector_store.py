@@ -69,7 +69,7 @@ class VectorStore(wiring.Component):
 
         enable   = Signal(lanes)
         position = Signal.like(walk.position)
-        room     = Signal()     # the statistic, if any, takes rows
+        room     = Signal()     # the statistic, if any, takes rows, until a position's last
         take     = self.i.valid & self.i.ready
         m.d.comb += [
             enable.eq(Mux(walk.last, plan.tail, ~0)),
@@ -110,8 +110,12 @@ class VectorStore(wiring.Component):
         free = ~result.valid | result.ready
         m.d.comb += self.scalar.p.address.position.eq(at)
         with m.FSM():
+            with m.State("position"):
+                m.d.comb += self.busy.eq(walk.busy)
+                with m.If(walk.busy & room):
+                    m.next = "rows"
             with m.State("rows"):
-                m.d.comb += [self.i.ready.eq(walk.busy & free & room), self.busy.eq(walk.busy)]
+                m.d.comb += [self.i.ready.eq(free), self.busy.eq(1)]
                 with m.If(take & walk.last):
                     m.next = "result"
             with m.State("result"):
@@ -125,7 +129,7 @@ class VectorStore(wiring.Component):
                     m.next = "statistic"
                 with m.Elif(free):
                     m.d.comb += self.written.eq(1)
-                    m.next = "rows"
+                    m.next = "position"
             with m.State("statistic"):
                 m.d.comb += [self.busy.eq(1), self.scalar.p.address.number.eq(plan.stat_to)]
                 for kind, statistic in statistics.items():
@@ -136,5 +140,5 @@ class VectorStore(wiring.Component):
                             self.scalar.valid.eq(1),
                             self.written.eq(1),
                         ]
-                        m.next = "rows"
+                        m.next = "position"
         return m

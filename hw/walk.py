@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from assembler import formats
+from hw.codes import encode, lowest
 from hw.signatures import position_shape, row_address_layout
 
 
@@ -75,16 +76,24 @@ class Walk(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left = Signal(self.config.positions)    # positions that are not finished
-        m.d.comb += [self.busy.eq(left.any()), self.last.eq(self.row == self.last_row)]
-        for position in reversed(range(self.config.positions)):
-            with m.If(left[position]):
-                m.d.comb += self.position.eq(position)
-
-        with m.If(self.start):
-            m.d.sync += [left.eq(self.mask), self.row.eq(0), self.first.eq(1)]
+        # All that others decide by is in registers of its own.
+        left  = Signal(self.config.positions)       # positions after this one
+        after = Signal.like(self.last_row)          # rows after this one
+        upcoming = Mux(self.start, self.mask, left)
+        with m.If(self.start | (self.next & self.last)):
+            m.d.sync += [
+                self.busy.eq(upcoming.any()),
+                self.position.eq(encode(lowest(upcoming))),
+                left.eq(upcoming & ~lowest(upcoming)),
+                self.first.eq(self.start),
+                self.row.eq(0),
+                after.eq(self.last_row),
+                self.last.eq(self.last_row == 0),
+            ]
         with m.Elif(self.next):
-            m.d.sync += self.row.eq(self.row + 1)
-            with m.If(self.last):
-                m.d.sync += [left.eq(left & (left - 1)), self.row.eq(0), self.first.eq(0)]
+            m.d.sync += [
+                self.row.eq(self.row + 1),
+                after.eq(after - 1),
+                self.last.eq(after == 1),
+            ]
         return m

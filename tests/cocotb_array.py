@@ -90,7 +90,7 @@ class Bench:
         cocotb.start_soon(self.observe())
 
     async def observe(self):
-        dut, address = self.dut, 0
+        dut, address, latest = self.dut, 0, 0
         layout = scale_address_layout(CONFIG)
         handles = {name: streams.ports(dut, name)[1:] for name in self.taken}
         while True:
@@ -98,7 +98,7 @@ class Bench:
             word  = CONFIG.float.encode(self.scales[where.number, where.position])
             dut.scale.value = int(word)
             await ReadOnly()
-            address = int(dut.scale_address.value)
+            address, latest = latest, int(dut.scale_address.value)
             if int(dut.done.value):
                 self.done.append(len(self.taken["write__request"]) + len(self.taken["logits"]))
             self.codes_done += int(dut.codes_done.value)

@@ -19,13 +19,13 @@ STREAMS_IN, STREAMS_OUT = ("i", "sums"), ("write__request", "logits", "rows")
 
 
 async def scalars(dut, scales):
-    """The scalar file: a float word one cycle after its address."""
-    address = 0
+    """The scalar file: a float word two cycles after its address."""
+    address = latest = 0
     while True:
         where = scale_address_layout(CONFIG).from_bits(address)
         dut.scale.value = int(CONFIG.float.encode(scales[where.number, where.position]))
         await ReadOnly()
-        address = int(dut.scale_address.value)
+        address, latest = latest, int(dut.scale_address.value)
         await FallingEdge(dut.clk)
 
 
@@ -129,6 +129,6 @@ async def values_equal_golden(dut, duty, back, logits):
         positions = live.bit_count()
         work = [positions, 40 * positions, 2, 50, 3 * positions]
         extra = [b - a - n for a, b, n in zip(cycles, cycles[1:], work[1:])]
-        scaled = CONFIG.positions + 2 + GIVEN["latency"]
+        scaled = CONFIG.positions + 3 + GIVEN["latency"]
         assert extra == [scaled, scaled - GIVEN["latency"] + 1,
                          scaled - GIVEN["latency"] + 1, scaled]

@@ -235,6 +235,7 @@ class Bench:
                 self.dut.scale_address.value = layout.const(
                     {"number": number, "position": position}).as_value().value
                 await FallingEdge(self.dut.clk)
+                await FallingEdge(self.dut.clk)
                 got.append(int(self.dut.scale.value))
         got = np.array(got).reshape(self.machine.s.shape)
         expected = self.config.float.encode(self.machine.s)
