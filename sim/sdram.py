@@ -131,8 +131,8 @@ def run(args):
         raise TernError(f"--words must be at least 1, not {args.words}")
     lines = []
     console = Console()
-    table = Table("part", "MHz", "CAS latency", "sequential read", "refreshes", "random: read",
-                  "written", "cycles")
+    table = Table("part", "MHz", "CL", "sequential read", "refreshes", "random: read", "written",
+                  "cycles", box=None, pad_edge=False)
     with console.status("Building") as status:
         for part, clock, cas in CASES:
             if args.part and part not in args.part:

@@ -1,16 +1,13 @@
 // SDRAM controller and part, and traffic that knows what every read must return.
 //
 // The bench defines TERN_COMMAND_BITS, TERN_MEMORY_BITS and TERN_PART (parameters of the model)
-// in front of this file. TERN_MODEL names the part's module, for a vendor's model in place of
-// tern_sdram; TERN_FILL words of memory are filled before the start. TERN_LOOP_NS: see below.
+// in front of this file; TERN_FILL words of memory are filled before the start. TERN_MODEL names
+// the module of a vendor's model in place of tern_sdram, with its parameters if it needs any: then
+// nothing is filled or counted there, and mode 1 is the one to run. TERN_LOOP_NS: see below.
 //
 // mode 0: `amount` words are read in commands of 64 from address 0 on, over and over TERN_FILL.
 // mode 1: `amount` words are written and read at random in four pieces of 4096 words, in commands
 // of any length, with idle times and late write words; the pieces are written whole at first.
-
-`ifndef TERN_MODEL
-`define TERN_MODEL tern_sdram #(`TERN_PART)
-`endif
 
 module sdram_bench (
     input  wire        clk,
@@ -72,11 +69,6 @@ module sdram_bench (
         end
     endfunction
 
-    initial begin
-        for (n = 0; n < `TERN_FILL; n = n + 1)
-            memory.words[n] = filling(n);
-    end
-
     assign finished = !rst && asked_words >= amount && answered == asked && taken == given
                       && !command_valid;
 
@@ -108,8 +100,8 @@ module sdram_bench (
             for (n = 0; n < count; n = n + 1)
                 if (writes) begin
                     random = shuffled(random);
-                    holds[index + n] = random[31:16];
-                    offered[(given + n) % WAITING] = random[31:16];
+                    holds[index + n] = {random[15:0], random[31:16]};
+                    offered[(given + n) % WAITING] = holds[index + n];
                 end else
                     awaited[(asked + n) % WAITING] = mode ? holds[index + n]
                                                           : filling(address + n);
@@ -197,14 +189,28 @@ module sdram_bench (
         .pins__dq_o(dq_o), .pins__dq_oe(dq_oe), .pins__dq_i(dq_i)
     );
 
+`ifdef TERN_MODEL
     `TERN_MODEL memory (
+`else
+    tern_sdram #(.DQ_BITS(WIDTH), `TERN_PART) memory (
+`endif
         .Dq(dq), .Addr(a), .Ba(ba), .Clk(part_clk), .Cke(cke), .Cs_n(cs_n), .Ras_n(ras_n),
         .Cas_n(cas_n), .We_n(we_n), .Dqm(dqm)
     );
+
+`ifdef TERN_MODEL
+    assign refreshes  = 0;
+    assign violations = 0;
+`else
     assign refreshes  = memory.refreshes;
     assign violations = memory.violations;
+
+    initial
+        for (n = 0; n < `TERN_FILL; n = n + 1)
+            memory.words[n] = filling(n);
 
     always @(posedge clk)
         if (dq_oe && memory.driving)
             $fatal(1, "sdram: data bus fight: controller and part drive it");
+`endif
 endmodule
