@@ -7,6 +7,9 @@ from math import ceil, floor
 __all__ = ["Part", "PARTS", "Timing", "part"]
 
 
+_LATE = 1000        # cycles: seven segments of 64 words and the changes between them
+
+
 @dataclass(frozen=True)
 class Part:
     """One speed grade of a 16-bit part with four banks; times in nanoseconds.
@@ -111,5 +114,5 @@ class Timing:
             ras=max(cycles(part.t_ras), cycles(part.t_rc) - rp), rfc=cycles(part.t_rfc),
             rrd=cycles(part.t_rrd, part.rrd_clocks), wr=cycles(part.t_wr, part.wr_clocks),
             mrd=cycles(part.t_mrd, part.mrd_clocks),
-            # The last refresh of a row may be early and this one late by a few microseconds.
-            refi=floor((part.t_ref_ms * 1000 - 10) * clock_mhz / (1 << part.row_bits)))
+            # A refresh that is due waits for what was begun: _LATE cycles at most.
+            refi=floor((part.t_ref_ms * 1000 * clock_mhz - _LATE) / (1 << part.row_bits)))

@@ -57,8 +57,8 @@ class Rows(wiring.Component):
     After reset and the pause: PRECHARGE ALL, ``BUNDLE`` refreshes, and the mode: bursts of 8
     words, single writes.
 
-    Latency: 5 cycles if the row is open, ``8 + rcd`` if its bank is closed, ``9 + rp + rcd``
-    if another row is open.
+    Latency: 4 cycles if the row is open, ``6 + max(0, rcd - 4)`` if its bank is closed and ``rp``
+    more if another row is open, with no one else at the pins. Throughput: a segment in 5 cycles.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ class Rows(wiring.Component):
                 with m.If(passed):
                     m.d.sync += held.eq(0)
                     m.next = "TAKE"
-                with m.Elif(urgent):
+                with m.Elif(urgent & ~self.o.valid):
                     m.next = "SETTLE"
             with m.State("SETTLE"):     # `all_idle` knows what was done last
                 m.next = "CLOSE"
