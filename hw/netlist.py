@@ -1,0 +1,38 @@
+"""Write the core after synthesis for ECP5, as Verilog of its cells, module ``core``.
+
+    python -m hw netlist --target sim-tiny -o core.v
+"""
+
+from pathlib import Path
+import tempfile
+
+from amaranth.back import rtlil
+
+from assembler.errors import TernError
+from hw.core import Core
+from hw.verilog import add_arguments, chosen_config
+from hw.yosys import HIDE_ELEMENTS, ToolError, run_tool
+
+
+__all__ = ["add_arguments", "run"]
+
+
+SYNTHESIS = f"""
+    read_rtlil core.il
+    {HIDE_ELEMENTS}
+    synth_ecp5 -top core
+    write_verilog -noattr core.v
+"""
+
+
+def run(arguments):
+    netlist = rtlil.convert(Core(config=chosen_config(arguments)), name="core", emit_src=False)
+    with tempfile.TemporaryDirectory(dir=arguments.output.parent) as folder:
+        folder = Path(folder)
+        (folder / "core.il").write_text(netlist)
+        (folder / "core.ys").write_text(SYNTHESIS)
+        try:
+            run_tool("yosys", "core.ys", folder=folder)
+        except ToolError as error:
+            raise TernError(str(error)) from None
+        (folder / "core.v").rename(arguments.output)
