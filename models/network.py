@@ -56,7 +56,10 @@ class RMSNorm(nn.Module):
 
 
 class BitLinear(nn.Module):
-    """RMSNorm, int8 absmax quantisation per token, ternary weights with one scale."""
+    """RMSNorm, int8 absmax quantisation per token, ternary weights with one scale.
+
+    (..., columns) -> (..., rows) bfloat16.
+    """
     def __init__(self, columns, rows):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, columns))
@@ -69,7 +72,7 @@ class BitLinear(nn.Module):
         y = _straight_through(y, (y * scale).round().clamp(-128, 127) / scale)
         s = self.weight.abs().mean().clamp_min(1e-5)
         w = _straight_through(self.weight, (self.weight / s).round().clamp(-1, 1) * s)
-        return F.linear(y.to(torch.bfloat16), w.to(torch.bfloat16)).float()
+        return F.linear(y.to(torch.bfloat16), w.to(torch.bfloat16))
 
 
 class Attention(nn.Module):
@@ -79,10 +82,13 @@ class Attention(nn.Module):
         self.i_proj, self.f_proj, self.g_proj, self.o_proj = (BitLinear(d, d) for _ in range(4))
         self.g_norm = RMSNorm(d)
 
-    def forward(self, n, lower_bound):
-        f = lower_bound + (1 - lower_bound) * torch.sigmoid(self.f_proj(n))
-        h = scan(f, F.silu(self.i_proj(n)) * (1 - f))
-        return self.o_proj(self.g_norm(self.g_proj(n)) * F.silu(h))
+    def forward(self, n, lower_bound, state):
+        f = lower_bound + (1 - lower_bound) * torch.sigmoid(self.f_proj(n).float())
+        i = F.silu(self.i_proj(n).float()) * (1 - f)
+        if state is not None:
+            i = torch.cat((i[:, :1] + f[:, :1] * state[:, None], i[:, 1:]), 1)
+        h = scan(f, i)
+        return self.o_proj(self.g_norm(self.g_proj(n)) * F.silu(h)), h[:, -1]
 
 
 class MLP(nn.Module):
@@ -93,7 +99,7 @@ class MLP(nn.Module):
         self.down_proj = BitLinear(intermediate, d)
 
     def forward(self, m):
-        gate, up = self.gate_proj(m).chunk(2, -1)
+        gate, up = self.gate_proj(m).float().chunk(2, -1)
         return self.down_proj(F.silu(gate) * up)
 
 
@@ -106,9 +112,10 @@ class Layer(nn.Module):
         self.mlp = MLP(shape.hidden, shape.intermediate)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x, lower_bound):
-        x = x + self.dropout(self.attn(self.attn_norm(x), lower_bound))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+    def forward(self, x, lower_bound, state):
+        y, state = self.attn(self.attn_norm(x), lower_bound, state)
+        x = x + self.dropout(y)
+        return x + self.dropout(self.mlp(self.mlp_norm(x))), state
 
 
 class _Body(nn.Module):
@@ -117,16 +124,19 @@ class _Body(nn.Module):
         self.embeddings = nn.Embedding(shape.vocab, shape.hidden)
         self.lower_bounds = nn.Parameter(torch.zeros(shape.layers, shape.hidden))
         self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
+        self.dropout = nn.Dropout(dropout)
         self.norm = RMSNorm(shape.hidden)
         nn.init.normal_(self.embeddings.weight, std=0.02)
 
-    def forward(self, ids):
+    def forward(self, ids, states):
         bounds = self.lower_bounds.softmax(0)
         bounds = bounds.cumsum(0) - bounds[0]
-        x = self.embeddings(ids)
-        for layer, bound in zip(self.layers, bounds):
-            x = layer(x, bound)
-        return self.norm(x)
+        x = self.dropout(self.embeddings(ids))
+        after = []
+        for layer, bound, state in zip(self.layers, bounds, states):
+            x, state = layer(x, bound, state)
+            after.append(state)
+        return self.norm(x), after
 
 
 class MatMulFreeLM(nn.Module):
@@ -137,5 +147,19 @@ class MatMulFreeLM(nn.Module):
         self.model = _Body(shape, dropout)
         self.lm_head = BitLinear(shape.hidden, shape.vocab)
 
+    def matrices(self):
+        """Names of the parameters that the forward pass makes ternary."""
+        return [f"{name}.weight" for name, module in self.named_modules()
+                if isinstance(module, BitLinear)]
+
     def forward(self, ids):
-        return self.lm_head(self.model(ids))
+        return self.resume(ids, self.start())[0]
+
+    def start(self):
+        """The states before the first token."""
+        return [None] * self.shape.layers
+
+    def resume(self, ids, states):
+        """Logits, and the states after the last token: a (batch, hidden) tensor per layer."""
+        x, states = self.model(ids, states)
+        return self.lm_head(x).float(), states

@@ -19,16 +19,17 @@ import numpy as np
 from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 import torch
 from torch.nn import functional as F
 
 from assembler.errors import TernError, report
 from models import text as texts
+from models.checkpoint import export, load, round_unquantised
 from models.network import MatMulFreeLM, Shape
+from models.writing import sample, write_windows
 
 
-__all__ = ["Recipe", "PRESETS", "train", "perplexity", "sample"]
+__all__ = ["Recipe", "PRESETS", "train", "perplexity"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,13 @@ class Recipe:
     """A model and how it is trained.
 
     ``batch`` windows of ``window`` tokens a step; the rate rises over ``warmup`` steps to
-    ``rate`` and falls linearly to 0; weight decay stops half-way (Ma et al., "The era of 1-bit
-    LLMs: training tips, code and FAQ", 2024).
+    ``rate`` and falls to 0 as the power ``fall`` of what is left of the run; weight decay stops
+    half-way (Ma et al., "The era of 1-bit LLMs: training tips, code and FAQ", 2024).
+
+    With a teacher, its distribution of the next token takes the place of the text's for
+    ``distil`` of the loss (Hinton et al., arXiv 1503.02531), and ``synthetic`` of the windows
+    are not of the text but what the teacher wrote to go on from a few tokens of it. A text of some
+    ten million tokens, read tens of times, is learnt by heart otherwise.
     """
     shape: Shape
     steps: int
@@ -45,26 +51,32 @@ class Recipe:
     window: int = 256
     rate: float = 4e-3
     warmup: int = 200
+    fall: float = 1.0
     decay: float = 0.1
     dropout: float = 0.0
     clip: float = 1.0
     seed: int = 1
+    distil: float = 0.9
+    synthetic: float = 0.0
+    rows: int = 250_000    # windows that the teacher writes
 
 
 PRESETS = {
     "toy": Recipe(Shape(vocab=300, hidden=40, layers=2, intermediate=80), steps=60, batch=8,
-                  window=32, warmup=10),
-    "stories-5m": Recipe(Shape(vocab=2048, hidden=240, layers=6, intermediate=800), steps=15000),
-    "stories-30m": Recipe(Shape(vocab=2048, hidden=640, layers=6, intermediate=1760), steps=6500,
-                          rate=4e-3, dropout=0.1),
+                  window=32, warmup=10, rows=64),
+    "stories-5m": Recipe(Shape(vocab=2048, hidden=320, layers=4, intermediate=880), steps=18500,
+                         warmup=300, fall=2.0, decay=0.3, synthetic=0.5),
+    "stories-30m": Recipe(Shape(vocab=2048, hidden=640, layers=6, intermediate=1760),
+                          steps=12500, dropout=0.3),
 }
 
 
 def rate_at(recipe, step):
-    """Learning rate of ``step``: linear up, linear down."""
+    """Learning rate of ``step``."""
     if step < recipe.warmup:
         return recipe.rate * (step + 1) / recipe.warmup
-    return recipe.rate * (recipe.steps - step) / (recipe.steps - recipe.warmup)
+    left = (recipe.steps - step) / (recipe.steps - recipe.warmup)
+    return recipe.rate * left ** recipe.fall
 
 
 @torch.no_grad()
@@ -84,23 +96,6 @@ def perplexity(model, ids, window=256, batch=128):
     return math.exp(total / (len(starts) * window))
 
 
-@torch.no_grad()
-def sample(model, tokenizer, prompt, tokens, temperature=0.8, seed=1):
-    """A continuation of ``prompt``, drawn with a seed; stops at the end of the document."""
-    model.eval()
-    device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    ids = tokenizer.encode(prompt).ids
-    for _ in range(tokens):
-        logits = model(torch.tensor([ids[-256:]], device=device))[0, -1].float().cpu()
-        drawn = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
-        if drawn.item() == 0:
-            break
-        ids.append(drawn.item())
-    model.train()
-    return tokenizer.decode(ids)
-
-
 def _parameter_groups(model):
     """Matrices decay; gains, bounds and the embedding do not."""
     matrices, others = [], []
@@ -110,29 +105,42 @@ def _parameter_groups(model):
     return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
 
 
+def _digest(model):
+    """Of a model's weights; of none, nothing."""
+    if model is None:
+        return ""
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 class _State:
     """Weights, optimiser and step on disk, as safetensors and JSON: no pickle is ever read."""
-    def __init__(self, out):
+    def __init__(self, out, recipe, teacher):
         self.path = out / "training-state.safetensors"
+        self.made_by = {"recipe": json.dumps(asdict(recipe), sort_keys=True),
+                        "teacher": _digest(teacher)}
 
-    def save(self, recipe, step, model, optimizer):
+    def save(self, step, model, optimizer):
         tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         temporary = self.path.with_suffix(".tmp")
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary,
-                  {"step": str(step), "recipe": json.dumps(asdict(recipe))})
+                  {"step": str(step), **self.made_by})
         os.replace(temporary, self.path)
 
-    def load(self, recipe, model, optimizer):
+    def load(self, model, optimizer):
         """The step to go on with, 0 if there is nothing to resume."""
         if not self.path.exists():
             return 0
         with safe_open(self.path, "pt") as file:
             metadata = file.metadata()
-        if json.loads(metadata["recipe"]) != json.loads(json.dumps(asdict(recipe))):
-            raise TernError(f"{self.path}: was made with another recipe; use another --out, or "
-                             f"remove it to start over")
+        for what, value in self.made_by.items():
+            if metadata.get(what) != value:
+                raise TernError(f"{self.path}: was made with another {what}; use another --out, "
+                                f"or remove it to start over")
         tensors = load_file(self.path)
         model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         state = optimizer.state_dict()
@@ -144,7 +152,53 @@ class _State:
         return int(metadata["step"])
 
 
-def train(recipe, train_ids, out, *, val_ids=None, device="cpu", compile=False,
+def _loss(model, teacher, distil, windows):
+    """Cross-entropy with the next token, or with a mixture of it and of what a teacher says."""
+    logits = model(windows[:, :-1]).flatten(0, 1)
+    loss = F.cross_entropy(logits, windows[:, 1:].flatten())
+    if teacher is None:
+        return loss
+    with torch.no_grad():
+        said = teacher(windows[:, :-1]).flatten(0, 1).softmax(-1)
+    return (1 - distil) * loss + distil * F.cross_entropy(logits, said)
+
+
+def _gradients(loss_of, model, windows):
+    """A function of windows (batch, window + 1) that sets the gradients and returns the loss.
+
+    On a GPU it is one CUDA graph: a step is some thousand kernels, most of which take less time
+    than their launch.
+    """
+    def eager(w):
+        model.zero_grad(set_to_none=True)
+        loss = loss_of(w)
+        loss.backward()
+        return loss
+
+    if not windows.is_cuda:
+        return eager
+    fixed = windows.clone()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            eager(fixed)
+    torch.cuda.current_stream().wait_stream(stream)
+    model.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = loss_of(fixed)
+        loss.backward()
+
+    def replay(w):
+        fixed.copy_(w)
+        graph.replay()
+        return loss
+
+    return replay
+
+
+def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", compile=False,
           save_every=1000, eval_every=2000, log=print):
     """Train by ``recipe`` and return the model; the state in ``out`` is resumed if there is one.
 
@@ -158,24 +212,33 @@ def train(recipe, train_ids, out, *, val_ids=None, device="cpu", compile=False,
     model = MatMulFreeLM(recipe.shape, recipe.dropout).to(device)
     optimizer = torch.optim.AdamW(_parameter_groups(model), lr=recipe.rate, betas=(0.9, 0.95),
                                   weight_decay=recipe.decay, fused=device == "cuda")
-    state = _State(out)
-    first = state.load(recipe, model, optimizer)
-    forward = torch.compile(model) if compile else model
+    state = _State(out, recipe, teacher)
+    first = state.load(model, optimizer)
     tokens = torch.from_numpy(train_ids.astype(np.int64)).to(device)
     ahead = torch.arange(recipe.window + 1, device=device)
+    compiled = torch.compile(_loss) if compile else _loss
+    gradients = _gradients(lambda w: compiled(model, teacher, recipe.distil, w), model,
+                           tokens[:recipe.batch * (recipe.window + 1)].view(recipe.batch, -1))
+    written, synthetic = None, 0
+    if teacher is not None and recipe.synthetic:
+        synthetic = round(recipe.synthetic * recipe.batch)
+        began = time.monotonic()
+        written = write_windows(teacher, tokens, recipe.rows, recipe.window, seed=recipe.seed)
+        log(f"the teacher wrote {written.numel():,} tokens in {time.monotonic() - began:.0f} s")
     started, seen = time.monotonic(), 0
     for step in range(first, recipe.steps):
         draw = np.random.default_rng((recipe.seed, step))
         starts = draw.integers(0, len(train_ids) - recipe.window, recipe.batch)
         w = tokens[torch.from_numpy(starts).to(device)[:, None] + ahead]
+        if synthetic:
+            chosen = torch.from_numpy(draw.integers(0, len(written), synthetic)).to(device)
+            w[:synthetic] = written[chosen].long()
         torch.manual_seed(recipe.seed * 1_000_003 + step)    # dropout
         for group in optimizer.param_groups:
             group["lr"] = rate_at(recipe, step)
         if step == recipe.steps // 2:
             optimizer.param_groups[0]["weight_decay"] = 0.0
-        loss = F.cross_entropy(forward(w[:, :-1]).flatten(0, 1), w[:, 1:].flatten())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = gradients(w)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         seen += recipe.batch * recipe.window
@@ -187,38 +250,10 @@ def train(recipe, train_ids, out, *, val_ids=None, device="cpu", compile=False,
             log(f"step {done}  validation perplexity "
                 f"{perplexity(model, val_ids, recipe.window):.3f}")
         if done % save_every == 0 and done != recipe.steps:
-            state.save(recipe, done, model, optimizer)
+            state.save(done, model, optimizer)
     state.path.unlink(missing_ok=True)
+    round_unquantised(model)
     return model
-
-
-def export(model, tokenizer, out):
-    """Write the checkpoint in the published format: config, float32 weights, tokenizer.
-
-    Rounding the weights to bf16 here would move those near a threshold to another trit: it
-    took a trained model from perplexity 19 to 23.
-    """
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    temporary = out / "model.tmp"
-    save_file(tensors, temporary, {"format": "pt"})
-    os.replace(temporary, out / "model.safetensors")
-    (out / "config.json").write_text(json.dumps(model.shape.config(), indent=1) + "\n")
-    tokenizer.save(str(out / "tokenizer.json"))
-
-
-def _prepare(recipe, text, out, name, tokenizer=None):
-    """Tokens of ``text``, kept in ``out`` under a digest of the text and of the vocabulary."""
-    digest = hashlib.sha256(f"{recipe.shape.vocab}\n{text}".encode()).hexdigest()[:16]
-    cache, vocabulary = out / f"{name}-{digest}.npy", out / f"{name}-{digest}.tokenizer.json"
-    if tokenizer is None:
-        if vocabulary.exists():
-            tokenizer = Tokenizer.from_file(str(vocabulary))
-        else:
-            tokenizer = texts.train_tokenizer(text, recipe.shape.vocab)
-            tokenizer.save(str(vocabulary))
-    if not cache.exists():
-        np.save(cache, texts.encode(tokenizer, text))
-    return tokenizer, np.load(cache)
 
 
 def add_arguments(parser):
@@ -228,28 +263,39 @@ def add_arguments(parser):
                         help="where the checkpoint goes; a run that was killed resumes from it")
     parser.add_argument("--val", nargs="+", metavar="FILE", help="text to validate on")
     parser.add_argument("--preset", choices=PRESETS, default="stories-5m")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="tokenised text; default: --out")
+    parser.add_argument("--teacher", type=Path, metavar="DIR",
+                        help="a larger model that was trained on the same text, to learn from")
+    for name in ("steps", "seed"):
+        parser.add_argument(f"--{name}", type=int, help="instead of the preset's")
+    for name in ("rate", "fall"):
+        parser.add_argument(f"--{name}", type=float, help="instead of the preset's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--prompt", default="Once upon a time", help="of the samples at the end")
 
 
 def run(args):
-    changes = {k: getattr(args, k) for k in ("steps", "seed") if getattr(args, k) is not None}
+    changes = {k: getattr(args, k) for k in ("steps", "seed", "rate", "fall")
+               if getattr(args, k) is not None}
     recipe = replace(PRESETS[args.preset], **changes)
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
     text = texts.read_text(args.text)
     val_text = texts.read_text(args.val) if args.val else None
-    cache = args.cache or args.out
     args.out.mkdir(parents=True, exist_ok=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    tokenizer, ids = _prepare(recipe, text, cache, "train")
-    val_ids = _prepare(recipe, val_text, cache, "val", tokenizer)[1] if args.val else None
+    teacher = None
+    if args.teacher:
+        teacher, tokenizer = load(args.teacher)
+        if teacher.shape.vocab != recipe.shape.vocab:
+            raise TernError(f"{args.teacher}: has {teacher.shape.vocab} tokens; preset "
+                            f"{args.preset} has {recipe.shape.vocab}")
+        teacher = teacher.to(args.device).eval().requires_grad_(False)
+    else:
+        tokenizer = texts.train_tokenizer(text, recipe.shape.vocab)
+    ids = texts.encode(tokenizer, text)
+    val_ids = texts.encode(tokenizer, val_text) if args.val else None
     console.print(f"{args.preset}: {recipe}")
     console.print(f"{len(text):,} characters, {len(ids):,} tokens")
-    model = train(recipe, ids, args.out, val_ids=val_ids, device=args.device,
+    model = train(recipe, ids, args.out, teacher=teacher, val_ids=val_ids, device=args.device,
                   compile=args.device == "cuda", log=console.print)
     if val_ids is not None:
         console.print(f"validation perplexity {perplexity(model, val_ids, recipe.window):.3f}")

@@ -1,0 +1,62 @@
+"""Checkpoint folders in the published format, written from a network and read into one."""
+
+import json
+import os
+
+import numpy as np
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+import torch
+
+from assembler.checkpoint import Checkpoint
+from assembler.errors import TernError
+from models.network import MatMulFreeLM, Shape
+
+
+__all__ = ["round_unquantised", "export", "load"]
+
+
+@torch.no_grad()
+def round_unquantised(model):
+    """Round to bf16, in place, what the forward pass does not round: gains, bounds, embedding.
+
+    Rounding the matrices too would move weights near a threshold to another trit: it took a
+    trained model from perplexity 19 to 23. They stay float32.
+    """
+    matrices = set(model.matrices())
+    for name, parameter in model.named_parameters():
+        if name not in matrices:
+            parameter.copy_(parameter.bfloat16().float())
+
+
+def export(model, tokenizer, out):
+    """Write config, float32 weights and tokenizer to the folder ``out``."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    temporary = out / "model.tmp"
+    save_file(tensors, temporary, {"format": "pt"})
+    os.replace(temporary, out / "model.safetensors")
+    (out / "config.json").write_text(json.dumps(model.shape.config(), indent=1) + "\n")
+    tokenizer.save(str(out / "tokenizer.json"))
+
+
+def _latent(tensor):
+    """Weights that ternarise to the trits and the scale that a packed matrix holds."""
+    trits, scale = tensor.ternary()
+    return trits * np.float32(scale / max(np.abs(trits).mean(), 1e-5))
+
+
+def load(path):
+    """(model, tokenizer) of a checkpoint folder that :func:`export` or the assembler wrote."""
+    checkpoint = Checkpoint(path)
+    config = checkpoint.config
+    try:
+        shape = Shape(config["vocab_size"], config["hidden_size"], config["num_hidden_layers"],
+                      config["intermediate_size"])
+        model = MatMulFreeLM(shape)
+        matrices = set(model.matrices())
+        model.load_state_dict({
+            name: torch.from_numpy(_latent(t) if name in matrices else t.array())
+            for name, t in checkpoint.tensors.items()})
+    except (KeyError, RuntimeError) as error:
+        raise TernError(f"{path}: is not a model that models.train wrote: {error}") from None
+    return model, Tokenizer.from_file(str(checkpoint.tokenizer))
