@@ -36,6 +36,8 @@ def add_arguments(parser):
                         help="image directory, from the assembler")
     parser.add_argument("--prompt", action="append", metavar="TEXT",
                         help="text to continue instead of lines of the input; may be repeated")
+    parser.add_argument("--ids", action="store_true",
+                        help="prompts are token ids like 1,5,9, and so are the answers")
     parser.add_argument("--tokens", type=_count, default=256, metavar="N",
                         help="tokens of an answer at most (default: %(default)s)")
     parser.add_argument("--ignore-eos", action="store_true",
@@ -44,13 +46,13 @@ def add_arguments(parser):
 
 
 class _Ids:
-    """Ids as text, for a model without a tokenizer."""
+    """Ids as text, for ``--ids`` or a model without a tokenizer."""
     def encode(self, text):
         try:
             return [int(part, 0) for part in text.split(",")]
         except ValueError:
-            raise TernError(f"the model has no tokenizer: a prompt is a list of ids like 1,5,9, "
-                            f"not {text!r}") from None
+            raise TernError(f"without a tokenizer, a prompt is a list of ids like 1,5,9, not "
+                            f"{text!r}") from None
 
     def stream(self, ids=()):
         return self
@@ -99,13 +101,13 @@ def _answer(board, image, words, text, args):
 
 def run(args):
     image = images.load(args.directory)
-    words = tokenizer.load(image) or _Ids()
+    words = None if args.ids else tokenizer.load(image)
     line = port.open_port(args, image.config)
     try:
         board = Board(line)
         show(board, image, args.directory.name)
         board.start(image.program_address, image.program_length)
         for text in args.prompt or _lines():
-            _answer(board, image, words, text, args)
+            _answer(board, image, words or _Ids(), text, args)
     finally:
         line.close()

@@ -5,7 +5,6 @@ import pytest
 
 from assembler import link, text
 from assembler.errors import TernError
-from assembler.image import Section
 from assembler.registers import MessageKind, message
 from firmware import programs
 from firmware.board import Board
@@ -14,17 +13,10 @@ from firmware.upload import upload
 from sim.golden.machine import Machine
 from tests.compiled import CONFIGS
 from tests.golden_board import GoldenPort
+from tests.noise import expected, larger
 
 
 CONFIG = CONFIGS["narrow"]
-
-
-def larger(config):
-    """The token loop and 6 KB that it does not need."""
-    image = programs.token_loop(config)
-    data = np.random.default_rng(7).integers(0, 256, 6000 // 16 * 16, np.uint8)
-    image.sections.append(Section("ballast", 0x1000, len(data), data))
-    return image
 
 
 def memory_of(port, image):
@@ -37,14 +29,6 @@ def talk(board, image):
     upload(board, image)
     board.start(image.program_address, image.program_length)
     return [token for token, _ in board.converse(image.config, [3, 1, 4], 12)]
-
-
-def expected(config):
-    _, follows = programs.successor(config)
-    tokens = [follows(4)]
-    while len(tokens) < 12:
-        tokens.append(follows(tokens[-1]))
-    return tokens
 
 
 @pytest.mark.parametrize("name", CONFIGS)

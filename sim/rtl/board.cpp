@@ -103,9 +103,12 @@ Board* board_new(uint64_t bit, uint32_t seed, uint32_t latency, uint32_t gap, ui
     return b;
 }
 
+// Verilator keeps the context that was used last, and looks at it when another one ends.
 void board_free(Board* b) {
+    Verilated::threadContextp(&b->context);
     b->top->final();
     delete b;
+    Verilated::threadContextp(Verilated::defaultContextp());
 }
 
 void board_reset(Board* b) {

@@ -1,0 +1,146 @@
+"""Uploads and conversations over a noisy line to the simulated board: docs/reports/link.md.
+
+    python -m tests.noise --runs 20 -o docs/reports/link.md
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+import time
+
+import numpy as np
+from rich.console import Console
+
+from assembler.image import Section
+from firmware import programs
+from firmware.board import Board
+from firmware.link import LinkError
+from firmware.upload import upload
+from sim import board
+from tests.compiled import CONFIGS
+
+
+__all__ = ["BoardPort", "Outcome", "larger", "expected", "one_run", "PROMPT", "TOKENS"]
+
+
+RATE   = 0.001
+PROMPT = [3, 1, 4]
+TOKENS = 12
+
+
+class BoardPort:
+    """The simulated board of this process, with the members of a port of the firmware."""
+    name, latency, baud = "sim", 0.0, board.BAUD
+
+    def __init__(self, config, **options):
+        self.board = board.Board(config, **options)
+        self._early = b""
+
+    def time(self):
+        return self.board.cycles / board.CLOCK_HZ
+
+    def write(self, data):
+        self.board.write(data)
+
+    def read(self, seconds):
+        early, self._early = self._early, b""
+        return early or self.board.read(max(1, round(seconds * board.CLOCK_HZ)))
+
+    def sleep(self, seconds):
+        end = self.time() + seconds
+        while (left := end - self.time()) > 0:
+            self._early += self.board.read(max(1, round(left * board.CLOCK_HZ)))
+
+    def close(self):
+        self.board.close()
+
+
+def larger(config, ballast=6000):
+    """The token loop and some KB that it does not need."""
+    image = programs.token_loop(config)
+    data = np.random.default_rng(7).integers(0, 256, ballast // 16 * 16, np.uint8)
+    image.sections.append(Section("ballast", 0x1000, len(data), data))
+    return image
+
+
+def expected(config):
+    """The tokens that follow PROMPT."""
+    _, follows = programs.successor(config)
+    tokens = [follows(PROMPT[-1])]
+    while len(tokens) < TOKENS:
+        tokens.append(follows(tokens[-1]))
+    return tokens
+
+
+@dataclass
+class Outcome:
+    """``error``: what the host said, or None; ``wrong``: bytes or tokens that are not right."""
+    seed: int
+    hits: int
+    repeats: int
+    error: str | None
+    wrong: int
+    milliseconds: float
+
+
+def one_run(config, seed, *, rate=RATE, conversations=3):
+    """Upload and talk once; the port is closed."""
+    port = BoardPort(config, noise=rate, seed=seed)
+    image = larger(config)
+    wrong, error, host = 0, None, None
+    start = port.time()
+    try:
+        host = Board(port)
+        upload(host, image)
+        data = image.memory()
+        wrong += int((port.board.memory[:len(data)] != data).sum())
+        host.start(image.program_address, image.program_length)
+        for _ in range(conversations):
+            found = [token for token, _ in host.converse(config, PROMPT, TOKENS)]
+            wrong += found != expected(config)
+    except LinkError as problem:
+        error = str(problem)
+    hits = sum(noise.hits for noise in port.board.noise)
+    outcome = Outcome(seed, hits, host.link.retries if host else 0, error, wrong,
+                      1e3 * (port.time() - start))
+    port.close()
+    return outcome
+
+
+def _page(outcomes, config):
+    size = sum(section.size for section in larger(config).sections)
+    lines = [
+        "# The link under noise", "",
+        f"`make noise`: {len(outcomes)} times, an image of {size:,} bytes is uploaded to the "
+        f"simulated SoC and three conversations of {TOKENS} tokens follow, over a line on which "
+        f"one byte in {round(1 / RATE):,} is changed, lost or doubled, in each direction. Memory "
+        f"and tokens are compared with what they must be. Times are the board's, at "
+        f"{board.BAUD / 1e6:g} Mbaud.", "",
+        "| seed | bytes hit | repeats | ms | memory and tokens | end |",
+        "| --- | --- | --- | --- | --- | --- |"]
+    for o in outcomes:
+        right = "right" if not o.wrong else f"**{o.wrong} wrong**"
+        lines.append(f"| {o.seed} | {o.hits} | {o.repeats} | {o.milliseconds:.1f} | {right} | "
+                     f"{o.error or 'finished'} |")
+    finished = sum(o.error is None for o in outcomes)
+    lines += ["", f"{finished} of {len(outcomes)} finished, {len(outcomes) - finished} ended with "
+              f"an error, {sum(bool(o.wrong) for o in outcomes)} had anything wrong.", ""]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    args = parser.parse_args()
+    config, console, outcomes = CONFIGS["narrow"], Console(), []
+    for seed in range(args.runs):
+        start = time.monotonic()
+        outcomes.append(one_run(config, seed))
+        console.print(f"{outcomes[-1]}, {time.monotonic() - start:.1f} s", highlight=False)
+    args.output.write_text(_page(outcomes, config))
+    return any(o.wrong for o in outcomes)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

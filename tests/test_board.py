@@ -1,0 +1,153 @@
+"""The whole SoC in Verilator, and the host's own code, bytes on the pins of its serial line."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from firmware import programs
+from firmware.board import Board
+from firmware.link import LinkError
+from firmware.port import SimPort
+from firmware.upload import upload
+from sim import host
+from sim.golden.machine import Machine
+from sim.golden.scheduler import parse_token
+from tests.compiled import CONFIGS, TINY_A, compiled
+from tests.noise import BoardPort, expected, larger, one_run
+from tests.verilog import ROOT
+
+
+CONFIG = CONFIGS["narrow"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "image"
+    image = compiled(TINY_A, CONFIG)
+    image.save(folder)
+    return folder, image
+
+
+def test_chat_says_what_the_golden_machine_says(tiny):
+    """Upload, checksums, prompt and tokens of a trained checkpoint through `--port sim`."""
+    folder, image = tiny
+    golden = Machine(image)
+    answers = []
+    for ids in ([1, 77, 42], [9]):
+        golden.send(host.conversation(CONFIG, ids, 4))
+        golden.run()
+        answers.append([parse_token(word)[2] for word in golden.tokens])
+        golden.tokens.clear()
+    done = subprocess.run(
+        [sys.executable, "-m", "firmware", "chat", folder, "--port", "sim", "--tokens", "4",
+         "--ignore-eos", "--ids", "--prompt", "1,77,42", "--prompt", "9"],
+        cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = [[int(word) for word in line.split(",")] for line in done.stdout.split()]
+    assert said == [[1, 77, 42, *answers[0]], [9, *answers[1]]]
+    assert "checksums right" in done.stderr
+
+
+def test_a_conversation_goes_on_while_memory_is_read_and_written():
+    port = BoardPort(CONFIG, latency=20, gap=50, busy=50)
+    board = Board(port)
+    image = larger(CONFIG)
+    upload(board, image)
+    board.start(image.program_address, image.program_length)
+    rng = np.random.default_rng(0)
+    found = []
+    for token, _ in board.converse(CONFIG, [3, 1, 4], 12):
+        found.append(token)
+        place, data = int(rng.integers(1 << 14, 1 << 15)), rng.integers(0, 256, 480, np.uint8)
+        board.write_memory(place, data)
+        assert board.read_memory(place, 240) == data.tobytes()
+    assert found == expected(CONFIG)
+
+
+def test_stop_in_the_middle_and_start_again():
+    port = BoardPort(CONFIG)
+    board = Board(port)
+    image = programs.token_loop(CONFIG)
+    upload(board, image)
+    for wait in (0, 1e-6, 3e-6, 2e-5, 1e-4):
+        board.start(image.program_address, image.program_length)
+        board.send(host.conversation(CONFIG, [3, 1, 4], 1000))
+        port.sleep(wait)
+        board.stop()
+        assert board.tokens() == []
+        board.start(image.program_address, image.program_length)
+        assert [token for token, _ in board.converse(CONFIG, [3, 1, 4], 12)] == expected(CONFIG)
+
+
+def test_a_link_that_dies_can_be_resumed():
+    port = BoardPort(CONFIG)
+    board, image = Board(port), larger(CONFIG)
+    passed, write = 0, port.write
+
+    def dying(data):
+        nonlocal passed
+        passed += len(data)
+        if passed < 3000:
+            write(data)
+
+    port.write = dying
+    with pytest.raises(LinkError, match="does not answer any more"):
+        upload(board, image)
+    port.write = write
+    sent, size = upload(Board(port), image)
+    assert 0 < sent <= size
+    data = image.memory()
+    assert (port.board.memory[:len(data)] == data).all()
+
+
+def test_a_reset_board_says_so():
+    port = BoardPort(CONFIG)
+    board = Board(port)
+    port.board.reset()
+    with pytest.raises(LinkError, match="reset in between"):
+        board.read("id")
+
+
+def test_line_noise_before_a_session_is_no_obstacle():
+    port = BoardPort(CONFIG)
+    port.write(np.random.default_rng(0).integers(0, 256, 3000, np.uint8).tobytes())
+    port.sleep(0.002)
+    assert Board(port).digest == CONFIG.digest
+
+
+@pytest.mark.parametrize("seed", range(100, 103))
+def test_noise_ends_well_or_with_an_error(seed):
+    outcome = one_run(CONFIG, seed, rate=0.002, conversations=1)
+    assert not outcome.wrong
+
+
+def test_programs_run_on_the_board():
+    """The memory test over some words, and the speed of the weight stream."""
+    port = BoardPort(CONFIG)
+    board = Board(port)
+    image, result = programs.memory_test(CONFIG, 3000)
+    upload(board, image)
+    port.board.memory[6000:6100] = 0x5a
+    board.start(image.program_address, image.program_length)
+    board.send(programs.GO)
+    while not board.status() & board.status().WAITING or board.read("pc") < 10:
+        port.sleep(1e-4)
+    assert not any(board.read_memory(result, CONFIG.vector_words(CONFIG.vector_lanes)))
+    assert (port.board.memory[6000:6100] == 0x5a).all()
+    image, words = programs.stream_test(CONFIG, 3)
+    upload(board, image)
+    board.start(image.program_address, image.program_length)
+    while board.status() & board.status().RUNNING:
+        port.sleep(1e-4)
+    assert board.read("weight_words") == words <= board.read("cycles") < 1.2 * words
+
+
+def test_sim_port_speaks_as_a_port():
+    port = SimPort(CONFIG, ["--noise", "0.5"])
+    try:
+        with pytest.raises(LinkError, match="no board answers"):
+            Board(port)
+    finally:
+        port.close()
