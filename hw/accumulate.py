@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from assembler import formats
 from hw.codes import block_layout, columns_layout
 from hw.float import delay
-from hw.ram import BlockRam, Queue
+from hw.ram import BlockRam, DeepQueue
 from hw.signatures import beat_layout, connect
 from hw.unpacker import TritUnpacker
 
@@ -87,7 +87,7 @@ class TernaryAccumulate(wiring.Component):
         """Cycles from a beat to its sums on ``o``: unpack, select, tree, positions, accumulate,
         FIFO."""
         return (TritUnpacker.LATENCY + 1 + ceil_log2(config.lanes)
-                + (config.positions - 1) // GROUP + 4)
+                + (config.positions - 1) // GROUP + 6)
 
     def elaborate(self, platform):
         config = self.config
@@ -170,8 +170,8 @@ class TernaryAccumulate(wiring.Component):
             totals = [delay(m, each, 1) for each in totals]
             totals.append(total.as_value())
 
-        m.submodules.rows = rows = Queue(shape=sums_layout(config), depth=config.accumulator_rows,
-                                         deep=True)
+        m.submodules.rows = rows = DeepQueue(shape=sums_layout(config),
+                                             depth=config.accumulator_rows)
         m.d.comb += [
             rows.i.payload.eq(Cat(totals)),
             rows.i.valid.eq(done.valid & done.last),    # there is room

@@ -8,9 +8,10 @@ from hw.array import ArrayUnit
 from hw.float import delay
 from hw.host import RESET_CYCLES, HostRegisters, request_layout
 from hw.memory import MemoryArbiter
+from hw.ram import Buffer
 from hw.scheduler import Scheduler
 from hw.sequencer import Sequencer
-from hw.signatures import MemoryPort, connect, logits_layout
+from hw.signatures import MemoryPort, beat_layout, connect, logits_layout
 from hw.transfer import TransferUnit
 from hw.vector import VectorUnit
 from hw.vector_memory import VectorMemory
@@ -75,7 +76,7 @@ class Core(wiring.Component):
         connect(m, registers.response, flipped(self.response))
         connect(m, arbiter.memory, flipped(self.memory))
         connect(m, flipped(self.host), arbiter.host)
-        m.d.comb += arbiter.stop.eq(registers.reset)
+        m.d.sync += arbiter.stop.eq(registers.reset)    # before the first block is reset
         m.d.comb += self.stopped.eq(registers.reset)
         m.d.comb += registers.memory_idle.eq(arbiter.idle)
 
@@ -124,7 +125,7 @@ class Core(wiring.Component):
             registers.pc.eq(sequencer.pc),
             registers.saturated.eq(vector.saturated | array.saturated),
             registers.weight_word.eq(weights.port.read.valid),
-            registers.array_beat.eq(weights.o.valid & weights.o.ready),
+            registers.array_beat.eq(array.weights.valid & array.weights.ready),
         ]
 
         # Instructions
@@ -154,7 +155,10 @@ class Core(wiring.Component):
         connect(m, sequencer.port, arbiter.program)
         connect(m, transfer.port, arbiter.transfer)
         connect(m, weights.port, arbiter.weights)
-        connect(m, weights.o, array.weights)
+        # Whether a beat is taken depends on the array, and the beats come from afar.
+        m.submodules.beats = DomainRenamer("array")(beats := Buffer(shape=beat_layout(config)))
+        connect(m, weights.o, beats.i)
+        connect(m, beats.o, array.weights)
         connect(m, vector.a, vector_memory.a)
         connect(m, vector.b, vector_memory.b)
         connect(m, vector.c, vector_memory.c)

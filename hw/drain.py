@@ -206,6 +206,7 @@ class SumDrain(wiring.Component):
         left_out  = Signal(config.positions)
         next_out  = Signal(config.positions)
         rest_out  = Signal(config.positions)
+        one_out   = Signal()                    # no position is left after this one
         taken     = Signal()
         write     = self.write.request
         m.submodules.out = out = Buffer(shape=data.StructLayout({
@@ -228,7 +229,7 @@ class SumDrain(wiring.Component):
             out.i.payload.value.eq(results.o.payload),
             out.i.payload.number.eq(number),
             out.i.payload.position.eq(encode(next_out)),
-            out.i.payload.last.eq(last_row & ~rest_out.any()),
+            out.i.payload.last.eq(last_row & one_out),
 
             write.valid.eq(out.o.valid & ~sampling),
             write.payload.row.eq(out.o.payload.row),
@@ -242,10 +243,11 @@ class SumDrain(wiring.Component):
             taken.eq(out.o.valid & out.o.ready),
         ]
         with m.If(results.o.valid & results.o.ready):
-            m.d.sync += left_out.eq(rest_out)
-            with m.If(~rest_out.any()):
+            m.d.sync += [left_out.eq(rest_out), one_out.eq(_one(rest_out))]
+            with m.If(one_out):
                 m.d.sync += [
                     left_out.eq(mask),
+                    one_out.eq(alone),
                     element.eq(element.as_value() + 1),
                     number.eq(number + sampling),
                     rows_out.eq(rows_out - 1),
@@ -266,6 +268,7 @@ class SumDrain(wiring.Component):
                     left_out.eq(positions),
                     sampling.eq(to_sampler),
                     alone.eq(_one(positions)),
+                    one_out.eq(_one(positions)),
                     values.eq(positions.any() & (~to_sampler | self.logits_enable)),
                     rows.eq(instruction.rows),
                     more.eq(1),

@@ -27,9 +27,9 @@ class MemoryArbiter(wiring.Component):
     for the write words that are still owed, and returning words go nowhere. Hold it until
     ``idle``.
 
-    Latency: 3 cycles for a command, 1 for a word in either direction. Throughput: a word a
-    cycle, a command in 4 cycles. ``read.ready`` of the clients is not looked at: see
-    :class:`hw.signatures.MemoryPort`.
+    Latency: 3 cycles for a command, 1 for a word in either direction. Throughput: a word a cycle,
+    with one cycle between two writes; a command in 4 cycles. ``read.ready`` of the clients is not
+    looked at: see :class:`hw.signatures.MemoryPort`.
 
     Cost: 400 LUT4 and 156 flip-flops for ulx3s-85f and four clients, 128 MHz (Yosys 0.70,
     nextpnr 0.11.1).
@@ -102,29 +102,37 @@ class MemoryArbiter(wiring.Component):
                              client.eq(n)]
 
         m.submodules.outgoing = outgoing = Buffer(shape=config.memory_bits)
-        written = Signal(range(BURST_WORDS + 1), init=1)    # with the word that comes next
+        # Whose turn it is, and whether the next word is the last, in registers of their own.
+        turn = Signal(len(clients))
+        some = Signal()
+        owed = Signal(range(BURST_WORDS + 1))
+        last = Signal()
         m.d.comb += [
             self.memory.write.valid.eq(outgoing.o.valid),
             self.memory.write.payload.eq(outgoing.o.payload),
             outgoing.o.ready.eq(self.memory.write.ready),
+            writes.o.ready.eq(~some),
         ]
-        with m.If(writes.o.valid):
-            with m.If(self.stop):
-                m.d.comb += outgoing.i.valid.eq(1)
-            with m.Else():
-                with m.Switch(writes.o.payload.client):
-                    for n, port in enumerate(clients):
-                        with m.Case(n):
-                            m.d.comb += [
-                                outgoing.i.valid.eq(port.write.valid),
-                                outgoing.i.payload.eq(port.write.payload),
-                                port.write.ready.eq(outgoing.i.ready),
-                            ]
-        with m.If(outgoing.i.valid & outgoing.i.ready):
-            m.d.sync += written.eq(written + 1)
-            with m.If(written == writes.o.payload.words):
-                m.d.sync += written.eq(1)
-                m.d.comb += writes.o.ready.eq(1)
+        with m.If(~some):
+            m.d.sync += [
+                turn.eq(1 << writes.o.payload.client),
+                some.eq(writes.o.valid),
+                owed.eq(writes.o.payload.words),
+                last.eq(writes.o.payload.words == 1),
+            ]
+        with m.Elif(self.stop):
+            m.d.comb += outgoing.i.valid.eq(1)
+        with m.Else():
+            for n, port in enumerate(clients):
+                with m.If(turn[n]):
+                    m.d.comb += [
+                        outgoing.i.valid.eq(port.write.valid),
+                        outgoing.i.payload.eq(port.write.payload),
+                        port.write.ready.eq(outgoing.i.ready),
+                    ]
+        moved = outgoing.i.valid & outgoing.i.ready
+        with m.If(moved):
+            m.d.sync += [owed.eq(owed - 1), last.eq(owed == 2), some.eq(~last)]
 
         word  = Signal(config.memory_bits)
         taken = Signal(range(BURST_WORDS + 1), init=1)
@@ -147,7 +155,7 @@ class MemoryArbiter(wiring.Component):
         ended = Signal(2)
         m.d.sync += [
             begun.eq(held & ~noted & turns),
-            ended.eq(Cat(writes.o.valid & writes.o.ready, reads.o.valid & reads.o.ready)),
+            ended.eq(Cat(moved & last, reads.o.valid & reads.o.ready)),
             under_way.eq(under_way + begun - ended[0] - ended[1]),
         ]
         m.d.comb += self.idle.eq(~held & ~begun & (under_way == 0) & ~outgoing.o.valid)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 
-__all__ = ["BlockRam", "Queue", "Buffer"]
+__all__ = ["BlockRam", "Queue", "DeepQueue", "Buffer"]
 
 
 class BlockRam(wiring.Component):
@@ -70,11 +70,12 @@ class BlockRam(wiring.Component):
 
 
 class Queue(wiring.Component):
-    """First in, first out: ``depth`` payloads in RAM, and one or two more in registers behind it.
+    """First in, first out: ``depth`` payloads in RAM, and one more in its output register.
 
     Both ends take one payload a cycle, and neither handshake depends on the other combinationally
     except that taking ``o`` lets the next one out of the RAM. A payload appears on ``o`` two
-    cycles after it was accepted at the earliest, or three if ``deep``.
+    cycles after it was accepted at the earliest. Block RAM, whose data are late in the cycle, is
+    for :class:`DeepQueue`.
 
     Parameters
     ----------
@@ -82,19 +83,16 @@ class Queue(wiring.Component):
         A payload.
     depth : int
         A power of two, at least 2.
-    deep : bool
-        The queue is block RAM, whose data are late in the cycle: they go into one more register.
 
     Members
     -------
     i, o : streams of ``shape``
     """
-    def __init__(self, *, shape, depth, deep=False):
+    def __init__(self, *, shape, depth):
         if depth < 2 or depth & depth - 1:
             raise ValueError(f"depth must be a power of two from 2 on, not {depth!r}")
         self.shape = shape
         self.depth = depth
-        self.deep  = deep
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
@@ -107,42 +105,92 @@ class Queue(wiring.Component):
         produce = Signal(range(self.depth))
         consume = Signal(range(self.depth))
         level   = Signal(range(self.depth + 1))
-        filled  = Signal()
+        filled  = Signal()              # level is not 0
+        room    = Signal(init=1)        # ... and not the depth
         push    = Signal()
         pull    = Signal()
-        moves   = Signal()      # the register behind the RAM's may be loaded
-        if self.deep:
-            read    = Signal()  # the RAM's register holds a payload
-            payload = Signal(self.shape, reset_less=True)
-            m.d.comb += moves.eq(~self.o.valid | self.o.ready)
-            with m.If(moves):
-                m.d.sync += [self.o.valid.eq(read), payload.eq(ram.read_data)]
-        else:
-            read, payload = self.o.valid, ram.read_data
-            m.d.comb += moves.eq(self.o.ready)
         m.d.comb += [
-            self.i.ready.eq(level != self.depth),
+            self.i.ready.eq(room),
             push.eq(self.i.valid & self.i.ready),
-            pull.eq(filled & (~read | moves)),
+            pull.eq(filled & (~self.o.valid | self.o.ready)),
             ram.write_address.eq(produce),
             ram.write_data.eq(self.i.payload),
             ram.write_enable.eq(push),
             ram.read_address.eq(consume),
             ram.read_enable.eq(pull),
-            self.o.payload.eq(payload),
+            self.o.payload.eq(ram.read_data),
         ]
         m.d.sync += [
             produce.eq(produce + push),
             consume.eq(consume + pull),
         ]
         with m.If(push & ~pull):
-            m.d.sync += [level.eq(level + 1), filled.eq(1)]
+            m.d.sync += [level.eq(level + 1), filled.eq(1), room.eq(level != self.depth - 1)]
         with m.If(pull & ~push):
-            m.d.sync += [level.eq(level - 1), filled.eq(level != 1)]
+            m.d.sync += [level.eq(level - 1), filled.eq(level != 1), room.eq(1)]
         with m.If(pull):
-            m.d.sync += read.eq(1)
-        with m.Elif(moves):
-            m.d.sync += read.eq(0)
+            m.d.sync += self.o.valid.eq(1)
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        return m
+
+
+class DeepQueue(wiring.Component):
+    """First in, first out: ``depth`` payloads in block RAM, and :py:attr:`BEHIND` more behind it.
+
+    Both ends take one payload a cycle, and neither handshake depends on the other combinationally.
+    A payload leaves the block RAM when there is a place for it in a small queue, on its way
+    to which it passes a register of its own. It appears on ``o`` five cycles after it was
+    accepted at the earliest.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        A payload.
+    depth : int
+        A power of two, at least 2.
+
+    Members
+    -------
+    i, o : streams of ``shape``
+    """
+    BEHIND = 16
+
+    def __init__(self, *, shape, depth):
+        self.shape = shape
+        self.depth = depth
+        super().__init__({
+            "i": In(stream.Signature(shape)),
+            "o": Out(stream.Signature(shape)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.deep  = deep  = Queue(shape=self.shape, depth=self.depth)
+        m.submodules.ready = ready = Queue(shape=self.shape, depth=self.BEHIND)
+        m.d.comb += [
+            deep.i.valid.eq(self.i.valid),
+            deep.i.payload.eq(self.i.payload),
+            self.i.ready.eq(deep.i.ready),
+            self.o.valid.eq(ready.o.valid),
+            self.o.payload.eq(ready.o.payload),
+            ready.o.ready.eq(self.o.ready),
+        ]
+
+        # All but the RAM's register in registers: who takes `o` may lie far away.
+        places = Signal(range(self.BEHIND + 1), init=self.BEHIND)
+        left   = Signal()
+        place  = Signal()
+        passed = deep.o.valid & deep.o.ready
+        payload = Signal(self.shape, reset_less=True)
+        m.d.comb += [deep.o.ready.eq(place), ready.i.payload.eq(payload)]
+        m.d.sync += [
+            left.eq(ready.o.valid & ready.o.ready),
+            places.eq(places + left - passed),
+            place.eq(places > 1),           # one cycle late, and a payload may have passed in it
+            ready.i.valid.eq(passed),
+            payload.eq(deep.o.payload),
+        ]
         return m
 
 

@@ -1,11 +1,12 @@
 """The choice of the next token."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from assembler import formats
 from hw.accumulate import sums_layout
+from hw.float import delay
 from hw.signatures import TOKEN_BITS, tokens_layout
 
 
@@ -33,7 +34,7 @@ class Sampler(wiring.Component):
     emit : :py:`In(1)`
         Give the tokens now; held until they are taken.
     tokens : :py:`Out(stream.Signature(tokens_layout(config)))`
-        Offered while ``emit`` is high, from 2 cycles after the last row on. Taking them starts
+        Offered while ``emit`` is high, from 3 cycles after the last row on. Taking them starts
         afresh. Ids of positions outside ``mask`` are 0.
 
     Golden twin: :class:`sim.golden.sampler.Sampler`.
@@ -50,27 +51,30 @@ class Sampler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         least = formats.ACC.min     # less than any sum
-        valid = Signal()
+        valid = Signal(2)
+        rows_in = delay(m, self.i.payload.as_value(), 1)
+        clear = Signal()
         sums  = Signal(sums_layout(self.config), init=[least] * self.config.positions)
         best  = Signal(sums_layout(self.config), init=[least] * self.config.positions)
         rows  = Signal(TOKEN_BITS)
         ids   = self.tokens.payload.ids
 
         m.d.comb += self.i.ready.eq(1)
-        m.d.sync += valid.eq(self.i.valid)
-        with m.If(valid):
+        m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        with m.If(valid[1]):
             m.d.sync += rows.eq(rows + 1)
         for p in range(self.config.positions):
-            counts = self.i.valid & self.mask[p]
-            m.d.sync += sums[p].eq(Mux(counts, self.i.payload[p], least))
+            row = data.View(self.i.payload.shape(), rows_in)
+            m.d.sync += sums[p].eq(Mux(valid[0] & self.mask[p], row[p], least))
             with m.If(sums[p] > best[p]):
                 m.d.sync += [best[p].eq(sums[p]), ids[p].eq(rows)]
 
         m.d.comb += [
-            self.tokens.valid.eq(self.emit & ~valid),
+            self.tokens.valid.eq(self.emit & ~valid.any() & ~clear),
             self.tokens.payload.mask.eq(self.mask),
         ]
-        with m.If(self.tokens.valid & self.tokens.ready):
+        m.d.sync += clear.eq(self.tokens.valid & self.tokens.ready)
+        with m.If(clear):
             m.d.sync += [best[p].eq(least) for p in range(self.config.positions)]
             m.d.sync += [rows.eq(0), ids.eq(0)]
         return m

@@ -113,6 +113,7 @@ class Scheduler(wiring.Component):
 
         tail  = Signal()        # the position's token is the newest of its slot
         slot  = Signal(position_shape(self.config))
+        named = Signal.like(slot)       # the slot whose state changes: a message names its own
         token = Signal(TOKEN_BITS)
         rest  = Signal(TOKEN_BITS)
         fewer = Signal(TOKEN_BITS)
@@ -120,9 +121,10 @@ class Scheduler(wiring.Component):
         ends  = Signal()
         m.d.comb += tail.eq(~step.chain | (at == step.last))
         m.d.comb += slot.eq(Mux(step.chain, step.slot, at))
+        m.d.comb += named.eq(slot)
         m.d.comb += token.eq(self.emit.p.ids[at])
         m.d.comb += left_read.addr.eq(slot)
-        m.d.comb += left_write.addr.eq(slot)
+        m.d.comb += left_write.addr.eq(named)
         m.d.comb += left_write.data.eq(fewer)
         m.d.comb += newest_write.addr.eq(slot)
         m.d.comb += newest_write.data.eq(token)
@@ -154,19 +156,19 @@ class Scheduler(wiring.Component):
                             m.next = "prompt"
                     with m.Else():
                         m.d.sync += filled.eq(0)
-                        m.d.comb += slot.eq(word.slot)
+                        m.d.comb += named.eq(word.slot)
                         m.d.comb += fewer.eq(word.payload)
                         with m.Switch(word.kind):
                             with m.Case(MessageKind.PROMPT):
                                 m.d.sync += open_.eq(1)
                                 m.d.sync += prompt.eq(header)
-                                m.d.sync += step.slot.eq(slot)
+                                m.d.sync += step.slot.eq(named)
                             with m.Case(MessageKind.GENERATE):
                                 m.d.comb += left_write.en.eq(1)
-                                m.d.sync += counted.bit_select(slot, 1).eq(fewer != 0)
+                                m.d.sync += counted.bit_select(named, 1).eq(fewer != 0)
                             with m.Case(MessageKind.STOP):
-                                m.d.sync += counted.bit_select(slot, 1).eq(0)
-                                m.d.sync += running.bit_select(slot, 1).eq(0)
+                                m.d.sync += counted.bit_select(named, 1).eq(0)
+                                m.d.sync += running.bit_select(named, 1).eq(0)
                             with m.Case(MessageKind.STOP_TOKEN):
                                 m.d.sync += stop_token.eq(word.payload)
                 with m.Elif(wanted & ~open_ & running.any()):
@@ -216,13 +218,13 @@ class Scheduler(wiring.Component):
                 m.d.sync += ends.eq(none | (token == stop_token))
                 with m.If(tail):
                     m.d.comb += left_write.en.eq(1)
-                    m.d.sync += counted.bit_select(slot, 1).eq(~none)
+                    m.d.sync += counted.bit_select(named, 1).eq(~none)
                 m.next = "report"
             with m.State("report"):
                 m.d.comb += self.tokens.valid.eq(1)
                 with m.If(self.tokens.ready):
                     with m.If(tail):
                         m.d.comb += newest_write.en.eq(1)
-                        m.d.sync += running.bit_select(slot, 1).eq(~ends)
+                        m.d.sync += running.bit_select(named, 1).eq(~ends)
                     next_position()
         return m

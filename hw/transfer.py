@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2, exact_log2
 from assembler import formats, isa
 from hw.gearbox import Gearbox
 from hw.memory import Bursts
-from hw.ram import Buffer, Queue
+from hw.ram import Buffer, DeepQueue, Queue
 from hw.signatures import (
     BURST_WORDS,
     MemoryPort,
@@ -311,7 +311,7 @@ class VectorLoader(wiring.Component):
         connect(m, waiting.o, rows.i)
         connect(m, bursts.o, wiring.flipped(self.port.command))
 
-        m.submodules.words   = words   = Queue(shape=config.memory_bits, depth=room, deep=True)
+        m.submodules.words   = words   = DeepQueue(shape=config.memory_bits, depth=room)
         m.submodules.word    = word    = Buffer(shape=config.memory_bits)
         m.submodules.gearbox = gearbox = Gearbox(in_bits=config.memory_bits,
                                                  out_bits=config.row_bits)
@@ -420,8 +420,7 @@ class VectorStorer(wiring.Component):
             m.d.sync += final.eq(returning.o.payload.last)
 
         word_layout = data.StructLayout({"data": config.memory_bits, "end": 1, "last": 1})
-        m.submodules.words = words = Queue(shape=word_layout, depth=2 * BURST_WORDS,
-                                                       deep=True)
+        m.submodules.words = words = DeepQueue(shape=word_layout, depth=2 * BURST_WORDS)
         m.submodules.word  = word  = Buffer(shape=word_layout)
         connect(m, words.o, word.i)
         m.d.comb += [
@@ -439,7 +438,7 @@ class VectorStorer(wiring.Component):
         ]
 
         # Words that wait, less those that were announced: in the queue and the registers behind it.
-        here     = Signal(range(2 * BURST_WORDS + 8))
+        here     = Signal(range(2 * BURST_WORDS + DeepQueue.BEHIND + 8))
         command  = self.port.command
         gathered = Signal()
         m.d.comb += [

@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from assembler import isa
-from hw.signatures import row_layout, scale_address_layout
+from hw.ram import Buffer
+from hw.signatures import connect, row_layout, scale_address_layout
 from hw.vector_plan import from_memory, plan_layout
 from hw.walk import Walk
 
@@ -69,7 +70,10 @@ class VectorIssue(wiring.Component):
         constant = {"a": plan.value, "b": Mux(plan.unit, one, 0), "c": 0}
         is_scalar, came, load = {}, {}, {}
         for name in "abc":
-            operand, response = plan[name], getattr(self, f"response_{name}")
+            operand = plan[name]
+            m.submodules[f"row_{name}"] = row = Buffer(shape=row_layout(config))
+            connect(m, wiring.flipped(getattr(self, f"response_{name}")), row.i)
+            response = row.o
             wanted = Signal(name=f"wanted_{name}")      # at the position that is walked
             m.d.sync += wanted.eq(from_memory(operand))
             if name == "b":

@@ -14,7 +14,7 @@ __all__ = ["VectorMemory", "BANKS"]
 
 BANKS = 4
 RESPONSES = 16             # rows that a reader may have asked for and not taken
-SLICE_ROWS = 1024          # an ECP5 block RAM is 1024 x 18
+SLICE_ROWS = 2048          # an ECP5 block RAM is 2048 x 9: as 1024 x 18, with fewer wires out
 
 
 class VectorMemory(wiring.Component):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from assembler import isa
 from hw.memory import Bursts
-from hw.ram import Buffer, Queue
+from hw.ram import DeepQueue, Queue
 from hw.signatures import BURST_WORDS, MemoryPort, beat_layout, connect
 
 
@@ -24,7 +24,7 @@ class WeightStream(wiring.Component):
 
     The words of a descriptor are a multiple of ``beat_words``, as those of a matrix are.
 
-    Latency: 5 cycles from the word that completes a beat to the beat. Throughput: a word a cycle
+    Latency: 6 cycles from the word that completes a beat to the beat. Throughput: a word a cycle
     from the memory, a beat a cycle to ``o`` while there are any.
 
     Cost: ``prefetch_words * memory_bits`` bits of block RAM; 442 LUT4 and 309 flip-flops for
@@ -81,13 +81,10 @@ class WeightStream(wiring.Component):
             m.d.sync += place.eq(Mux(place == config.beat_words - 1, 0, place + 1))
             m.d.sync += beat[place].eq(self.port.read.payload)
 
-        m.submodules.prefetch = prefetch = Queue(shape=beat_layout(config),
-                                                 depth=config.prefetch_words // config.beat_words,
-                                                 deep=True)
-        m.submodules.buffer = buffer = Buffer(shape=beat_layout(config))
+        m.submodules.prefetch = prefetch = DeepQueue(
+            shape=beat_layout(config), depth=config.prefetch_words // config.beat_words)
         m.d.comb += [prefetch.i.valid.eq(whole), prefetch.i.payload.eq(beat.as_value())]
-        connect(m, prefetch.o, buffer.i)
-        connect(m, buffer.o, wiring.flipped(self.o))
+        connect(m, prefetch.o, wiring.flipped(self.o))
 
         m.d.comb += bursts.freed.eq(Mux(prefetch.o.valid & prefetch.o.ready,
                                         config.beat_words, 0))

@@ -101,11 +101,11 @@ async def prefetched_beats_come_one_a_cycle(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_beat_appears_five_cycles_after_its_last_word(dut):
+async def a_beat_appears_six_cycles_after_its_last_word(dut):
     await start(dut)
     cocotb.start_soon(streams.put(dut, "i", payloads([(0, BEAT)])))
     while int(dut.words.value) < BEAT:      # it counts a cycle after the word
         await FallingEdge(dut.clk)
-    for cycle in range(1, 6):
-        assert int(dut.o__valid.value) == (cycle == 5)
+    for cycle in range(1, 7):
+        assert int(dut.o__valid.value) == (cycle == 6)
         await FallingEdge(dut.clk)
