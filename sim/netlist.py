@@ -36,10 +36,10 @@ def add_arguments(parser):
                         help="checkpoint (default: the random one in tests/data)")
     parser.add_argument("--target", default="sim-tiny", choices=PRESETS,
                         help="machine (default: sim-tiny)")
-    parser.add_argument("--ids", type=host.parse_ids, default=[1, 77, 42], metavar="1,5,9",
-                        help="prompt (default: 1,77,42)")
-    parser.add_argument("--tokens", type=int, default=4, metavar="N",
-                        help="tokens to generate (default: 4)")
+    parser.add_argument("--ids", type=host.parse_ids, default=[1, 77], metavar="1,5,9",
+                        help="prompt (default: 1,77)")
+    parser.add_argument("--tokens", type=int, default=2, metavar="N",
+                        help="tokens to generate (default: 2)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the result there too")
 
 

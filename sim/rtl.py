@@ -107,8 +107,8 @@ def _library(config, words, trace, memory, netlist):
     if not netlist:
         sources = {"public.vlt": _public(), **sources}
     harness = _SOURCES / "harness.cpp"
-    # A trace is written slowly, and a netlist's C++ is long.
-    flags = ["-O0" if trace else "-O1" if netlist else "-O2", "-shared", "-fPIC"]
+    # A trace is written slowly, and the C++ of a netlist is too long for the optimiser.
+    flags = ["-O0" if trace or netlist else "-O2", "-shared", "-fPIC"]
     builder = Path(verilate.__file__).read_bytes()
     key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, trace)
 
