@@ -71,17 +71,23 @@ class _Accesses(wiring.Component):
         command = Signal()          # its next word needs a READ
         quiet   = Signal()          # what was read has left the pins
 
+        # The next word to write: block RAM is late in the cycle, and nothing lies in between.
+        word_out = Signal(config.memory_bits, reset_less=True)
+        full     = Signal()
+
         reading = reads & command
-        writing = writes & self.write.valid & quiet & ~self.request.valid
+        writing = writes & full & quiet & ~self.request.valid
         moves   = reads | writing
         in_block = column[:ceil_log2(READ_WORDS)]
         m.d.comb += [
             self.done.eq(moves & last),
             self.done_bank.eq(bank),
-            self.write.ready.eq(writing),
+            self.write.ready.eq(~full | writing),
             self.request.ready.eq(~reading),
             self.i.ready.eq(~(reads | writes) | self.done),
         ]
+        with m.If(self.write.ready):
+            m.d.sync += [full.eq(self.write.valid), word_out.eq(self.write.payload)]
         with m.If(moves):
             m.d.sync += [
                 column.eq(column + 1),
@@ -115,7 +121,7 @@ class _Accesses(wiring.Component):
             pins.ba.eq(bank),
             pins.a.eq(column),
             Cat(pins.we_n, pins.cas_n, pins.ras_n).eq(Command.NOP),
-            pins.dq_o.eq(self.write.payload),
+            pins.dq_o.eq(word_out),
             pins.dq_oe.eq(writing),
         ]
         with m.If(reading):
@@ -165,8 +171,8 @@ class SdramController(wiring.Component):
     Latency: ``cas + 11`` cycles from a command that reads an open row of an idle memory to its
     first word, and ``ceil(capture / 2)`` more.
 
-    Cost: 540 LUT4, 404 flip-flops, one DP16KD (words to write) for ulx3s-85f, 145 MHz (Yosys
-    0.70, nextpnr 0.11.1).
+    Cost: 650 LUT4, 409 flip-flops, one DP16KD (words to write) for ulx3s-85f, 128 to 145 MHz
+    by how it is placed, the block RAM being slowest (Yosys 0.70, nextpnr 0.11.1).
 
     Parameters
     ----------
@@ -220,8 +226,7 @@ class SdramController(wiring.Component):
         m.submodules.segments = segments = Segments(config=config, part=part)
         m.submodules.rows     = rows     = Rows(part=part, timing=timing, pause=self.pause)
         m.submodules.ahead    = ahead    = Queue(shape=access_layout(part), depth=DEPTH)
-        m.submodules.words    = words    = Queue(shape=config.memory_bits, depth=2 * BURST_WORDS,
-                                                 deep=True)
+        m.submodules.words    = words    = Queue(shape=config.memory_bits, depth=2 * BURST_WORDS)
         m.submodules.accesses = accesses = _Accesses(config=config, part=part, timing=timing,
                                                      capture=self.capture)
         wiring.connect(m, wiring.flipped(self.port.command), segments.i)
