@@ -151,6 +151,8 @@ _ECP5_64BIT = Config(memory_bits=64, memory_bytes=1 << 27, lanes=80, positions=1
                      registers=256, register_elements=128, code_registers=64,
                      accumulator_rows=512, prefetch_words=1024)
 
+_ECP5_25F = Config(registers=128, register_elements=128, code_registers=64)
+
 PRESETS = {
     # A float so fine that only rounding ties of the int8 codes tell the machine from PyTorch:
     # simulation has no area to save.
@@ -158,9 +160,12 @@ PRESETS = {
                        code_registers=128, accumulator_rows=256, prefetch_words=512),
     "ulx3s-85f": Config(positions=8, vector_lanes=4, registers=128, register_elements=64,
                         code_registers=64),
-    "ulx3s-25f": Config(registers=128, register_elements=128, code_registers=64),
-    "icepi-zero": Config(registers=128, register_elements=128, code_registers=64),
-    "icesugar-pro": Config(registers=128, register_elements=128, code_registers=64),
+    "ulx3s-45f": Config(positions=4, vector_lanes=4, registers=128, register_elements=64,
+                        code_registers=64),
+    "ulx3s-25f": _ECP5_25F,
+    "ulx3s-12f": _ECP5_25F,         # the same chip under another name
+    "icepi-zero": _ECP5_25F,
+    "icesugar-pro": _ECP5_25F,
     "orangecrab-85f": _ECP5_64BIT,
     "ecpix5-85f": replace(_ECP5_64BIT, memory_bytes=1 << 29),
 }

@@ -1,34 +1,97 @@
-"""The boards that the machine presets are for: chip, memory, clock."""
+"""The boards that the machine presets are for: chip, memory, clock, and where things are on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
-from assembler.config import PRESETS
+from assembler.config import CLOCK_MHZ, PRESETS
 from assembler.formats import TRITS_PER_BYTE
+from hw.sdram_parts import PARTS, Part
 
 
-__all__ = ["Board", "BOARDS", "Published", "PUBLISHED", "fitting"]
+__all__ = ["ANY_PART", "Board", "BOARDS", "Published", "PUBLISHED", "fitting"]
+
+
+def _slowest(name):
+    """The value of a field that all parts can live with."""
+    values = [getattr(part, name) for part in PARTS.values()]
+    match values[0]:
+        case str():
+            return "any part"
+        case dict():
+            return {cas: max(value[cas] for value in values) for cas in values[0]}
+        case _:         # shorter is safer for the times that the parts grant
+            return (min if name in ("row_bits", "column_bits", "t_oh", "t_ras_max", "t_ref_ms")
+                    else max)(values)
+
+
+# What is soldered on a board changes with its batches, so a bitstream meets the rules of all parts
+# at once. The larger of them is then used as one of 32 MB.
+ANY_PART = Part(**{each.name: _slowest(each.name) for each in fields(Part)})
 
 
 @dataclass(frozen=True)
 class Board:
     """What a preset's machine runs on.
 
-    ``clock`` is the core clock in MHz that the blocks are written for; what a whole bitstream
-    reaches is in its report.
+    Parameters
+    ----------
+    title, device : str
+        ``device`` with its speed grade.
+    memory : str
+        Its kind; size and width are the preset's.
+    platform : str or None
+        Module and class of amaranth_boards; None: no bitstream is made for this board.
+    loader : str
+        What openFPGALoader calls the board.
+    leds : dict[str, str]
+        See :class:`boards.lights.Lights`.
+    baud : int
+        Of the serial line.
+    shift : float
+        Degrees by which the SDRAM gets its clock later than half a period after the edge of the
+        core's: see ``docs/boards.md``.
+    capture : int
+        Half cycles by which its words are taken later: see :class:`hw.sdram.SdramController`.
+    high : tuple[tuple[str, str], ...]
+        Resources and their parts that are held high.
+    clock : int
+        MHz of the core and the SDRAM.
     """
     title: str
-    device: str          # with speed grade
-    memory: str          # kind; its size and width are the preset's
-    clock: int
+    device: str
+    memory: str
+    platform: str | None = None
+    loader: str = ""
+    leds: dict[str, str] = field(default_factory=dict)
+    baud: int = 3_000_000
+    shift: float = 45
+    capture: int = 0
+    high: tuple[tuple[str, str], ...] = ()
+    clock: int = 100
+
+
+def _leds(*meanings):
+    return {f"led.{number}": meaning for number, meaning in enumerate(meanings)}
+
+
+def _ulx3s(size):
+    return {f"ulx3s-{size.lower()}": Board(
+        f"ULX3S {size}", f"LFE5U-{size}-6", "SDR", f"ulx3s.ULX3S_{size}_Platform", "ulx3s",
+        _leds("heartbeat", "ready", "link", "memory", "running", "waiting", "token", "fault"),
+        high=(("esp32", "gpio0"),),         # low, the ESP32 resets the board
+        clock=CLOCK_MHZ[f"ulx3s-{size.lower()}"])}
 
 
 BOARDS = {
-    "ulx3s-85f":      Board("ULX3S 85F",      "LFE5U-85F-6",    "SDR",  100),
-    "ulx3s-25f":      Board("ULX3S 25F",      "LFE5U-25F-6",    "SDR",  100),
-    "icepi-zero":     Board("Icepi Zero",     "LFE5U-25F-6",    "SDR",  100),
-    "icesugar-pro":   Board("iCESugar-Pro",   "LFE5U-25F-6",    "SDR",  100),
-    "orangecrab-85f": Board("OrangeCrab 85F", "LFE5U-85F-8",    "DDR3", 100),
-    "ecpix5-85f":     Board("ECPIX-5 85F",    "LFE5UM5G-85F-8", "DDR3", 100),
+    **_ulx3s("85F"), **_ulx3s("45F"), **_ulx3s("25F"), **_ulx3s("12F"),
+    "icepi-zero": Board(
+        "Icepi Zero", "LFE5U-25F-6", "SDR", "icepi_zero.IcepiZero1_3Platform", "icepi-zero",
+        _leds("heartbeat", "link", "memory", "running", "fault"), clock=CLOCK_MHZ["icepi-zero"]),
+    "icesugar-pro": Board(
+        "iCESugar-Pro", "LFE5U-25F-6", "SDR", "icesugar_pro.ICESugarProPlatform", "icesugar-pro",
+        {"rgb_led.r": "fault", "rgb_led.g": "heartbeat", "rgb_led.b": "link"},
+        baud=1_000_000, clock=CLOCK_MHZ["icesugar-pro"]),
+    "orangecrab-85f": Board("OrangeCrab 85F", "LFE5U-85F-8", "DDR3"),
+    "ecpix5-85f": Board("ECPIX-5 85F", "LFE5UM5G-85F-8", "DDR3"),
 }
 
 

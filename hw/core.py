@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.array import ArrayUnit
 from hw.float import delay
-from hw.host import RESET_CYCLES, HostRegisters, request_layout
+from hw.host import RESET_CYCLES, STATUS_BITS, HostRegisters, request_layout
 from hw.memory import MemoryArbiter
 from hw.ram import Buffer
 from hw.scheduler import Scheduler
@@ -44,6 +44,8 @@ class Core(wiring.Component):
         Logits of every sampled position, if the host asked for them.
     stopped : :py:`Out(1)`
         A STOP is carried out: what waits on the streams of the core is to be dropped.
+    status : :py:`Out(STATUS_BITS)`
+        See :class:`assembler.registers.Status`.
     host : :py:`In(MemoryPort(config))`
         The host's way to the memory.
 
@@ -59,6 +61,7 @@ class Core(wiring.Component):
             "tokens":   Out(stream.Signature(32)),
             "logits":   Out(stream.Signature(logits_layout(config))),
             "stopped":  Out(1),
+            "status":   Out(STATUS_BITS),
             "host":     In(MemoryPort(config)),
         })
 
@@ -77,7 +80,7 @@ class Core(wiring.Component):
         connect(m, arbiter.memory, flipped(self.memory))
         connect(m, flipped(self.host), arbiter.host)
         m.d.sync += arbiter.stop.eq(registers.reset)    # before the first block is reset
-        m.d.comb += self.stopped.eq(registers.reset)
+        m.d.comb += [self.stopped.eq(registers.reset), self.status.eq(registers.status)]
         m.d.comb += registers.memory_idle.eq(arbiter.idle)
 
         # Each block has a domain, to have a reset register of its own near by: one register would

@@ -9,10 +9,11 @@ from assembler import registers
 from assembler.registers import Control, Status
 
 
-__all__ = ["RESET_CYCLES", "HostRegisters", "request_layout"]
+__all__ = ["RESET_CYCLES", "STATUS_BITS", "HostRegisters", "request_layout"]
 
 
 RESET_CYCLES = 16          # shortest reset of the core's blocks
+STATUS_BITS  = max(Status).bit_length()
 
 
 request_layout = data.StructLayout({"write": 1, "address": 8, "data": 32})
@@ -56,6 +57,8 @@ class HostRegisters(wiring.Component):
     saturated, weight_word, array_beat : :py:`In(1)`
         Strobes that are kept or counted from START on.
     pc : :py:`In(range(config.program_words + 1))`
+    status : :py:`Out(STATUS_BITS)`
+        The status register.
     """
     def __init__(self, *, config):
         self.config = config
@@ -78,6 +81,7 @@ class HostRegisters(wiring.Component):
             "weight_word":     In(1),
             "array_beat":      In(1),
             "pc":              In(range(config.program_words + 1)),
+            "status":          Out(STATUS_BITS),
         })
 
     def elaborate(self, platform):
@@ -120,14 +124,14 @@ class HostRegisters(wiring.Component):
             Status.SATURATED: saturated,
             Status.STEPPED:   self.stepped & ~self.step & ~self.reset,
         }
-        width  = max(Status).bit_length()
+        m.d.comb += self.status.eq(Cat(status[Status(1 << bit)] for bit in range(STATUS_BITS)))
         digest = int(self.config.digest, 16)
         read = {
             "id":           _ID,
             "version":      registers.VERSION,
             "digest_low":   digest & 0xffffffff,
             "digest_high":  digest >> 32,
-            "status":       Cat(status.get(Status(1 << bit), 0) for bit in range(width)),
+            "status":       self.status,
             "pc":           self.pc,
             "cycles":       cycles,
             "weight_words": words,

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.core import Core
+from hw.host import STATUS_BITS
 from hw.link import HostLink
 from hw.signatures import MemoryPort, connect
 from hw.uart import UartReceiver, UartTransmitter, bit_time
@@ -41,6 +42,10 @@ class Soc(wiring.Component):
         The memory is read or written.
     stopped : :py:`Out(1)`
         The core carries out a STOP.
+    status : :py:`Out(STATUS_BITS)`
+        Of the core: see :class:`assembler.registers.Status`.
+    token : :py:`Out(1)`
+        A token goes to the host.
 
     Raises
     ------
@@ -60,6 +65,8 @@ class Soc(wiring.Component):
             "active":  Out(1),
             "busy":    Out(1),
             "stopped": Out(1),
+            "status":  Out(STATUS_BITS),
+            "token":   Out(1),
         })
 
     def elaborate(self, platform):
@@ -83,6 +90,8 @@ class Soc(wiring.Component):
             core.logits.ready.eq(1),        # the line is too slow for them
             link.stopped.eq(core.stopped),
             self.stopped.eq(core.stopped),
+            self.status.eq(core.status),
+            self.token.eq(core.tokens.valid),
         ]
 
         light = Signal(LIGHT_BITS)

@@ -1,0 +1,70 @@
+"""A board's bitstream: clock, SoC, SDRAM, pins, lights."""
+
+from amaranth import *
+from amaranth.lib import io
+
+from assembler.config import PRESETS
+from assembler.registers import Status
+from boards.clocks import Clocks
+from boards.lights import Lights
+from boards.parts import ANY_PART
+from boards.pins import CAPTURE, SdramIo, SerialIo
+from hw.sdram import SdramController
+from hw.signatures import connect
+from hw.soc import Soc
+
+
+__all__ = ["Top"]
+
+
+class Top(Elaboratable):
+    """All of the board ``name``, on its platform.
+
+    Parameters
+    ----------
+    name : str
+        Of ``boards.parts.BOARDS``, with SDR SDRAM.
+    board : boards.parts.Board
+    config : assembler.config.Config or None
+        None: the preset of that name.
+    """
+    def __init__(self, *, name, board, config=None):
+        self.name, self.board = name, board
+        self.config = config or PRESETS[name]
+
+    def elaborate(self, platform):
+        m = Module()
+        board, config = self.board, self.config
+        m.submodules.clocks = Clocks(clock_hz=board.clock * 1_000_000, shift=board.shift)
+        m.submodules.soc    = soc = Soc(config=config, clock_hz=board.clock * 1_000_000,
+                                        baud=board.baud, name=self.name)
+        m.submodules.sdram  = sdram = SdramController(
+            config=config, part=ANY_PART, clock_mhz=board.clock, cas_latency=3,
+            capture=board.capture + CAPTURE)
+        m.submodules.pins   = pins = SdramIo(config=config)
+        m.submodules.serial = serial = SerialIo()
+        m.submodules.lights = lights = Lights(leds=board.leds)
+        connect(m, soc.memory, sdram.port)
+        connect(m, sdram.pins, pins.pins)
+
+        def has(bit):
+            return (soc.status & bit) != 0
+
+        m.d.comb += [
+            soc.rx.eq(serial.rx),
+            serial.tx.eq(soc.tx),
+            lights.link.eq(soc.active),
+            lights.memory.eq(soc.busy),
+            lights.token.eq(soc.token),
+            lights.ready.eq(sdram.ready),
+            lights.running.eq(has(Status.RUNNING)),
+            lights.waiting.eq(has(Status.WAITING)),
+            lights.fault.eq(has(Status.FAULT)),
+        ]
+
+        # Pins that would disturb the board if they floated.
+        for resource, part in board.high:
+            port = getattr(platform.request(resource, dir="-"), part)
+            m.submodules[f"{resource}_{part}"] = buffer = io.Buffer("o", port)
+            m.d.comb += buffer.o.eq(1)
+        return m
