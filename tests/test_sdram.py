@@ -98,12 +98,20 @@ def test_a_wrong_controller_is_found(rule, timing):
 
 
 @icarus
-@pytest.mark.parametrize("capture, right", [(-2, False), (-1, True), (0, True), (1, False)])
-def test_words_are_taken_while_they_are_there(capture, right):
-    """The part's clock inverted, and words 9.4 ns late: tAC of 5.4 ns and 4 ns in the FPGA."""
+@pytest.mark.parametrize("capture, registers, right", [
+    (-2, None, False), (-1, None, True), (0, None, True), (4, "posedge", True),
+    (2, "negedge", True)])
+def test_words_are_taken_while_they_are_there(capture, registers, right):
+    """The part's clock inverted, and words 9.4 ns late: tAC of 5.4 ns and 4 ns in the FPGA.
+
+    ``registers``: with registers in I/O cells, that of a word at this edge of the clock.
+    """
     text    = controller(clock_mhz=100, power_up_us=2, capture=capture)
     sources = bench(text, clock_mhz=100, cas=2, power_up_us=2)
-    sources["sdram_bench.v"] = "`define TERN_LOOP_NS 9.4\n" + sources["sdram_bench.v"]
+    defines = "`define TERN_LOOP_NS 9.4\n"
+    if registers:
+        defines += f"`define TERN_PIN_REGISTERS {registers}\n"
+    sources["sdram_bench.v"] = defines + sources["sdram_bench.v"]
 
     def run():
         run_verilog(sources, "sdram_bench", "cocotb_sdram", "icarus", random=0, words=4000,

@@ -3,7 +3,8 @@
 // The bench defines TERN_COMMAND_BITS, TERN_MEMORY_BITS and TERN_PART (parameters of the model)
 // in front of this file; TERN_FILL words of memory are filled before the start. TERN_MODEL names
 // the module of a vendor's model in place of tern_sdram, with its parameters if it needs any: then
-// nothing is filled or counted there, and mode 1 is the one to run. TERN_LOOP_NS: see below.
+// nothing is filled or counted there, and mode 1 is the one to run. TERN_LOOP_NS and
+// TERN_PIN_REGISTERS: see below.
 //
 // mode 0: `amount` words are read in commands of 64 from address 0 on, over and over TERN_FILL.
 // mode 1: `amount` words are written and read at random in four pieces of 4096 words, in commands
@@ -157,23 +158,45 @@ module sdram_bench (
         end
     end
 
-    wire             cke, cs_n, ras_n, cas_n, we_n, dq_oe;
-    wire [1:0]       ba;
-    wire [12:0]      a;
+    wire               cke, cs_n, ras_n, cas_n, we_n, dq_oe;
+    wire [1:0]         ba;
+    wire [12:0]        a;
     wire [WIDTH/8-1:0] dqm;
-    wire [WIDTH-1:0] dq_o;
-    wire [WIDTH-1:0] dq;
+    wire [WIDTH-1:0]   dq_o, dq_i, dq;
+
+    // What the controller drives, and what is at the pins.
+    wire               c_cke, c_cs_n, c_ras_n, c_cas_n, c_we_n, c_dq_oe;
+    wire [1:0]         c_ba;
+    wire [12:0]        c_a;
+    wire [WIDTH/8-1:0] c_dqm;
+    wire [WIDTH-1:0]   c_dq_o;
+    wire [21+WIDTH/8+WIDTH-1:0] outputs, driven;
+    assign outputs = {c_cke, c_cs_n, c_ras_n, c_cas_n, c_we_n, c_ba, c_a, c_dq_oe, c_dqm, c_dq_o};
+    assign {cke, cs_n, ras_n, cas_n, we_n, ba, a, dq_oe, dqm, dq_o} = driven;
     assign dq = dq_oe ? dq_o : {WIDTH{1'bz}};
 
 `ifdef TERN_LOOP_NS
     // As on a board: the part's clock is inverted, and words come late by its access time and by
     // all delays from the clock to the part and from the part to the pins. For Icarus only.
     wire             part_clk = ~clk;
-    reg  [WIDTH-1:0] dq_i;
-    always @(dq) dq_i <= #(`TERN_LOOP_NS) dq;
+    reg  [WIDTH-1:0] arrived;
+    always @(dq) arrived <= #(`TERN_LOOP_NS) dq;
 `else
     wire             part_clk = clk;
-    wire [WIDTH-1:0] dq_i = dq;
+    wire [WIDTH-1:0] arrived = dq;
+`endif
+
+`ifdef TERN_PIN_REGISTERS
+    // A register in the I/O cell of every pin, on the way in at `TERN_PIN_REGISTERS of the clock.
+    reg [21+WIDTH/8+WIDTH-1:0] output_cells;
+    reg [WIDTH-1:0]            input_cells;
+    always @(posedge clk) output_cells <= outputs;
+    always @(`TERN_PIN_REGISTERS clk) input_cells <= arrived;
+    assign driven = output_cells;
+    assign dq_i   = input_cells;
+`else
+    assign driven = outputs;
+    assign dq_i   = arrived;
 `endif
 
     sdram_controller controller (
@@ -184,9 +207,10 @@ module sdram_bench (
         .port__write__payload(write_word),
         .port__read__valid(read_valid), .port__read__ready(1'b1),
         .port__read__payload(read_word),
-        .pins__cke(cke), .pins__cs_n(cs_n), .pins__ras_n(ras_n), .pins__cas_n(cas_n),
-        .pins__we_n(we_n), .pins__ba(ba), .pins__a(a), .pins__dqm(dqm),
-        .pins__dq_o(dq_o), .pins__dq_oe(dq_oe), .pins__dq_i(dq_i)
+        .pins__cke(c_cke), .pins__cs_n(c_cs_n), .pins__ras_n(c_ras_n), .pins__cas_n(c_cas_n),
+        .pins__we_n(c_we_n), .pins__ba(c_ba), .pins__a(c_a), .pins__dqm(c_dqm),
+        .pins__dq_o(c_dq_o), .pins__dq_oe(c_dq_oe),
+        .pins__dq_i(dq_i)
     );
 
 `ifdef TERN_MODEL
