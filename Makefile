@@ -17,7 +17,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram docs clean
+.PHONY: help demo test test-models lint area netlist sdram noise docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -51,6 +51,10 @@ netlist: $(TOOLS)
 ## make sdram    prove the SDRAM controller on all parts: docs/reports/sdram.md
 sdram: $(BASE)
 	$(VENV)/bin/python -m sim sdram --report docs/reports/sdram.md
+
+## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
+noise: $(TEST)
+	$(VENV)/bin/python -m tests.noise --runs 20 -o docs/reports/link.md
 
 ## make docs     write the generated pages again
 docs: $(BASE)

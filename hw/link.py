@@ -10,7 +10,7 @@ from assembler.link import Code, Status
 from hw.host import request_layout
 from hw.link_frames import Crc, FrameReceiver, FrameSender
 from hw.link_memory import MemoryBytes
-from hw.ram import Queue
+from hw.ram import Buffer, Queue
 from hw.signatures import MemoryPort, connect
 
 
@@ -44,7 +44,8 @@ class HostLink(wiring.Component):
 
     Throughput: that of a line of 30 cycles a byte or slower; CHECK_MEMORY a byte a cycle.
 
-    Cost: about 1,900 LUT4, 1,200 FF and 4 DP16KD, memory queue and frames included.
+    Cost: 1,900 LUT4, 750 FF and 4 DP16KD for ulx3s-25f, frames and memory transfers included
+    (Yosys 0.70).
 
     Parameters
     ----------
@@ -102,16 +103,18 @@ class HostLink(wiring.Component):
             Queue(shape=32, depth=WORDS))
         m.submodules.tokens   = tokens   = ResetInserter(self.stopped)(
             Queue(shape=32, depth=WORDS))
+        m.submodules.message  = message  = ResetInserter(self.stopped)(Buffer(shape=32))
         connect(m, wiring.flipped(self.i), receiver.i)
         connect(m, sender.o, wiring.flipped(self.o))
         connect(m, memory.port, wiring.flipped(self.memory))
-        connect(m, messages.o, wiring.flipped(self.messages))
+        connect(m, messages.o, message.i)
+        connect(m, message.o, wiring.flipped(self.messages))
         connect(m, wiring.flipped(self.tokens), tokens.i)
 
-        # Words in the queues, their output registers included
-        def words_in(queue):
-            count = Signal(range(WORDS + 2))
-            push, pull = queue.i.valid & queue.i.ready, queue.o.valid & queue.o.ready
+        # Words between two streams
+        def words_between(i, o):
+            count = Signal(range(WORDS + 4))
+            push, pull = i.valid & i.ready, o.valid & o.ready
             with m.If(self.stopped):
                 m.d.sync += count.eq(0)
             with m.Elif(push & ~pull):
@@ -120,8 +123,8 @@ class HostLink(wiring.Component):
                 m.d.sync += count.eq(count - 1)
             return count
 
-        message_count = words_in(messages)
-        token_count   = words_in(tokens)
+        message_count = words_between(messages.i, message.o)
+        token_count   = words_between(tokens.i, tokens.o)
 
         damaged = Signal()      # a frame was dropped that the host does not know of
         m.d.sync += damaged.eq(damaged | receiver.damaged)
@@ -135,7 +138,7 @@ class HostLink(wiring.Component):
 
         # What is to be known of a request, over several cycles: sums and comparisons are wide.
         word_shift = ceil_log2(config.word_bytes)
-        beyond   = Signal(33)   # its last memory word
+        beyond   = Signal(33)   # the memory word after its last
         size     = Signal(8)    # bytes of its data
         bare     = Signal()     # it has none
         some     = Signal()     # its operand is not 0
@@ -148,12 +151,12 @@ class HostLink(wiring.Component):
         in_order = Signal()
         again    = Signal()
         m.d.sync += [
-            beyond.eq(request.address + request.operand - 1),
+            beyond.eq(request.address + request.operand),
             bare.eq(size == 0),
             some.eq(request.operand != 0),
             words.eq(request.operand << word_shift == size),
             messages_whole.eq(request.operand << ceil_log2(WORD_BYTES) == size),
-            inside.eq(some & (beyond[ceil_log2(config.memory_words):] == 0)),
+            inside.eq(some & (beyond <= config.memory_words)),
             few.eq(request.operand <= link.DATA_BYTES // config.word_bytes),
             room.eq((message_count + request.operand[:8] <= WORDS) & ~self.stopped),
             register.eq(request.address < 1 << len(self.request.p.address)),
