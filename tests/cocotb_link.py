@@ -216,10 +216,14 @@ def spoil(rng, frame):
     for _ in range(rng.choice([1, 1, 2, 5])):
         at = rng.randrange(len(data) - 2)
         match kind:
-            case 3 | 4: data[at] ^= rng.randrange(1, 256)
-            case 5:     del data[at]
-            case 6:     data.insert(at, data[at])
-            case 7:     data[at] = 0
+            case 3 | 4:
+                data[at] ^= rng.randrange(1, 256)
+            case 5:
+                del data[at]
+            case 6:
+                data.insert(at, data[at])
+            case 7:
+                data[at] = 0
     return bytes(data) + b"\0"
 
 

@@ -1,13 +1,16 @@
 # amaranth: UnusedElaboratable=no
-"""The host link: the table, its codec, and the board's side ``rtl == golden``."""
+"""The host link: its table, and the board's side ``rtl == golden``."""
+
+import re
 
 import pytest
 
 from assembler import link
 from assembler.config import Config
-from hw.link import HostLink
+from hw.link import WORDS, HostLink
+from sim.golden import link as golden
 from tests.board import run_on_board
-from tests.verilog import over_simulators
+from tests.verilog import ROOT, SIMULATORS
 
 
 CONFIGS = {
@@ -16,8 +19,9 @@ CONFIGS = {
 }
 
 
-@over_simulators
-@pytest.mark.parametrize("name", CONFIGS)
+# Both machines on one simulator, one on all.
+@pytest.mark.parametrize("name, simulator", [("wide", SIMULATORS[-1]),
+                                             *(("narrow", each) for each in SIMULATORS)])
 def test_board_answers_like_its_twin(name, simulator):
     config = CONFIGS[name]
     identity = {"clock_hz": 100_000_000, "name": f"bench {name}"}
@@ -29,3 +33,22 @@ def test_board_answers_like_its_twin(name, simulator):
 def test_bad_name_is_refused(name):
     with pytest.raises(ValueError, match="at most 24 characters of ASCII"):
         HostLink(config=Config(), clock_hz=1, name=name)
+
+
+def test_page_says_what_the_table_says():
+    page = (ROOT / "docs" / "link.md").read_text()
+    rows = re.findall(r"^\| ([A-Z_]+) \| (\d+) \|", page, re.M)
+    assert [(name, int(code)) for name, code in rows] == [
+        (row.code.name, row.code.value) for row in link.COMMANDS]
+    assert [(name, int(code)) for name, code in re.findall(r"^\| ([A-Z]+) (\d) \|", page, re.M)] \
+        == [(status.name, status.value) for status in link.Status]
+
+
+def test_twins_have_the_same_queue():
+    assert golden._WORDS == WORDS
+
+
+def test_a_frame_fills_the_line():
+    """At least 90 % of what a long upload sends is data."""
+    frame = link.encode(link.request(0, link.Code.WRITE_MEMORY, 0, 120, bytes(link.DATA_BYTES)))
+    assert link.DATA_BYTES / len(frame + link.DELIMITER) >= 0.9
