@@ -1,17 +1,19 @@
-"""Boards that a core is made for: what they are, what they hold, what was measured.
+"""Boards that a core is made for: what they are, what they hold, and their bitstreams.
 
     python -m boards list              the boards, their machines and what fits
-    python -m boards report BOARD      area and clock of that board's blocks and core
+    python -m boards build BOARD       make a bitstream, which must meet its timing
+    python -m boards report BOARD      area, clock and critical path of the last one
+    python -m boards flash BOARD       bring it to the board
 """
 
 import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report as report_errors
-from boards import list as list_command, report
+from boards import build, flash, list as list_command, report
 
 
-COMMANDS = {"list": list_command, "report": report}
+COMMANDS = {"list": list_command, "build": build, "report": report, "flash": flash}
 
 
 def main(argv=None):

@@ -2,7 +2,7 @@
 
 from amaranth import *
 from amaranth.lib import io, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 
 __all__ = ["MEANINGS", "Lights"]

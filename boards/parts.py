@@ -1,13 +1,14 @@
-"""The boards that the machine presets are for: chip, memory, clock, and where things are on them."""
+"""The boards that the machine presets are for: chip, memory, clock, what is where on them."""
 
 from dataclasses import dataclass, field, fields
 
 from assembler.config import CLOCK_MHZ, PRESETS
+from assembler.errors import TernError
 from assembler.formats import TRITS_PER_BYTE
 from hw.sdram_parts import PARTS, Part
 
 
-__all__ = ["ANY_PART", "Board", "BOARDS", "Published", "PUBLISHED", "fitting"]
+__all__ = ["ANY_PART", "Board", "BOARDS", "find", "Published", "PUBLISHED", "fitting"]
 
 
 def _slowest(name):
@@ -40,8 +41,8 @@ class Board:
         Its kind; size and width are the preset's.
     platform : str or None
         Module and class of amaranth_boards; None: no bitstream is made for this board.
-    loader : str
-        What openFPGALoader calls the board.
+    loader : tuple[str, ...]
+        Options of openFPGALoader that name the board, or its cable.
     leds : dict[str, str]
         See :class:`boards.lights.Lights`.
     baud : int
@@ -60,7 +61,7 @@ class Board:
     device: str
     memory: str
     platform: str | None = None
-    loader: str = ""
+    loader: tuple[str, ...] = ()
     leds: dict[str, str] = field(default_factory=dict)
     baud: int = 3_000_000
     shift: float = 45
@@ -75,7 +76,7 @@ def _leds(*meanings):
 
 def _ulx3s(size):
     return {f"ulx3s-{size.lower()}": Board(
-        f"ULX3S {size}", f"LFE5U-{size}-6", "SDR", f"ulx3s.ULX3S_{size}_Platform", "ulx3s",
+        f"ULX3S {size}", f"LFE5U-{size}-6", "SDR", f"ulx3s.ULX3S_{size}_Platform", ("-b", "ulx3s"),
         _leds("heartbeat", "ready", "link", "memory", "running", "waiting", "token", "fault"),
         high=(("esp32", "gpio0"),),         # low, the ESP32 resets the board
         clock=CLOCK_MHZ[f"ulx3s-{size.lower()}"])}
@@ -84,15 +85,29 @@ def _ulx3s(size):
 BOARDS = {
     **_ulx3s("85F"), **_ulx3s("45F"), **_ulx3s("25F"), **_ulx3s("12F"),
     "icepi-zero": Board(
-        "Icepi Zero", "LFE5U-25F-6", "SDR", "icepi_zero.IcepiZero1_3Platform", "icepi-zero",
-        _leds("heartbeat", "link", "memory", "running", "fault"), clock=CLOCK_MHZ["icepi-zero"]),
+        "Icepi Zero", "LFE5U-25F-6", "SDR", "icepi_zero.IcepiZero1_3Platform",
+        ("-b", "icepi-zero"), _leds("heartbeat", "link", "memory", "running", "fault"),
+        clock=CLOCK_MHZ["icepi-zero"]),
     "icesugar-pro": Board(
-        "iCESugar-Pro", "LFE5U-25F-6", "SDR", "icesugar_pro.ICESugarProPlatform", "icesugar-pro",
+        "iCESugar-Pro", "LFE5U-25F-6", "SDR", "icesugar_pro.ICESugarProPlatform",
+        ("-c", "cmsisdap"),
         {"rgb_led.r": "fault", "rgb_led.g": "heartbeat", "rgb_led.b": "link"},
         baud=1_000_000, clock=CLOCK_MHZ["icesugar-pro"]),
     "orangecrab-85f": Board("OrangeCrab 85F", "LFE5U-85F-8", "DDR3"),
     "ecpix5-85f": Board("ECPIX-5 85F", "LFE5UM5G-85F-8", "DDR3"),
 }
+
+
+def find(name):
+    """The board of this name that bitstreams are made for; TernError where there is none."""
+    if name not in BOARDS:
+        raise TernError(f"no board {name!r}; known boards: {', '.join(BOARDS)}")
+    board = BOARDS[name]
+    if board.platform is None:
+        able = [each for each, board in BOARDS.items() if board.platform]
+        raise TernError(f"{name} has {board.memory} memory, for which there is no controller yet; "
+                        f"bitstreams are made for {', '.join(able)}")
+    return board
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,22 @@
-"""Area and clock of a board's blocks and core, as measured and committed.
-
-example: python -m boards report ulx3s-85f
-"""
+"""Area, clock and critical path of a board's bitstream: of the last build, or as committed."""
 
 import json
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 
 from assembler.errors import TernError
+from boards import results
 from boards.parts import BOARDS
 
 
-__all__ = ["add_arguments", "run", "AREA"]
+__all__ = ["EXAMPLE", "add_arguments", "run", "AREA"]
 
 
-AREA = Path(__file__).parents[1] / "docs" / "reports" / "area.json"     # written by hw/area.py
+EXAMPLE = "python -m boards report ulx3s-85f"
+AREA    = Path(__file__).parents[1] / "docs" / "reports" / "area.json"     # of hw/area.py
 
 # What the chips offer: LUT4, FF, DP16KD, MULT18X18D (Lattice FPGA-DS-02012).
 CHIPS = {
@@ -29,26 +29,60 @@ COLUMNS = ("lut4", "ff", "dp16kd", "mult18x18d")
 
 def add_arguments(parser):
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
+    parser.add_argument("--blocks", action="store_true",
+                        help="the blocks of the core instead, each placed alone")
+    parser.add_argument("--committed", action="store_true",
+                        help="what is committed, even if there is a build")
     parser.add_argument("--json", action="store_true", help="the numbers as JSON")
 
 
-def load(board):
-    """The committed report of ``board``; raises TernError where there is none."""
-    if board not in BOARDS:
-        raise TernError(f"no board {board!r}; known boards: {', '.join(BOARDS)}")
+def _bitstream(board, committed):
+    """The report of a board's bitstream, and where it is from."""
+    found = None if committed else results.built(board)
+    if found:
+        return found, f"the last build, {results.BUILT / board}"
+    found = results.committed(board)
+    if found:
+        return found, f"as committed, {results.COMMITTED / board}.md"
+    raise TernError(f"no report of {board}: first python -m boards build {board}")
+
+
+def _blocks(board):
+    """The committed areas of the blocks of ``board``."""
     reports = json.loads(AREA.read_text()) if AREA.exists() else {}
     if board not in reports:
         having = f"; there are reports of {', '.join(reports)}" if reports else ""
-        raise TernError(f"no report of {board} has been committed{having}")
+        raise TernError(f"no areas of blocks of {board} have been committed{having}")
     return reports[board]
 
 
 def run(arguments):
-    found = load(arguments.board)
+    board = arguments.board
+    if board not in BOARDS:
+        raise TernError(f"no board {board!r}; known boards: {', '.join(BOARDS)}")
+    if arguments.blocks:
+        found = _blocks(board)
+        show  = _show_blocks
+    else:
+        found, origin = _bitstream(board, arguments.committed)
+        show = lambda board, found: _show_bitstream(found, origin)
     if arguments.json:
         print(json.dumps(found, indent=1))
-        return
-    board = BOARDS[arguments.board]
+    else:
+        show(board, found)
+
+
+def _show_bitstream(found, origin):
+    text = results.page(found)
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        print(text)
+    print(f"({origin})")
+
+
+def _show_blocks(board, found):
     table = Table(box=None, pad_edge=False)
     table.add_column("block")
     for head in ("LUT4", "FF", "DP16KD", "MULT18X18D", "Fmax MHz"):
@@ -62,8 +96,9 @@ def run(arguments):
                   *(f"{core[column] / offer:.0%}" for column, offer in zip(COLUMNS, offers)),
                   style="bold")
     console = Console()
-    console.print(f"{board.title}: {found['device']}-{found['grade']} {found['package']}, each "
-                  f"block alone between registers, {found['clock_mhz']} MHz asked for")
+    title = BOARDS[board].title
+    console.print(f"{title}: {found['device']}-{found['grade']} {found['package']}, each block "
+                  f"alone between registers, {found['clock_mhz']} MHz asked for")
     console.print(table)
     console.print(f"commit {found['commit']}, config {found['digest']}, "
                   f"{', '.join(found['tools'])}; again with: {found['command']}", style="dim")

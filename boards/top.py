@@ -14,7 +14,10 @@ from hw.signatures import connect
 from hw.soc import Soc
 
 
-__all__ = ["Top"]
+__all__ = ["CAS_LATENCY", "Top"]
+
+
+CAS_LATENCY = 3            # 5.4 ns to a word, where 2 would be 6 ns; a cycle a command more
 
 
 class Top(Elaboratable):
@@ -39,7 +42,7 @@ class Top(Elaboratable):
         m.submodules.soc    = soc = Soc(config=config, clock_hz=board.clock * 1_000_000,
                                         baud=board.baud, name=self.name)
         m.submodules.sdram  = sdram = SdramController(
-            config=config, part=ANY_PART, clock_mhz=board.clock, cas_latency=3,
+            config=config, part=ANY_PART, clock_mhz=board.clock, cas_latency=CAS_LATENCY,
             capture=board.capture + CAPTURE)
         m.submodules.pins   = pins = SdramIo(config=config)
         m.submodules.serial = serial = SerialIo()
