@@ -61,7 +61,6 @@ class _Core:
                 self.state = "running"
 
     def run(self, steps):
-        self.cycles += steps
         if self.machine is None or self.state in ("halted", "fault"):
             return
         self.machine.send(self.messages)
@@ -87,6 +86,7 @@ class GoldenPort:
         self.link = HostLink(config=config, clock_hz=100_000_000, name="golden", core=self.core)
         self.noise = (Noise(noise, f"to {seed}"), Noise(noise, f"from {seed}"))
         self.dies = dies
+        self.clock_hz = 100_000_000
         self.now = 0.0
         self._came = b""
 
@@ -94,8 +94,12 @@ class GoldenPort:
         return self.now
 
     def sleep(self, seconds):
-        self.now += seconds
+        self._pass(seconds)
         self.core.run(_STEPS)
+
+    def _pass(self, seconds):
+        self.now += seconds
+        self.core.cycles = round(self.now * self.clock_hz)
 
     def write(self, data):
         if self.dies is not None:
@@ -107,7 +111,7 @@ class GoldenPort:
         self.core.run(_STEPS)
         end = self._came.find(b"\0") + 1 or len(self._came)
         data, self._came = self._came[:end], self._came[end:]
-        self.now += seconds if not data else len(data) * 10 / self.baud
+        self._pass(seconds if not data else len(data) * 10 / self.baud)
         return data
 
     def close(self):
