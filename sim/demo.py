@@ -30,16 +30,15 @@ EXAMPLE = 'python -m sim demo --prompt "The little dog" --tokens 60'
 
 
 _ROOT = Path(__file__).parents[1]
-_STORIES, _RANDOM = _ROOT / "models" / "stories-5m", _ROOT / "tests" / "data" / "mmf-tiny-a"
+_MODEL = _ROOT / "models" / "stories-5m"
 
 # A board with one position and a small core: its model compiles and runs fastest.
 _TARGET = "ulx3s-25f"
 
 
 def add_arguments(parser):
-    default = _STORIES if (_STORIES / "config.json").exists() else _RANDOM
-    parser.add_argument("--model", type=Path, default=default, metavar="MODEL",
-                        help=f"checkpoint (default: {default.relative_to(_ROOT)})")
+    parser.add_argument("--model", type=Path, default=_MODEL, metavar="MODEL",
+                        help=f"checkpoint (default: {_MODEL.relative_to(_ROOT)})")
     parser.add_argument("--target", default=_TARGET, choices=CLOCK_MHZ,
                         help=f"machine (default: {_TARGET})")
     prompt = parser.add_mutually_exclusive_group()

@@ -11,7 +11,7 @@ from assembler import image as images
 from assembler.compile import compile_model
 from assembler.config import preset
 from assembler.errors import report
-from sim import engines, perplexity
+from sim import engines, numerics, perplexity
 from sim.__main__ import main
 from tests import random_model
 from tests.compiled import TINY_A, compiled
@@ -149,6 +149,20 @@ def test_scores_are_the_engines(worded, engine):
     other = perplexity.of_reference(worded.parent / "model", inputs, targets)
     assert abs(score.perplexity / other.perplexity - 1) < 0.01
     assert score.agreement(other) > 0.8 and score.agreement(score) == 1
+
+
+def test_formats_are_compared_with_float64(worded, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(numerics, "FORMATS", ((8, 6), (12, 6), (24, 8)))
+    path = _file(tmp_path, b"the lion and the fellow said a thing to the lion and the fellow")
+    assert sim("numerics", worded.parent / "model", "--text", path, "--target", "sim-tiny") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and lines[0].startswith("| significand, exponent | word | model:")
+    changes = [abs(float(line.split("|")[4].strip(" %"))) for line in lines[3:]]
+    assert lines[4].startswith("| **12, 6** | 18 bits |") and changes[0] > changes[2] < 0.01
+    assert sim("numerics", worded.parent / "model", "--text", path, "--limit", 1) == 2
+    assert sim("numerics", worded.parent / "model", "--text", path, "--report",
+               tmp_path / "no" / "x.md") == 2
+    assert capsys.readouterr().err.count("\n") == 2
 
 
 def test_surprisal_of_large_logits():
