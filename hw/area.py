@@ -22,9 +22,11 @@ import time
 from amaranth.back import rtlil
 
 from assembler.config import preset
+from hw import block_ram
 from hw.accumulate import TernaryAccumulate
 from hw.activation import Activation
 from hw.array import ArrayUnit
+from hw.block_ram import absorb_registers
 from hw.codes import ColumnLoader
 from hw.core import Core
 from hw.divide import Divide
@@ -144,7 +146,7 @@ def measure(block, *, device, tools=()):
     ``fmax_mhz`` is None where nextpnr gave up, as it does when the block does not fit.
     """
     netlist = rtlil.convert(Harness(block), name="top", emit_src=False)
-    parts   = "\n".join([netlist, SYNTHESIS, device, *tools])
+    parts   = "\n".join([netlist, SYNTHESIS, Path(block_ram.__file__).read_text(), device, *tools])
     key     = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder  = BUILD / key
     result  = folder / "result.json"
@@ -155,6 +157,7 @@ def measure(block, *, device, tools=()):
     (folder / "top.ys").write_text(SYNTHESIS)
     run_tool("yosys", "top.ys", folder=folder)
     row = cells(json.loads((folder / "stat.json").read_text()), "top.block")
+    row["ff"] -= absorb_registers(folder / "top.json")
     row["fmax_mhz"] = _place(folder, device)
     result.write_text(json.dumps(row))
     return row

@@ -64,8 +64,10 @@ class BlockRam(wiring.Component):
             write.en.eq(self.write_enable),
             read.addr.eq(self.read_address),
         ]
+        row = Signal(self.shape, reset_less=True)
         with m.If(self.read_enable):
-            m.d.sync += self.read_data.eq(read.data)
+            m.d.sync += row.eq(read.data)
+        m.d.comb += self.read_data.eq(row)
         return m
 
 

@@ -26,7 +26,7 @@ _SETTLE_CYCLES = 64
 _WHOLE_BYTES = 1 << 25
 _NO_WORDS = (1 << 64) - 1
 _IDLE, _FAILED = 1 << 30, 1 << 29        # bits that tern_until adds to the status
-_BANKS, _SLICE_ROWS = 4, 1024           # of hw/vector_memory.py
+_BANKS, _SLICE_ROWS = 4, 2048           # of hw/vector_memory.py
 _STATE = "fsm_state"                    # Amaranth's name of a state machine's register
 
 
@@ -91,7 +91,7 @@ def top_sources(config, words, memory=None, netlist=False):
 
 
 # What C++ may look at by name: (module, variable), with wildcards.
-_PUBLIC = (("core.vector_memory.bank_*", "rows"), ("core.array.loader", "memory"),
+_PUBLIC = (("core.vector_memory.bank_*", "rows"), ("core.array.loader.memory", "rows"),
            ("core.vector.scalars.operand_words", "rows"), ("core.sequencer", "r"), ("*", _STATE))
 
 
@@ -347,7 +347,7 @@ class RtlMachine:
     def q(self):
         """(code_registers, positions, register_elements) int8."""
         config = self.config
-        rows = self._array("loader", "memory")[:, None]
+        rows = self._array("loader", "memory", "rows")[:, None]
         codes = _fields(rows, formats.CODE.width, config.vector_lanes).astype(np.int8)
         return codes.reshape(config.code_registers, config.positions, -1)
 

@@ -1,0 +1,83 @@
+"""Registers that move into block RAMs after synthesis."""
+
+import copy
+import json
+
+import pytest
+
+from hw.block_ram import absorb_registers
+
+
+CLOCK, DATA, STORED, OTHER = 2, 10, 11, 12
+
+
+def netlist():
+    """A block RAM that reads in every cycle, and a register behind its only output."""
+    def directions(connections, outputs):
+        return {pin: "output" if pin in outputs else "input" for pin in connections}
+
+    ram = {"CLKA": [CLOCK], "CLKB": [CLOCK], "CEA": ["1"], "CEB": ["1"], "WEA": ["1"],
+           "WEB": ["0"], "RSTB": ["0"], "OCEA": ["0"], "OCEB": ["1"], "DOB0": [DATA]}
+    register = {"CLK": [CLOCK], "DI": [DATA], "LSR": ["0"], "Q": [STORED]}
+    return {"modules": {"top": {
+        "ports": {"clk": {"bits": [CLOCK]}, "o": {"bits": [STORED]}},
+        "cells": {
+            "ram": {"type": "DP16KD", "connections": ram,
+                    "port_directions": directions(ram, {"DOB0"}),
+                    "parameters": {"REGMODE_A": "NOREG", "REGMODE_B": "NOREG",
+                                   "DATA_WIDTH_B": f"{18:032b}"}},
+            "register": {"type": "TRELLIS_FF", "connections": register,
+                         "port_directions": directions(register, {"Q"}),
+                         "parameters": {"CEMUX": "1 ", "CLKMUX": "CLK", "REGSET": "RESET"}},
+        }}}}
+
+
+def absorbed(tmp_path, given):
+    path = tmp_path / "top.json"
+    path.write_text(json.dumps(given))
+    return absorb_registers(path), json.loads(path.read_text())
+
+
+def test_a_register_behind_a_block_ram_becomes_its_own(tmp_path):
+    moved, result = absorbed(tmp_path, netlist())
+    (ram,) = result["modules"]["top"]["cells"].values()
+    assert moved == 1
+    assert ram["connections"]["DOB0"] == [STORED]
+    assert ram["connections"]["OCEB"] == ["1"]
+    assert ram["parameters"]["REGMODE_A"] == ram["parameters"]["REGMODE_B"] == "OUTREG"
+
+
+@pytest.mark.parametrize("cell, kind, name, value", [
+    ("ram",      "connections", "CEB", [OTHER]),        # reads now and then
+    ("ram",      "connections", "RSTB", [OTHER]),
+    ("ram",      "connections", "WEB", ["1"]),          # writes through the port that reads
+    ("ram",      "connections", "CLKA", [OTHER]),
+    ("ram",      "connections", "DOA0", [OTHER]),
+    ("register", "connections", "CLK", [OTHER]),
+    ("register", "connections", "LSR", [OTHER]),
+    ("register", "parameters",  "CEMUX", "CE"),
+    ("register", "parameters",  "CLKMUX", "INV"),
+    ("register", "parameters",  "REGSET", "SET"),
+    ("register", "type",        None, "LUT4"),
+])
+def test_anything_else_is_left_as_it_is(tmp_path, cell, kind, name, value):
+    given = netlist()
+    changed = given["modules"]["top"]["cells"][cell]
+    if name is None:
+        changed[kind] = value
+    else:
+        changed[kind][name] = value
+        changed["port_directions"].setdefault(name, "output")
+    if name == "DOA0":
+        given["modules"]["top"]["ports"]["other"] = {"bits": [OTHER]}
+    moved, result = absorbed(tmp_path, copy.deepcopy(given))
+    assert moved == 0
+    assert result == given
+
+
+def test_an_output_with_two_users_stays_outside(tmp_path):
+    given = netlist()
+    given["modules"]["top"]["ports"]["also"] = {"bits": [DATA]}
+    moved, result = absorbed(tmp_path, copy.deepcopy(given))
+    assert moved == 0
+    assert result == given
