@@ -38,8 +38,8 @@ class Release(wiring.Component):
 
 
 class Clocks(wiring.Component):
-    """``sync`` from the board's oscillator by the PLL, and ``part``, the clock that the SDRAM gets
-    inverted; both without the need of a button: they begin with the configuration.
+    """Drives ``sync``, from the board's oscillator by the PLL, and ``part``, the clock that the
+    SDRAM gets inverted. Whoever instantiates it defines both domains, ``part`` without a reset.
 
     Parameters
     ----------
@@ -59,9 +59,7 @@ class Clocks(wiring.Component):
         m.submodules.pll = pll = Pll(input_hz=round(platform.default_clk_frequency),
                                      output_hz=self.clock_hz, shift=self.shift)
         m.submodules.release = release = DomainRenamer("boot")(Release())
-        m.domains.sync = ClockDomain()
-        m.domains.boot = ClockDomain(reset_less=True)
-        m.domains.part = ClockDomain(reset_less=True)
+        m.domains.boot = ClockDomain(reset_less=True, local=True)
         m.d.comb += [
             pll.i.eq(buffer.i),
             release.locked.eq(pll.locked),

@@ -1,7 +1,7 @@
-"""The boards, their machines and what fits.
+"""The boards, their machines and what fits."""
 
-example: python -m boards list
-"""
+from functools import cache
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -9,20 +9,28 @@ from rich.table import Table
 from assembler.config import PRESETS
 from assembler.formats import TRITS_PER_BYTE
 from boards.parts import BOARDS, fitting
+from boards.speed import predicted
 
 
-__all__ = ["add_arguments", "run", "rows"]
+__all__ = ["EXAMPLE", "add_arguments", "run", "rows", "speeds"]
 
+
+EXAMPLE = "python -m boards list"
+MODELS  = Path(__file__).parents[1] / "models"
 
 HEADS = ("board", "FPGA", "memory", "lanes", "pos.", "MHz", "MB/s", "Mtrits", "fits")
 
 NOTES = """\
 lanes   trits that the array takes in a cycle
 pos.    positions: tokens that share one pass over the weights
-MHz     core clock that the blocks are written for
+MHz     core clock; `report` says what the board's bitstream reaches
 MB/s    the memory port's peak at that clock
 Mtrits  millions of weights that fill the memory, at 1.6 bits each
 fits    published MatMul-free LM checkpoints, with their embedding"""
+
+SPEEDS = """
+Tokens/s of one stream, estimated. As many streams as positions run side by side at
+nearly that speed each. Boards with DDR3 have no bitstreams yet."""
 
 
 def add_arguments(parser):
@@ -39,12 +47,32 @@ def rows():
                f"{config.memory_bytes * TRITS_PER_BYTE / 1e6:.0f}", " ".join(fitting(name)) or "-")
 
 
-def run(arguments):
+def speeds():
+    """``(heads, rows)``: the shipped models, and the speed of each on each board."""
+    models = sorted(path.parent for path in MODELS.glob("*/config.json"))
+    at = cache(predicted)       # boards share machines
+    found = []
+    for name, board in BOARDS.items():
+        row = [name]
+        for model in models:
+            result = at(model, PRESETS[name])
+            row.append(f"{board.clock * 1e6 / result[1]:.0f}" if result else "-")
+        found.append(row)
+    return ["board", *(model.name for model in models)], found
+
+
+def _table(heads, rows, left):
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for head in HEADS:
-        table.add_column(head, justify="right" if head in HEADS[3:-1] else "left")
-    for row in rows():
+    for head in heads:
+        table.add_column(head, justify="left" if head in left else "right")
+    for row in rows:
         table.add_row(*row)
+    return table
+
+
+def run(arguments):
     console = Console(highlight=False)
-    console.print(table)
+    console.print(_table(HEADS, rows(), (*HEADS[:3], HEADS[-1])))
     console.print(NOTES, style="dim")
+    console.print(SPEEDS)
+    console.print(_table(*speeds(), ("board",)))

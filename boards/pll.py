@@ -11,14 +11,15 @@ __all__ = ["Dividers", "dividers", "Pll"]
 
 
 # MHz; Lattice FPGA-DS-02012 (ECP5 family), table of sysCLOCK PLL timing.
-VCO    = 400, 800
-PHASE  = 3.125, 400        # of the phase detector
-STEPS  = 8                 # of a VCO period, in which an output's phase can be moved
+VCO     = 400, 800
+PHASE   = 10, 400          # of the phase detector
+STEPS   = 8                # of a VCO period, in which an output's phase can be moved
+LARGEST = 128              # divider
 
 
 @dataclass(frozen=True)
 class Dividers:
-    """``f_out = f_in * feedback / reference``; the VCO runs at ``f_out * output``."""
+    """The VCO runs at ``f_in * feedback / reference``, the output at that over ``output``."""
     reference: int
     feedback: int
     output: int
@@ -32,19 +33,18 @@ def dividers(input_hz, output_hz):
     ValueError
         No dividers make it.
     """
-    low, high = (1e6 * limit for limit in VCO)
-    for reference in range(1, 129):
-        compared = input_hz / reference
-        if not PHASE[0] * 1e6 <= compared <= PHASE[1] * 1e6:
+    middle = 1e6 * sum(VCO) / 2
+    for reference in range(1, LARGEST + 1):
+        if not PHASE[0] * 1e6 <= input_hz / reference <= PHASE[1] * 1e6:
             continue
-        feedback, rest = divmod(output_hz * reference, input_hz)
-        if rest or not 1 <= feedback <= 128:
-            continue
-        outputs = [n for n in range(1, 129) if low <= output_hz * n <= high]
-        if outputs:     # the VCO in the middle of its range
-            middle = (low + high) / 2
-            return Dividers(reference, feedback,
-                            min(outputs, key=lambda n: abs(output_hz * n - middle)))
+        found = []
+        for output in range(1, LARGEST + 1):
+            feedback, rest = divmod(output_hz * output * reference, input_hz)
+            if not rest and feedback <= LARGEST and \
+                    VCO[0] * 1e6 <= output_hz * output <= VCO[1] * 1e6:
+                found.append(Dividers(reference, feedback, output))
+        if found:       # the VCO in the middle of its range
+            return min(found, key=lambda by: abs(output_hz * by.output - middle))
     raise ValueError(f"no dividers of the PLL make {output_hz / 1e6:g} MHz of "
                      f"{input_hz / 1e6:g} MHz")
 
@@ -91,15 +91,18 @@ class Pll(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         by = self.dividers
-        # An output's phase counts VCO periods from CPHASE on. The PLL compares its input with
-        # `clock`, so only the difference of the two counts.
-        start = by.output - 1
+        # The first output runs at the speed of the phase detector and is what the PLL compares, so
+        # that the VCO may run at any multiple of it. An output's phase counts VCO periods from
+        # CPHASE on; only the difference between `clock` and `shifted` counts here.
+        feedback = Signal()
+        start    = by.output - 1
         whole, eighths = divmod(self.steps, STEPS)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{self.input_hz / 1e6:g}",
-            a_FREQUENCY_PIN_CLKOP=f"{self.output_hz / 1e6:g}",
+            a_FREQUENCY_PIN_CLKOP=f"{self.input_hz / by.reference / 1e6:g}",
             a_FREQUENCY_PIN_CLKOS=f"{self.output_hz / 1e6:g}",
+            a_FREQUENCY_PIN_CLKOS2=f"{self.output_hz / 1e6:g}",
             a_ICP_CURRENT="12",         # analogue settings as in Lattice's own examples
             a_LPF_RESISTOR="8",
             a_MFG_ENABLE_FILTEROPAMP="1",
@@ -114,17 +117,21 @@ class Pll(wiring.Component):
             p_OUTDIVIDER_MUXD="DIVD",
             p_FEEDBK_PATH="CLKOP",
             p_CLKI_DIV=by.reference,
-            p_CLKFB_DIV=by.feedback,
+            p_CLKFB_DIV=1,
             p_CLKOP_ENABLE="ENABLED",
-            p_CLKOP_DIV=by.output,
-            p_CLKOP_CPHASE=start,
+            p_CLKOP_DIV=by.feedback,
+            p_CLKOP_CPHASE=by.feedback - 1,
             p_CLKOP_FPHASE=0,
             p_CLKOS_ENABLE="ENABLED",
             p_CLKOS_DIV=by.output,
-            p_CLKOS_CPHASE=start + whole,
-            p_CLKOS_FPHASE=eighths,
+            p_CLKOS_CPHASE=start,
+            p_CLKOS_FPHASE=0,
+            p_CLKOS2_ENABLE="ENABLED",
+            p_CLKOS2_DIV=by.output,
+            p_CLKOS2_CPHASE=start + whole,
+            p_CLKOS2_FPHASE=eighths,
             i_CLKI=self.i,
-            i_CLKFB=self.clock,
+            i_CLKFB=feedback,
             i_RST=Const(0),
             i_STDBY=Const(0),
             i_PHASESEL0=Const(0),
@@ -135,8 +142,10 @@ class Pll(wiring.Component):
             i_PLLWAKESYNC=Const(0),
             i_ENCLKOP=Const(0),
             i_ENCLKOS=Const(0),
-            o_CLKOP=self.clock,
-            o_CLKOS=self.shifted,
+            i_ENCLKOS2=Const(0),
+            o_CLKOP=feedback,
+            o_CLKOS=self.clock,
+            o_CLKOS2=self.shifted,
             o_LOCK=self.locked,
         )
         return m

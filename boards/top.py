@@ -38,6 +38,8 @@ class Top(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         board, config = self.board, self.config
+        m.domains.sync = ClockDomain()
+        m.domains.part = ClockDomain(reset_less=True)
         m.submodules.clocks = Clocks(clock_hz=board.clock * 1_000_000, shift=board.shift)
         m.submodules.soc    = soc = Soc(config=config, clock_hz=board.clock * 1_000_000,
                                         baud=board.baud, name=self.name)
