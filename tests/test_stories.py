@@ -1,0 +1,71 @@
+"""The shipped models: what they are, and what they write, to the token."""
+
+from pathlib import Path
+
+import pytest
+
+from assembler import tokenizer
+from assembler.checkpoint import SINGLE, Checkpoint
+from assembler.config import preset
+from assembler.ternary import Packed
+from sim.demo import Race
+from tests.compiled import compiled
+from tests.test_golden_model import ids_of
+
+
+MODELS = Path(__file__).parents[1] / "models"
+
+PROMPT = "Once upon a time"
+BEGUN = [1626, 400, 893, 259, 542]
+
+# Greedy, the same on every preset: what their floats round differently decides no token here.
+WRITTEN = {
+    "stories-5m": (
+        [449, 309, 259, 423, 596, 479, 343, 259, 423, 596, 296, 1409, 346, 299, 465, 425, 1170,
+         654, 14, 495, 309, 259, 474, 579, 596, 12, 272, 281, 309, 259, 474, 579],
+        " there was a little boy who had a little boy named Madame Coudert. He was a very good "
+        "boy, and he was a very good"),
+    "stories-30m": (
+        [449, 309, 259, 423, 596, 841, 346, 364, 1320, 12, 479, 309, 474, 694, 264, 295, 709, 14,
+         199, 1773, 586, 12, 434, 261, 423, 596, 309, 403, 1236, 280, 300, 261],
+        " there was a little boy called Mamma, who was very fond of children.\nOne day, when the "
+        "little boy was out walking in the"),
+}
+SIZES = {"stories-5m": (5_672_960, 4 << 20), "stories-30m": (31_416_320, 16 << 20)}
+over_models = pytest.mark.parametrize("name", WRITTEN)
+
+
+@over_models
+def test_file_is_packed_and_small(name):
+    weights, limit = SIZES[name]
+    assert (MODELS / name / SINGLE).stat().st_size < limit
+    tensors = Checkpoint(MODELS / name).tensors.values()
+    assert sum(tensor.count for tensor in tensors if isinstance(tensor, Packed)) == weights
+    assert {tensor.dtype for tensor in tensors if not isinstance(tensor, Packed)} == {"BF16"}
+    assert (MODELS / name / "README.md").exists()
+
+
+@over_models
+@pytest.mark.parametrize("target", ["ulx3s-25f", "ulx3s-85f"])
+def test_transcript(name, target):
+    """Fixed checkpoint, fixed prompt, greedy."""
+    image = compiled(MODELS / name, preset(target))
+    words = tokenizer.load(image)
+    assert words.encode(PROMPT) == BEGUN
+    ids, text = WRITTEN[name]
+    assert ids_of(image, [BEGUN], 32) == [ids]
+    stream = words.stream(BEGUN)
+    assert "".join(map(stream.push, ids)) + stream.flush() == text
+
+
+@pytest.mark.parametrize("name, prompt, count, expected", [
+    ("stories-5m", BEGUN, 2, WRITTEN["stories-5m"][0][:2]),
+    ("stories-30m", BEGUN[:1], 2, None),        # a token is some seconds
+])
+def test_the_core_writes_the_same(name, prompt, count, expected):
+    """RTL of the machine of `make demo`, against the golden machine and the ids above."""
+    race = Race(compiled(MODELS / name, preset("ulx3s-25f")), prompt, count)
+    race.start()
+    tokens = list(race.tokens())
+    assert race.wrong is None and len(tokens) == count
+    assert expected is None or tokens == expected
