@@ -14,13 +14,11 @@ being little-endian:
 """
 
 import ctypes
-from dataclasses import asdict
 import json
 from pathlib import Path
 import random
 import re
 import struct
-import subprocess
 import sys
 import weakref
 
@@ -28,10 +26,10 @@ import numpy as np
 
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
-from sim import verilate
+from sim import hardware, sdram_parts, verilate
 
 
-__all__ = ["HELP", "EXAMPLE", "add_arguments", "run", "Board", "Noise", "CLOCK_HZ", "BAUD"]
+__all__ = ["HELP", "EXAMPLE", "add_arguments", "run", "Board", "Noise", "CLOCK_HZ", "BAUD", "PLAIN"]
 
 
 HELP = "simulate a whole board for `python -m firmware --port sim`"
@@ -40,38 +38,27 @@ EXAMPLE = "python -m sim board --target sim-tiny"
 CLOCK_HZ = 100_000_000
 BAUD     = 25_000_000      # as fast as the hardware takes: less to simulate for each byte
 
+PLAIN = "plain"
+
+_PART_BITS = 16            # of the words of all parts that we have a model of
 _SOURCES = Path(__file__).with_name("rtl")
 _COUNT   = struct.Struct("<I")
 _CAME    = struct.Struct("<QI")
 
 
-def soc_verilog(config):
-    """Verilog of the SoC for ``config``, module ``soc``; made once, then from the cache."""
-    package = Path(__file__).parents[1] / "hw"
-    files = sorted([*package.glob("*.py"), *(package.parent / "assembler").glob("*.py")])
-    key = verilate.digest(config.digest, CLOCK_HZ, BAUD, *(path.read_bytes() for path in files))
-
-    def build(folder):
-        (folder / "config.json").write_text(json.dumps(asdict(config)))
-        done = subprocess.run([sys.executable, "-m", "hw", "soc", "--config", folder / "config.json",
-                               "--clock-hz", str(CLOCK_HZ), "--baud", str(BAUD), "-o",
-                               folder / "soc.v"],
-                              cwd=package.parent, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"python -m hw soc failed:\n{done.stderr}")
-
-    return (verilate.once(verilate.cache() / "soc" / key, build) / "soc.v").read_text()
-
-
-def _library(config):
+def _library(config, memory):
     """Path of the compiled board; builds it when there is none for these sources."""
-    soc = soc_verilog(config)
+    soc = hardware.verilog(config, "soc", "--clock-hz", CLOCK_HZ, "--baud", BAUD)
     command = re.search(r"^  output \[(\d+):0\] memory__command__payload;", soc, re.MULTILINE)
     defines = "".join(f"`define {name} {value}\n" for name, value in (
         ("TERN_MEMORY_BITS", config.memory_bits), ("TERN_COMMAND_BITS", int(command[1]) + 1),
         ("TERN_DEPTH", config.memory_words)))
-    sources = {"soc.v": soc, "memory.v": (_SOURCES / "memory.v").read_text(),
-               "top.v": defines + (_SOURCES / "soc.v").read_text()}
+    if memory == PLAIN:
+        sources = {"memory.v": (_SOURCES / "memory.v").read_text()}
+    else:
+        sources = sdram_parts.memory_sources(config, memory, clock_mhz=CLOCK_HZ // 1_000_000,
+                                             depth=config.memory_words)
+    sources |= {"soc.v": soc, "top.v": defines + (_SOURCES / "soc.v").read_text()}
     harness = _SOURCES / "board.cpp"
     flags = ["-O2", "-shared", "-fPIC"]
     key = verilate.key(*sources.items(), harness.read_bytes(),
@@ -131,17 +118,20 @@ class Noise:
 
 
 class Board:
-    """The SoC in Verilator with a memory model behind it.
+    """The SoC in Verilator with a memory behind it.
 
     Parameters
     ----------
     config : assembler.config.Config
+    memory : str or None
+        An SDRAM part behind its controller, or PLAIN for the model of ``sim/rtl/memory.v``. None:
+        the first part of :data:`sim.sdram_parts.PARTS` if words are as wide as its, else PLAIN.
     noise : float
         Share of the bytes that are damaged, in each direction.
     seed : int
         Of noise and memory model.
     latency, gap, busy : int
-        Behaviour of the memory model: see ``sim/rtl/memory.v``.
+        Behaviour of the plain memory: see ``sim/rtl/memory.v``.
 
     Members
     -------
@@ -155,14 +145,17 @@ class Board:
     RuntimeError
         The model cannot be built, or a check in its Verilog failed.
     """
-    def __init__(self, config, *, noise=0.0, seed=0, latency=8, gap=0, busy=0):
+    def __init__(self, config, *, memory=None, noise=0.0, seed=0, latency=8, gap=0, busy=0):
         self.config = config
-        self._lib = _load(_library(config))
+        if memory is None:
+            memory = next(iter(sdram_parts.PARTS)) if config.memory_bits == _PART_BITS else PLAIN
+        self._lib = _load(_library(config, memory))
         bit = round(64 * CLOCK_HZ / BAUD)
         self._handle = self._lib.board_new(bit, seed, latency, gap, busy)
         self._free = weakref.finalize(self, self._lib.board_free, self._handle)
         self.noise = (Noise(noise, f"to {seed}"), Noise(noise, f"from {seed}"))
-        address = self._lib.board_data(self._handle, b"top.top.memory", b"words")
+        scope = b"top.top.memory" if memory == PLAIN else b"top.top.memory.memory"
+        address = self._lib.board_data(self._handle, scope, b"words")
         self.memory = np.frombuffer((ctypes.c_uint8 * config.memory_bytes).from_address(address),
                                     np.uint8)
 
@@ -196,6 +189,9 @@ def add_arguments(parser):
     machine.add_argument("--target", choices=PRESETS, help="preset machine")
     machine.add_argument("--config", type=Path, metavar="FILE",
                          help="JSON object with the parameters of assembler.config.Config")
+    parser.add_argument("--memory", choices=(*sdram_parts.PARTS, PLAIN),
+                        help="SDRAM part, or a memory without rules (default: the first part "
+                             "where words have 16 bits)")
     parser.add_argument("--noise", type=float, default=0.0, metavar="SHARE",
                         help="of the bytes of the line that are damaged, lost or doubled")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the noise")
@@ -207,7 +203,7 @@ def run(args):
             **json.loads(args.config.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise TernError(f"{args.config}: {error}") from None
-    board = Board(config, noise=args.noise, seed=args.seed)
+    board = Board(config, memory=args.memory, noise=args.noise, seed=args.seed)
     _serve(board, sys.stdin.buffer, sys.stdout.buffer)
 
 

@@ -175,6 +175,8 @@ async def messages_and_tokens_pass_once(dut):
     await streams.put(dut, "tokens", tokens, duty=0.7, seed=6)
     b.core.tokens += tokens
     first = await b.ask(7, Code.TOKENS)
+    await b.say(b"\x05garbage\0")           # its answer must not displace the kept one
+    await b.ask(99, Code.TOKENS)
     assert await b.ask(7, Code.TOKENS) == first and len(first[1]) == 4 * most
     assert len((await b.ask(8, Code.TOKENS))[1]) == 160
     assert (await b.ask(9, Code.TOKENS))[1] == b""

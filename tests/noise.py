@@ -112,7 +112,7 @@ def _page(outcomes, config):
     lines = [
         "# The link under noise", "",
         f"`make noise`: {len(outcomes)} times, an image of {size:,} bytes is uploaded to the "
-        f"simulated SoC and three conversations of {TOKENS} tokens follow, over a line on which "
+        f"simulated SoC with its SDRAM and three conversations of {TOKENS} tokens follow, over a line on which "
         f"one byte in {round(1 / RATE):,} is changed, lost or doubled, in each direction. Memory "
         f"and tokens are compared with what they must be. Times are the board's, at "
         f"{board.BAUD / 1e6:g} Mbaud.", "",
