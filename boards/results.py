@@ -21,8 +21,10 @@ RESOURCES = {"LUT4": "TRELLIS_COMB", "flip-flop": "TRELLIS_FF", "block RAM": "DP
 BAR = 40                   # characters of a full bar
 
 
-def _clock(net):
-    """A clock's name as the hardware has it."""
+def _domain(net, report):
+    """The name of a clock. Its net has many names, of which nextpnr takes one or another."""
+    if len(report["fmax"]) == 1:
+        return "sync"
     return net.removeprefix("posedge ").removeprefix("negedge ").removeprefix("$glbnet$")
 
 
@@ -40,7 +42,7 @@ def digest_report(report):
         ``clocks``: name -> MHz asked, MHz reached, slack in ns; ``resources``: name -> used and
         there; ``critical_path``: what the slowest clock's consists of, delays in ns.
     """
-    clocks = {_clock(net): {
+    clocks = {_domain(net, report): {
         "asked_mhz": round(each["constraint"], 3), "reached_mhz": round(each["achieved"], 2),
         "slack_ns": round(1000 / each["constraint"] - 1000 / each["achieved"], 3),
     } for net, each in report["fmax"].items()}
@@ -51,7 +53,7 @@ def digest_report(report):
                  for name, cell in RESOURCES.items() if cell in report["utilization"]}
     worst = min(clocks, key=lambda name: clocks[name]["slack_ns"])
     path = next((path["path"] for path in report["critical_paths"]
-                 if _clock(path["from"]) == _clock(path["to"]) == worst), [])
+                 if path["from"] == path["to"] and _domain(path["from"], report) == worst), [])
     return {"clocks": clocks, "resources": resources, "critical_path": [
         {"delay_ns": round(step["delay"], 2), "kind": step["type"],
          "at": step.get("net") or step["to"]["cell"]} for step in path]}

@@ -58,7 +58,7 @@ def test_published_shapes_have_the_published_number_of_weights():
 
 
 def test_report_prints_the_committed_numbers(committed, capsys):
-    assert report_errors(boards.main, ["report", "ulx3s-85f"]) == 0
+    assert report_errors(boards.main, ["report", "ulx3s-85f", "--blocks"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"core +31,234 +20,111 +104 +39 +104\.2", out)
     assert re.search(r"share of the chip +37% +24% +50% +25%", out)
@@ -66,17 +66,18 @@ def test_report_prints_the_committed_numbers(committed, capsys):
 
 
 def test_report_as_json_is_the_committed_one(committed, capsys):
-    assert report_errors(boards.main, ["report", "ulx3s-85f", "--json"]) == 0
+    assert report_errors(boards.main, ["report", "ulx3s-85f", "--blocks", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == REPORTS["ulx3s-85f"]
 
 
 @pytest.mark.parametrize("board, message", [
     ("ulx3s", "no board 'ulx3s'; known boards: ulx3s-85f, "),
-    ("icepi-zero", "no report of icepi-zero has been committed; there are reports of ulx3s-85f"),
+    ("icepi-zero", "no areas of blocks of icepi-zero have been committed; there are reports of "
+                   "ulx3s-85f"),
 ])
 def test_unknown_board_and_missing_report_are_refused_in_one_line(committed, capsys, board,
                                                                   message):
-    assert report_errors(boards.main, ["report", board]) == 2
+    assert report_errors(boards.main, ["report", board, "--blocks"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and message in captured.err
 

@@ -1,0 +1,222 @@
+# amaranth: UnusedElaboratable=no
+"""Boards without a board: clocks, pins and lights."""
+
+from dataclasses import replace
+import re
+
+from amaranth import *
+from amaranth.lib import io, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+import pytest
+
+from assembler.config import CLOCK_MHZ, PRESETS
+from assembler.registers import Status
+from boards import flow, lights, top
+from boards.clocks import HELD, Release
+from boards.lights import MEANINGS, Lights
+from boards.parts import ANY_PART, BOARDS
+from boards.pll import PHASE, VCO, Pll, dividers
+from hw.host import STATUS_BITS
+from hw.sdram_parts import PARTS, Timing
+from hw.signatures import MemoryPort
+
+
+BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
+
+
+# Clock
+
+@pytest.mark.parametrize("source", [25, 50])
+@pytest.mark.parametrize("wanted", [80, 90, 95, 100, 105, 110, 125])
+def test_dividers_make_the_clock_exactly_and_inside_the_limits(source, wanted):
+    by = dividers(source * 10 ** 6, wanted * 10 ** 6)
+    assert source * by.feedback == wanted * by.output * by.reference
+    assert VCO[0] <= wanted * by.output <= VCO[1]
+    assert PHASE[0] <= source / by.reference <= PHASE[1]
+    assert all(1 <= n <= 128 for n in (by.reference, by.feedback, by.output))
+
+
+@pytest.mark.parametrize("wanted", [900_000_000, 100_000_001])
+def test_a_clock_that_the_pll_cannot_make_is_refused(wanted):
+    with pytest.raises(ValueError, match="no dividers of the PLL make"):
+        dividers(25_000_000, wanted)
+
+
+@pytest.mark.parametrize("shift, steps", [(0, 0), (45, 6), (90, 12), (180, 24), (359, 48)])
+def test_phase_is_counted_in_eighths_of_a_vco_period(shift, steps):
+    pll = Pll(input_hz=25_000_000, output_hz=100_000_000, shift=shift)
+    assert pll.dividers.output == 6 and pll.steps == steps
+    assert abs(pll.shift - shift) <= 180 / 48
+
+
+def test_words_are_taken_in_the_middle_of_their_time():
+    """By the formulas of docs/decisions/sdram.md, with delays of 3 to 5 ns."""
+    for name in BUILDABLE:
+        board  = BOARDS[name]
+        period = 1000 / board.clock
+        phase  = 0.5 + board.shift / 360
+        late   = board.capture / 2 * period
+        hold   = 3 - ((1 - phase) * period - ANY_PART.t_oh + late)
+        setup  = (2 - phase) * period - ANY_PART.t_ac[top.CAS_LATENCY] + late - 5
+        assert min(hold, setup) > 1.5, name
+        # What the part is told: 1.5 ns before its clock, 0.8 ns after it.
+        assert phase * period > 2.5 and (1 - phase) * period > 1.8, name
+
+
+def test_one_bitstream_keeps_the_rules_of_every_part():
+    assert ANY_PART.words * 2 == 32 << 20
+    for clock in (80, 90, 100, 133):
+        ours = Timing.of(ANY_PART, clock, 3)
+        for part in PARTS.values():
+            asked = Timing.of(part, clock, 3)
+            for rule in ("rcd", "rp", "ras", "rfc", "rrd", "wr", "mrd"):
+                assert getattr(ours, rule) >= getattr(asked, rule), (part.name, rule)
+            assert ours.ras + ours.rp >= asked.ras + asked.rp
+            assert ours.refi <= asked.refi and ANY_PART.t_ras_max <= part.t_ras_max
+            assert ANY_PART.power_up_us >= part.power_up_us
+
+
+def test_reset_ends_a_while_after_the_lock_and_begins_without_a_clock():
+    release = Release()
+    m = Module()
+    m.domains.sync = ClockDomain(reset_less=True)
+    m.submodules.release = release
+
+    async def bench(ctx):
+        assert ctx.get(release.reset)
+        await ctx.tick().repeat(50)
+        assert ctx.get(release.reset)           # no lock, no end
+        ctx.set(release.locked, 1)
+        for _ in range(HELD):
+            await ctx.tick()
+            assert ctx.get(release.reset)
+        await ctx.tick()
+        assert not ctx.get(release.reset)
+        await ctx.tick().repeat(50)
+        assert not ctx.get(release.reset)
+        ctx.set(release.locked, 0)
+        await ctx.delay(1e-10)                  # no edge in between
+        assert ctx.get(release.reset)
+        ctx.set(release.locked, 1)
+        await ctx.tick().repeat(HELD)
+        assert ctx.get(release.reset)
+
+    sim = Simulator(m)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
+    sim.run()
+
+
+# Lights
+
+class _Bench:
+    """A platform with LEDs that can be looked at."""
+    def __init__(self):
+        self.ports = {}
+
+    def request(self, name, number=0, *, dir):
+        return self.ports.setdefault((name, number), io.SimulationPort("o", 1, name=name))
+
+
+def test_lights_show_levels_and_lengthen_strobes(monkeypatch):
+    monkeypatch.setattr(lights, "HEARTBEAT_BITS", 9)
+    monkeypatch.setattr(lights, "STRETCH_BITS", 6)
+    monkeypatch.setattr(lights, "DIM_BITS", 0)
+    bench = _Bench()
+    dut = Lights(leds={f"led.{number}": name for number, name in enumerate(MEANINGS)})
+    led = {name: number for number, name in enumerate(MEANINGS)}
+
+    def lit(ctx, name):
+        return ctx.get(bench.ports["led", led[name]].o)
+
+    async def run(ctx):
+        for name in ("link", "fault", "running", "waiting", "ready"):
+            ctx.set(getattr(dut, name), 1)
+            await ctx.tick().repeat(3)
+            assert [each for each in MEANINGS if each != "heartbeat" and lit(ctx, each)] == [name]
+            ctx.set(getattr(dut, name), 0)
+            await ctx.tick().repeat(3)
+            assert not lit(ctx, name)
+        for name in ("memory", "token"):
+            ctx.set(getattr(dut, name), 1)
+            await ctx.tick()
+            ctx.set(getattr(dut, name), 0)
+            await ctx.tick().repeat(2)
+            seen = 0
+            while lit(ctx, name):
+                seen += 1
+                await ctx.tick()
+            assert 2 ** 6 <= seen + 3 <= 2 ** 7 + 3
+        beats = []
+        for _ in range(2 ** 9):
+            beats.append(lit(ctx, "heartbeat"))
+            await ctx.tick()
+        assert sum(beats) == 2 ** 8
+
+    sim = Simulator(Fragment.get(dut, bench))
+    sim.add_clock(1e-8)
+    sim.add_testbench(run)
+    sim.run()
+
+
+def test_an_led_without_a_known_meaning_is_refused():
+    with pytest.raises(ValueError, match="an LED cannot mean disco; it can mean heartbeat, link"):
+        Lights(leds={"led.0": "disco"})
+
+
+# Pins
+
+class _Stub(wiring.Component):
+    """Stands for the SoC, which takes long to elaborate and has no pins."""
+    def __init__(self, *, config, clock_hz, baud, name):
+        super().__init__({
+            "rx": In(1), "tx": Out(1), "memory": Out(MemoryPort(config)), "active": Out(1),
+            "busy": Out(1), "stopped": Out(1), "status": Out(STATUS_BITS), "token": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += [self.tx.eq(self.rx), self.active.eq(self.rx),
+                     self.memory.command.valid.eq(self.rx), self.memory.read.ready.eq(1)]
+        return m
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_constraints_name_each_pin_and_each_clock_once(name, tmp_path, monkeypatch):
+    pytest.importorskip("amaranth_boards")
+    monkeypatch.setattr(top, "Soc", _Stub)
+    board = BOARDS[name]
+    chip, digest = flow.prepare(name, board, tmp_path)
+    assert chip[0].lstrip("-").upper().replace("K", "F") in board.device
+    assert chip[-1] == board.device[-1]
+    text = (tmp_path / "top.lpf").read_text()
+    places = re.findall(r'LOCATE COMP "(.+?)" SITE "(\w+)"', text)
+    ports, sites = zip(*places)
+    assert len(set(ports)) == len(ports) and len(set(sites)) == len(sites)
+    #     clock, cke cs ras cas we, banks, address, masks, data of the SDRAM; rx, tx; clock
+    assert len(places) == 1 + 5 + 2 + 13 + 2 + 16 + 2 + 1 + len(board.leds) + len(board.high)
+    # A port without a pin would be placed anywhere, and a pin without a port stops nextpnr.
+    netlist = (tmp_path / "top.il").read_text()
+    body = netlist[netlist.index("module \\top\n"):]
+    wires = re.findall(r"wire width (\d+) (?:input|output|inout) \d+ \s*\\(\S+)",
+                       body[:body.index("\nend\n")])
+    inside = {port: int(width) for width, port in wires}
+    assert sum(inside.values()) == len(places)
+    assert {re.sub(r"\[\d+\]$", "", port) for port in ports} == set(inside)
+    clocks = dict(re.findall(r'FREQUENCY (?:NET|PORT) "(.+?)" (\S+) HZ', text))
+    assert sorted(float(hz) / 1e6 for hz in clocks.values())[1:] == [CLOCK_MHZ[name]] * 2
+    assert netlist.count("cell \\EHXPLLL") == 1 and netlist.count("cell \\ODDRX1F") == 1
+    assert netlist.count("cell \\IFS1P3DX") == 16
+    # every output's own register, and one more for each that may be switched off
+    assert netlist.count("cell \\OFS1P3DX") == 2 * (5 + 2 + 13 + 2 + 16) + 1
+    if name == "icepi-zero":
+        assert flow.prepare(name, board, tmp_path)[1] == digest
+        assert flow.prepare(name, replace(board, shift=90), tmp_path)[1] != digest
+
+
+def test_every_board_with_a_platform_has_a_clock_for_predictions():
+    assert all(BOARDS[name].clock == CLOCK_MHZ[name] for name in PRESETS if name in BOARDS)
+
+
+def test_status_has_a_light_for_each_of_its_bits_that_matter():
+    assert {"running", "waiting", "fault"} <= {bit.name.lower() for bit in Status} & set(MEANINGS)
