@@ -38,7 +38,7 @@ module test;
     reg clk = 0, we = 0;
     reg [13:0] wa = 0, ra = 0, pa = 0;
     reg [35:0] data = 0;
-    wire [17:0] narrow, low, high;
+    wire [17:0] narrow, low, high, later;
     // Words of 36 are written; one copy reads bytes, the other words of 36.
     DP16KD #(.DATA_WIDTH_A(36), .DATA_WIDTH_B(9)) bytes (
         .CLKA(clk), .CEA(we), .WEA(1'b1), .CLKB(clk), .CEB(1'b1), .WEB(1'b0), .RSTB(1'b0),
@@ -52,6 +52,13 @@ module test;
         {", ".join(f".DIA{k}(data[{k}])" for k in range(18))},
         {", ".join(f".DIB{k}(data[{k + 18}])" for k in range(18))},
         {bits("DOA", "low", 18)}, {bits("DOB", "high", 18)});
+
+    DP16KD #(.DATA_WIDTH_A(36), .DATA_WIDTH_B(9), .REGMODE_A("OUTREG"), .REGMODE_B("OUTREG")) late (
+        .CLKA(clk), .CEA(we), .WEA(1'b1), .CLKB(clk), .CEB(1'b1), .WEB(1'b0), .RSTB(1'b0),
+        .RSTA(1'b0), .OCEA(1'b1), .OCEB(1'b1), {bits("ADA", "wa", 14)}, {bits("ADB", "ra", 14)},
+        {", ".join(f".DIA{k}(data[{k}])" for k in range(18))},
+        {", ".join(f".DIB{k}(data[{k + 18}])" for k in range(18))},
+        {bits("DOB", "later", 18)});
 
     task tick; begin #1 clk = 1; #1 clk = 0; end endtask
     task check(input [35:0] is, input [35:0] wanted);
@@ -74,6 +81,7 @@ module test;
         for (n = 0; n < 4; n = n + 1) begin
             ra = {{9'd5, n[1:0], 3'b000}}; tick;
             check(narrow[8:0], 36'h123456789 >> 9 * n & 9'h1ff);
+            if (n > 0) check(later[8:0], 36'h123456789 >> 9 * (n - 1) & 9'h1ff);
         end
         pa = {{9'd6, 5'd0}}; tick;
         check({{high, low}}, 36'h007fc01ff);

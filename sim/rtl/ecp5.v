@@ -58,8 +58,8 @@ module DP16KD #(
     initial begin
         for (n = 0; n < 1024; n = n + 1)
             words[n] = INIT[320 * (n / 16) + 20 * (n % 16) +: 18];
-        if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CSDECODE_A != "0b000"
-            || CSDECODE_B != "0b000" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")
+        if (CSDECODE_A != "0b000" || CSDECODE_B != "0b000" || CLKAMUX != "CLKA"
+            || CLKBMUX != "CLKB")
             $fatal(1, "DP16KD: a mode that the model lacks");
     end
 
@@ -111,6 +111,7 @@ module DP16KD #(
     endfunction
 
     reg [35:0] out_a = 0, out_b = 0;
+    reg [35:0] late_a = 0, late_b = 0;      // the registers of OUTREG
     reg [35:0] now_a, now_b;
     always @(posedge CLKA) begin
         now_a = {words[row_a | 10'd1] ^ hit(row_a | 10'd1, row_b, mask_b, ODD_B[0]),
@@ -128,8 +129,10 @@ module DP16KD #(
                 words[row_a | 10'd1] <= (words[row_a | 10'd1] & ~mask_a[35:18])
                                         | (data_a[35:18] & mask_a[35:18]);
         end
-        if (RSTA && RESETMODE != "SYNC")
-            $fatal(1, "DP16KD: an asynchronous reset is not modelled");
+        if (OCEA)
+            late_a <= out_a;
+        if (RSTA && (RESETMODE != "SYNC" || REGMODE_A != "NOREG"))
+            $fatal(1, "DP16KD: a reset that the model lacks");
     end
     always @(posedge CLKB) begin
         now_b = {words[row_b | 10'd1] ^ hit(row_b | 10'd1, row_a, mask_a, ODD_A[0]),
@@ -147,17 +150,22 @@ module DP16KD #(
                 words[row_b | 10'd1] <= (words[row_b | 10'd1] & ~mask_b[35:18])
                                         | (data_b[35:18] & mask_b[35:18]);
         end
-        if (RSTB && RESETMODE != "SYNC")
-            $fatal(1, "DP16KD: an asynchronous reset is not modelled");
+        if (OCEB)
+            late_b <= out_b;
+        if (RSTB && (RESETMODE != "SYNC" || REGMODE_B != "NOREG"))
+            $fatal(1, "DP16KD: a reset that the model lacks");
     end
+
+    wire [35:0] shown_a = REGMODE_A == "OUTREG" ? late_a : out_a;
+    wire [35:0] shown_b = REGMODE_B == "OUTREG" ? late_b : out_b;
 
     // A port of 36 bits has its low half on the pins of port A.
     assign {
         DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5,
-        DOA4, DOA3, DOA2, DOA1, DOA0} = DATA_WIDTH_B == 36 ? out_b[17:0] : out_a[17:0];
+        DOA4, DOA3, DOA2, DOA1, DOA0} = DATA_WIDTH_B == 36 ? shown_b[17:0] : shown_a[17:0];
     assign {
         DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5,
-        DOB4, DOB3, DOB2, DOB1, DOB0} = DATA_WIDTH_B == 36 ? out_b[35:18] : out_b[17:0];
+        DOB4, DOB3, DOB2, DOB1, DOB0} = DATA_WIDTH_B == 36 ? shown_b[35:18] : shown_b[17:0];
 endmodule
 
 
