@@ -4,6 +4,8 @@ PYTHON      ?= python3
 VENV        ?= .venv
 MODELS_VENV ?= .venv-models
 PYTEST_ARGS ?=
+BUILD_ARGS  ?=
+BITSTREAMS  ?= ulx3s-25f icepi-zero icesugar-pro ulx3s-85f
 
 # A virtual environment made by an older pyproject.toml is brought up to date before use.
 BASE  := $(VENV)/.installed-base
@@ -17,7 +19,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram noise docs clean
+.PHONY: help demo test test-models lint area netlist sdram noise bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -55,6 +57,13 @@ sdram: $(BASE)
 ## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
 noise: $(TEST)
 	$(VENV)/bin/python -m tests.noise --runs 20 -o docs/reports/link.md
+
+## make bitstreams  bitstreams of four boards, and their reports in docs/reports (long)
+bitstreams: $(TOOLS)
+	@failed=; for board in $(BITSTREAMS); do \
+	    $(VENV)/bin/python -m boards build $$board $(BUILD_ARGS) --report docs/reports \
+	    || failed="$$failed $$board"; done; \
+	[ -z "$$failed" ] || { echo "make: no bitstream for$$failed" >&2; exit 1; }
 
 ## make docs     write the generated pages again
 docs: $(BASE)
