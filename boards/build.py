@@ -1,7 +1,7 @@
 """Make the bitstream of a board; fails if it misses its clock.
 
-Writes build/boards/BOARD: the bitstream as .bit and .svf, and report.json and report.md. Only what
-meets timing gets there; what does not stays in build/boards/BOARD.missed, without a bitstream.
+Writes build/bitstreams/BOARD: the bitstream as .bit and .svf, and report.json and report.md. Only what
+meets timing gets there; what does not stays in build/bitstreams/BOARD.missed, without a bitstream.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -10,7 +10,6 @@ import time
 from assembler.errors import TernError
 from boards.top import Top
 from hw.block_ram import absorb_registers
-from hw.block_ram import absorb_registers
 from hw.yosys import HIDE_ELEMENTS
 
 
@@ -86,7 +85,6 @@ def synthesise(folder, say=lambda line: None):
     log = "yosys.log"
     if _run("yosys", "-q", "-l", log, f"{TOP}.ys", folder=folder, log=log, say=say):
         raise _failed("yosys", folder, log)
-    absorb_registers(folder / f"{TOP}.json")
     absorb_registers(folder / f"{TOP}.json")
 
 

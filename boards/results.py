@@ -11,7 +11,7 @@ __all__ = ["COMMITTED", "BUILT", "digest_report", "slack", "missed", "page", "bu
 
 ROOT      = Path(__file__).parents[1]
 COMMITTED = ROOT / "docs" / "reports"
-BUILT     = ROOT / "build" / "boards"
+BUILT     = ROOT / "build" / "bitstreams"
 
 # What a reader wants to know, and what nextpnr calls it.
 RESOURCES = {"LUT4": "TRELLIS_COMB", "flip-flop": "TRELLIS_FF", "block RAM": "DP16KD",
