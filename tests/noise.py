@@ -112,10 +112,10 @@ def _page(outcomes, config):
     lines = [
         "# The link under noise", "",
         f"`make noise`: {len(outcomes)} times, an image of {size:,} bytes is uploaded to the "
-        f"simulated SoC with its SDRAM and three conversations of {TOKENS} tokens follow, over a line on which "
-        f"one byte in {round(1 / RATE):,} is changed, lost or doubled, in each direction. Memory "
-        f"and tokens are compared with what they must be. Times are the board's, at "
-        f"{board.BAUD / 1e6:g} Mbaud.", "",
+        f"simulated SoC with its SDRAM and three conversations of {TOKENS} tokens follow, over a "
+        f"line on which one byte in {round(1 / RATE):,} is changed, lost or doubled, in each "
+        f"direction. Memory and tokens are compared with what they must be. Times are the "
+        f"board's, at {board.BAUD / 1e6:g} Mbaud.", "",
         "| seed | bytes hit | repeats | ms | memory and tokens | end |",
         "| --- | --- | --- | --- | --- | --- |"]
     for o in outcomes:
