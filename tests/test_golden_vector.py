@@ -97,6 +97,8 @@ def test_sum_of_squares_ties_go_to_even(significand):
     power = [2.0 ** (significand // 2)] * (1 + significand % 2)
     assert unit.sumsq(np.array([*power, 1])) == 2.0 ** significand
     assert unit.sumsq(np.array([*power, 1, 1, 1])) == 2.0 ** significand + 4
+    # A little more than half-way, by less than float64 sees.
+    assert unit.sumsq(np.array([*power, 1, 2.0 ** -40])) == 2.0 ** significand + 2
 
 
 def test_sum_of_squares_of_the_longest_vector():
