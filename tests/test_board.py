@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from assembler import link
 from firmware import programs
 from firmware.board import Board
 from firmware.link import LinkError
@@ -64,6 +65,17 @@ def test_a_conversation_goes_on_while_memory_is_read_and_written():
         board.write_memory(place, data)
         assert board.read_memory(place, 240) == data.tobytes()
     assert found == expected(CONFIG)
+
+
+def test_an_upload_fills_the_line():
+    port = BoardPort(CONFIG)
+    board = Board(port)
+    data = np.random.default_rng(0).integers(0, 256, 48_000, np.uint8)
+    start = port.time()
+    board.write_memory(0, data)
+    share = len(data) / (port.time() - start) / (port.baud / 10)
+    assert 0.92 < share < link.DATA_BYTES / (link.FRAME_BYTES + 2)
+    assert (port.board.memory[:len(data)] == data).all()
 
 
 def test_stop_in_the_middle_and_start_again():
