@@ -16,7 +16,7 @@ __all__ = ["token_loop", "memory_test", "stream_test", "idle", "successor", "GO"
 _FOLDER = Path(__file__).parent
 _INSTRUCTION_BYTES = isa.WORD_BITS // 8
 
-GO = messages.prompt(Config(), [0])     # one token, nothing to sample... as a program may ask for
+GO = messages.prompt(Config(), [0])     # a step, for a program that needs a live position
 
 
 def _program(name, config, **aliases):
