@@ -1,6 +1,6 @@
 """Make the bitstream of a board; fails if it misses its clock.
 
-Writes build/bitstreams/BOARD: the bitstream as .bit and .svf, and report.json and report.md. Only what
+Writes build/bitstreams/BOARD: the bitstream as .bit and .svf, report.json and report.md. Only what
 meets timing gets there; what does not stays in build/bitstreams/BOARD.missed, without a bitstream.
 """
 
