@@ -8,8 +8,8 @@ from rich.table import Table
 
 from assembler.config import PRESETS
 from assembler.formats import TRITS_PER_BYTE
+from assembler.predict import predicted
 from boards.parts import BOARDS, fitting
-from boards.speed import predicted
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run", "rows", "speeds"]
