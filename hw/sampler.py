@@ -34,7 +34,7 @@ class Sampler(wiring.Component):
     emit : :py:`In(1)`
         Give the tokens now; held until they are taken.
     tokens : :py:`Out(stream.Signature(tokens_layout(config)))`
-        Offered while ``emit`` is high, from 3 cycles after the last row on. Taking them starts
+        Offered while ``emit`` is high, from 4 cycles after the last row on. Taking them starts
         afresh. Ids of positions outside ``mask`` are 0.
 
     Golden twin: :class:`sim.golden.sampler.Sampler`.
@@ -51,7 +51,7 @@ class Sampler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         least = formats.ACC.min     # less than any sum
-        valid = Signal(2)
+        valid = Signal(3)
         rows_in = delay(m, self.i.payload.as_value(), 1)
         clear = Signal()
         sums  = Signal(sums_layout(self.config), init=[least] * self.config.positions)
@@ -63,11 +63,16 @@ class Sampler(wiring.Component):
         m.d.sync += valid.eq(Cat(self.i.valid, valid))
         with m.If(valid[1]):
             m.d.sync += rows.eq(rows + 1)
+        row_number = delay(m, rows, 1)
         for p in range(self.config.positions):
             row = data.View(self.i.payload.shape(), rows_in)
             m.d.sync += sums[p].eq(Mux(valid[0] & self.mask[p], row[p], least))
+            better = Signal(name=f"better_{p}")
+            m.d.sync += better.eq(sums[p] > best[p])
             with m.If(sums[p] > best[p]):
-                m.d.sync += [best[p].eq(sums[p]), ids[p].eq(rows)]
+                m.d.sync += best[p].eq(sums[p])
+            with m.If(better):
+                m.d.sync += ids[p].eq(row_number)
 
         m.d.comb += [
             self.tokens.valid.eq(self.emit & ~valid.any() & ~clear),

@@ -140,7 +140,6 @@ class VectorUnit(wiring.Component):
         ]
 
         # Rows go to the lanes, or a single element to the divider, while there is room for them.
-        # There is never a divider's element right behind another, so that it is idle when asked.
         room  = Signal(range(self.ROOM + 1), init=self.ROOM)
         left  = Signal()
         ready = Signal()
@@ -148,10 +147,11 @@ class VectorUnit(wiring.Component):
         m.d.sync += [
             left.eq(results.o.valid & results.o.ready),
             room.eq(room - taken + left),
-            ready.eq(room > 1),         # one cycle late, and a row may have gone in it
+            # One cycle late, and a row may have gone in it.
+            ready.eq((room > 1) & (~plan.divide | (divide.i.ready & ~divide.i.valid & ~taken))),
         ]
         m.d.comb += [
-            issue.ready.eq(ready & (~plan.divide | divide.i.ready)),
+            issue.ready.eq(ready),
             divide.i.valid.eq(delay(m, taken & plan.divide, 1, reset_less=False)),
             divide.i.p.root.eq(plan.root),
             divide.o.ready.eq(1),
