@@ -31,8 +31,7 @@ class MemoryArbiter(wiring.Component):
     with one cycle between two writes; a command in 4 cycles. ``read.ready`` of the clients is not
     looked at: see :class:`hw.signatures.MemoryPort`.
 
-    Cost: 400 LUT4 and 156 flip-flops for ulx3s-85f and four clients, 128 MHz (Yosys 0.70,
-    nextpnr 0.11.1).
+    Cost: about 400 LUT4 and 200 flip-flops for ulx3s-85f and four clients (Yosys 0.70).
 
     Parameters
     ----------

@@ -465,8 +465,7 @@ class TransferUnit(wiring.Component):
     takes about 6 cycles before it can be asked for (``embed``: one more per bit of the
     token), which earlier loads hide.
 
-    Cost: 1,726 LUT4, 903 flip-flops and 2 block RAMs for ulx3s-85f, 120 MHz (Yosys 0.70, nextpnr
-    0.11.1).
+    Cost: about 1,800 LUT4, 1,000 flip-flops and 2 block RAMs for ulx3s-85f (Yosys 0.70).
 
     Parameters
     ----------

@@ -33,9 +33,8 @@ class VectorMemory(wiring.Component):
     written between the request and the response is undefined; the scoreboard lets no instruction
     come to it.
 
-    Cost: ``4 * ceil(vector_rows / 4096) * vector_lanes`` block RAMs of 18 Kb (18-bit words); for
-    ulx3s-85f 64 of them, 2,937 LUT4, 72 distributed RAMs and 2,392 flip-flops, 116 MHz (Yosys
-    0.70, nextpnr 0.11.1).
+    Cost: ``8 * ceil(vector_rows / 8192) * vector_lanes`` block RAMs of 18 Kb (18-bit words), 64 of
+    them for ulx3s-85f, and there about 3,000 LUT4 and 2,000 flip-flops (Yosys 0.70).
 
     Parameters
     ----------

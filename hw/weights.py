@@ -27,8 +27,8 @@ class WeightStream(wiring.Component):
     Latency: 6 cycles from the word that completes a beat to the beat. Throughput: a word a cycle
     from the memory, a beat a cycle to ``o`` while there are any.
 
-    Cost: ``prefetch_words * memory_bits`` bits of block RAM; 442 LUT4 and 309 flip-flops for
-    ulx3s-85f, 132 MHz (Yosys 0.70, nextpnr 0.11.1).
+    Cost: ``prefetch_words * memory_bits`` bits of block RAM; about 450 LUT4 and 350 flip-flops for
+    ulx3s-85f (Yosys 0.70).
 
     Parameters
     ----------
