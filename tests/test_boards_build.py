@@ -1,13 +1,17 @@
 """The commands around a bitstream: build, report, flash, list; without place and route."""
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
 
 import pytest
 
+from assembler.compile import compile_model
 from assembler.config import PRESETS, preset
 from assembler.errors import TernError, report as report_errors
+from assembler.estimate import estimate
+from assembler.predict import predicted
 from boards import __main__ as boards, build, flash, flow, list as list_command, results
 from boards.parts import BOARDS
 
@@ -225,6 +229,15 @@ def test_a_loader_that_fails_says_what_to_look_at(folders, monkeypatch, capsys, 
 
 
 # list
+
+def test_prediction_needs_no_weights():
+    folder = Path(__file__).parent / "data" / "mmf-tiny-a"
+    for target in ("ulx3s-25f", "ulx3s-85f"):
+        config = preset(target)
+        image  = compile_model(folder, config, target)
+        assert predicted(folder, config)[1] == estimate(image)[0]
+    assert predicted(folder, replace(config, memory_bytes=4096)) is None
+
 
 def test_list_shows_the_shipped_models_and_their_speed(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 import re
+from types import SimpleNamespace
 
 from amaranth import *
 from amaranth.lib import io, wiring
@@ -12,7 +13,7 @@ import pytest
 
 from assembler.config import CLOCK_MHZ, PRESETS
 from assembler.registers import Status
-from boards import flow, lights, top
+from boards import flow, lights, pins, top
 from boards.clocks import HELD, Release
 from boards.lights import MEANINGS, Lights
 from boards.parts import ANY_PART, BOARDS
@@ -166,6 +167,59 @@ def test_an_led_without_a_known_meaning_is_refused():
 
 
 # Pins
+
+class _Part:
+    """A platform with the pins of an SDRAM that can be looked at."""
+    def __init__(self):
+        self.ports = SimpleNamespace(**{
+            name: io.SimulationPort(direction, width, name=name, invert=name in ("cs", "ras", "cas", "we"))
+            for name, direction, width in (
+                ("clk", "o", 1), ("clk_en", "o", 1), ("cs", "o", 1), ("ras", "o", 1),
+                ("cas", "o", 1), ("we", "o", 1), ("ba", "o", 2), ("a", "o", 13), ("dqm", "o", 2),
+                ("dq", "io", 16))})
+
+    def request(self, name, *, dir):
+        return self.ports
+
+
+class _NoClock(wiring.Component):
+    """Stands for a DDR register, which is not simulated."""
+    def __init__(self, direction, port, *, o_domain):
+        super().__init__({"o": In(1).array(2)})
+
+    def elaborate(self, platform):
+        return Module()
+
+
+def test_pins_keep_their_levels_and_are_as_late_as_capture_assumes(monkeypatch):
+    monkeypatch.setattr(pins.io, "DDRBuffer", _NoClock)
+    board = _Part()
+    dut   = pins.SdramIo(config=PRESETS["ulx3s-25f"])
+    names = {"cke": "clk_en", "cs_n": "cs", "ras_n": "ras", "cas_n": "cas", "we_n": "we",
+             "ba": "ba", "a": "a", "dqm": "dqm", "dq_o": "dq"}
+
+    async def run(ctx):
+        for level in (1, 0, 1):
+            values = {name: level * (1 << len(getattr(dut.pins, name))) - level for name in names}
+            for name, value in values.items():
+                ctx.set(getattr(dut.pins, name), value)
+            ctx.set(dut.pins.dq_oe, level)
+            await ctx.tick()
+            for name, value in values.items():      # a cycle out, and as it was: high is high
+                assert ctx.get(getattr(board.ports, names[name]).o) == value, name
+            assert ctx.get(board.ports.dq.oe) == 0xffff * level
+        ctx.set(dut.pins.dq_oe, 0)
+        await ctx.tick()
+        ctx.set(board.ports.dq.i, 0x1234)
+        await ctx.tick()                            # and a cycle in
+        assert ctx.get(dut.pins.dq_i) == 0x1234
+        assert pins.CAPTURE == 2 * (1 + 1)          # half cycles
+
+    sim = Simulator(Fragment.get(dut, board))
+    sim.add_clock(1e-8)
+    sim.add_testbench(run)
+    sim.run()
+
 
 class _Stub(wiring.Component):
     """Stands for the SoC, which takes long to elaborate and has no pins."""
