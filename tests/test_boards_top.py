@@ -172,7 +172,8 @@ class _Part:
     """A platform with the pins of an SDRAM that can be looked at."""
     def __init__(self):
         self.ports = SimpleNamespace(**{
-            name: io.SimulationPort(direction, width, name=name, invert=name in ("cs", "ras", "cas", "we"))
+            name: io.SimulationPort(direction, width, name=name,
+                                    invert=name in ("cs", "ras", "cas", "we"))
             for name, direction, width in (
                 ("clk", "o", 1), ("clk_en", "o", 1), ("cs", "o", 1), ("ras", "o", 1),
                 ("cas", "o", 1), ("we", "o", 1), ("ba", "o", 2), ("a", "o", 13), ("dqm", "o", 2),
