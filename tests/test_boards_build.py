@@ -13,6 +13,7 @@ from assembler.errors import TernError, report as report_errors
 from assembler.estimate import estimate
 from assembler.predict import predicted
 from boards import __main__ as boards, build, flash, flow, list as list_command, results
+from boards.lights import MEANINGS
 from boards.parts import BOARDS
 
 
@@ -251,3 +252,21 @@ def test_list_shows_the_shipped_models_and_their_speed(capsys, monkeypatch):
     # Sequential reads bound it: 100 MHz, and 2.6 MB a token less the rows of the embedding.
     small = int(dict(zip(heads, rows[0]))["stories-5m"])
     assert 100 < small < 200e6 / (1e6)
+
+
+# docs/boards.md
+
+def test_page_says_what_the_leds_of_each_board_mean():
+    page = (results.ROOT / "docs" / "boards.md").read_text()
+    told = {}
+    for line in page.splitlines():
+        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if name in MEANINGS:
+            told[name] = cells[1:]
+    assert set(told) == set(MEANINGS)
+    for column, board in enumerate(("ulx3s-85f", "icepi-zero")):
+        leds = {meaning: place.partition(".")[2] for place, meaning in BOARDS[board].leds.items()}
+        assert {name: cells[column] for name, cells in told.items() if cells[column]} == leds
+    pins = {"r": "pin A11", "g": "pin A12", "b": "pin B11"}
+    leds = {meaning: pins[place[-1]] for place, meaning in BOARDS["icesugar-pro"].leds.items()}
+    assert {name: cells[2] for name, cells in told.items() if cells[2]} == leds
