@@ -92,8 +92,8 @@ $(BASE): pyproject.toml | $(VENV)/bin/python
 
 $(TEST): pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what pyproject.toml names into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	@touch $@ $(BASE)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,boards]'
+	@touch $@ $(BASE) $(TOOLS)
 
 $(TOOLS): pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what pyproject.toml names into $(VENV) ..."
