@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from assembler.errors import TernError, report
 from models import text as texts
-from models.checkpoint import export, load, round_unquantised
+from models.checkpoint import export, load, settle
 from models.network import MatMulFreeLM, Shape
 from models.writing import sample, write_windows
 
@@ -252,7 +252,7 @@ def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", c
         if done % save_every == 0 and done != recipe.steps:
             state.save(done, model, optimizer)
     state.path.unlink(missing_ok=True)
-    round_unquantised(model)
+    settle(model)
     return model
 
 

@@ -95,3 +95,27 @@ def test_the_forward_pass_is_ternary():
     assert torch.allclose(flat(x).float(), y.float(), rtol=1e-2, atol=1e-3)
     y.float().square().sum().backward()
     assert (layer.weight.grad != 0).all()
+
+
+def test_weights_at_their_thresholds_keep_their_trits(tmp_path):
+    """Where a long training leaves them: another order of summation would flip these."""
+    torch.manual_seed(1)
+    model = network.MatMulFreeLM(network.Shape(vocab=300, hidden=40, layers=1, intermediate=80))
+    matrices, parameters = model.matrices(), dict(model.named_parameters())
+    with torch.no_grad():
+        for name in matrices:
+            weight = parameters[name]
+            near = weight.abs() < weight.abs().mean()
+            for _ in range(60):         # to where half of the mean is that of these weights too
+                weight[near] = weight[near].sign() * weight.abs().mean() / 2
+            weight *= 1 + 1e-7 * torch.randn(weight.shape)
+        scales = {name: parameters[name].abs().mean() for name in matrices}
+        before = {name: (parameters[name] / scales[name]).round().clamp(-1, 1).numpy()
+                  for name in matrices}
+    checkpoint.settle(model)
+    checkpoint.export(model, toy.tokens()[0], tmp_path)
+    tensors = Checkpoint(tmp_path).tensors
+    for name in matrices:
+        trits, scale = tensors[name].ternary()
+        assert np.array_equal(trits, before[name])
+        assert scale == pytest.approx(scales[name].item(), rel=1e-5)
