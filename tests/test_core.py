@@ -50,7 +50,7 @@ def test_presets_elaborate_with_the_ports_of_the_architecture(target):
     core = Core(config=preset(target))
     assert {name: member.flow for name, member in core.signature.members.items()} == {
         "memory": Out, "request": In, "response": Out, "messages": In, "tokens": Out,
-        "logits": Out, "host": In}
+        "logits": Out, "stopped": Out, "status": Out, "host": In}
     assert "module \\core\n" in rtlil.convert(core, name="core", emit_src=False)
 
 
