@@ -14,7 +14,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
 
-__all__ = ["start", "ports", "put", "get", "watch"]
+__all__ = ["start", "ports", "put", "get", "listen", "watch"]
 
 
 async def start(dut):
@@ -62,6 +62,17 @@ async def get(dut, name, count, *, duty=1.0, seed=0):
         await FallingEdge(dut.clk)
     ready.value = 0
     return values
+
+
+async def listen(dut, name, values):
+    """Background: always ready, appends every payload to the list ``values``."""
+    payload, valid, ready = ports(dut, name)
+    ready.value = 1
+    while True:
+        await ReadOnly()
+        if int(valid.value):
+            values.append(int(payload.value))
+        await FallingEdge(dut.clk)
 
 
 async def watch(dut, name):

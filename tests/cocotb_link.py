@@ -3,7 +3,7 @@
 import random
 
 import cocotb
-from cocotb.triggers import FallingEdge, ReadOnly
+from cocotb.triggers import FallingEdge
 import numpy as np
 
 from assembler import link
@@ -59,17 +59,6 @@ async def serve(dut, registers, writes, rng):
                               seed=rng.random())
 
 
-async def listen(dut, heard):
-    """Background: the bytes that come from the board."""
-    payload, valid, ready = streams.ports(dut, "o")
-    ready.value = 1
-    while True:
-        await ReadOnly()
-        if int(valid.value):
-            heard.append(int(payload.value))
-        await FallingEdge(dut.clk)
-
-
 class Bench:
     """The board and its golden twin, given the same bytes."""
     async def start(self, dut, seed, **behaviour):
@@ -84,7 +73,7 @@ class Bench:
                                core=self.core)
         self.heard, self.writes = [], []
         rng = random.Random(seed)
-        cocotb.start_soon(listen(dut, self.heard))
+        cocotb.start_soon(streams.listen(dut, "o", self.heard))
         cocotb.start_soon(serve(dut, dict(self.core.registers), self.writes, rng))
         for name in ("o", "request"):
             cocotb.start_soon(streams.watch(dut, name))

@@ -3,7 +3,7 @@
 import random
 
 import cocotb
-from cocotb.triggers import FallingEdge, ReadOnly, Timer
+from cocotb.triggers import FallingEdge, Timer
 
 from sim import streams
 from tests.verilog import parameters
@@ -32,23 +32,12 @@ async def say(dut, data, *, speed=1.0, gap=lambda: 0):
             now += rest
 
 
-async def bytes_of(dut, heard):
-    """Background: every byte that comes on ``o``."""
-    payload, valid, ready = streams.ports(dut, "o")
-    ready.value = 1
-    while True:
-        await ReadOnly()
-        if int(valid.value):
-            heard.append(int(payload.value))
-        await FallingEdge(dut.clk)
-
-
 async def start(dut):
     dut.rx.value = 1
     dut.i__valid.value = dut.i__payload.value = 0
     await streams.start(dut)
     heard = []
-    cocotb.start_soon(bytes_of(dut, heard))
+    cocotb.start_soon(streams.listen(dut, "o", heard))
     await wait(20 * BIT_PS)
     await FallingEdge(dut.clk)
     return heard
