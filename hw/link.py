@@ -42,7 +42,8 @@ class HostLink(wiring.Component):
     Every request ends in bounded time: messages are taken only if all fit the queue, tokens only
     those that are there, memory only inside the memory. Nothing comes without being asked for.
 
-    Throughput: that of a line of 30 cycles a byte or slower; CHECK_MEMORY a byte a cycle.
+    Throughput: that of a line of 30 cycles a byte or slower; CHECK_MEMORY a byte a cycle and
+    one cycle more for each memory word.
 
     Cost: 1,900 LUT4, 750 FF and 4 DP16KD for ulx3s-25f, frames and memory transfers included
     (Yosys 0.70).

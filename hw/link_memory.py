@@ -24,7 +24,7 @@ class MemoryBytes(wiring.Component):
     ``o``. A write is taken as done when its last word was handed over: the memory carries out
     what comes after it later.
 
-    Throughput: a byte a cycle if the memory keeps up, and one cycle more for each word written.
+    Throughput: a byte a cycle if the memory keeps up, and one cycle more for each word.
 
     Cost: 380 LUT4 and 162 FF for words of 16 bits (Yosys 0.70).
 
@@ -113,7 +113,7 @@ class MemoryBytes(wiring.Component):
             port.read.ready.eq(1),
             self.o.payload.eq(word[:8]),
             self.o.valid.eq(rest != 0),
-            pull.eq((rest == 0) | (rest == 1) & self.o.ready),
+            pull.eq(rest == 0),         # one cycle late: `ready` comes from afar
             came.o.ready.eq(pull),
         ]
         with m.If(self.o.valid & self.o.ready):
