@@ -16,9 +16,10 @@ __all__ = ["VectorFetch"]
 class VectorFetch(wiring.Component):
     """One request per row for each operand that lies in the vector memory, all in step.
 
-    One row a cycle while the memory accepts that. In a scan of a prompt step, ``b`` is the result
-    at the position before: a position waits until ``written`` says that the one before it can
-    be read.
+    One row a cycle while the memory accepts that. Rows of the same number mostly lie in the same
+    bank, so ``b`` and ``c`` ask for theirs one and two cycles after ``a`` and follow it through
+    the banks. In a scan of a prompt step, ``b`` is the result at the position before: a position
+    waits until ``written`` says that the one before it can be read.
 
     Parameters
     ----------
@@ -78,17 +79,20 @@ class VectorFetch(wiring.Component):
         )
         free = Cat(~port.valid | port.ready for port, *_ in ports).all()
         m.d.comb += walk.next.eq(walk.busy & free & ~(plan.chain & ahead))
-        for port, operand, number, position, wanted in ports:
+        for late, (port, operand, number, position, wanted) in enumerate(ports):
+            valid   = walk.next & wanted
+            address = Mux(operand.space == isa.Space.U,
+                          uniform_row_address(config, number, walk.row),
+                          row_address(config, config.registers, number, position, walk.row))
             with m.If(port.ready):
                 m.d.sync += port.valid.eq(0)
-            with m.If(walk.next):
-                m.d.sync += [
-                    port.valid.eq(wanted),
-                    port.payload.eq(Mux(
-                        operand.space == isa.Space.U,
-                        uniform_row_address(config, number, walk.row),
-                        row_address(config, config.registers, number, position, walk.row))),
-                ]
+            with m.If(free):
+                for n in range(late):
+                    waits = Signal(name=f"waits_{late}_{n}")
+                    held  = Signal.like(port.payload, name=f"held_{late}_{n}", reset_less=True)
+                    m.d.sync += [waits.eq(valid), held.eq(address)]
+                    valid, address = waits, held
+                m.d.sync += [port.valid.eq(valid), port.payload.eq(address)]
         with m.If(walk.next & walk.last):
             m.d.sync += ahead.eq(1)
         return m
