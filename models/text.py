@@ -7,12 +7,10 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from assembler.errors import TernError
+from assembler.tokenizer import SEPARATOR, documents
 
 
 __all__ = ["SEPARATOR", "read_text", "train_tokenizer", "encode", "windows"]
-
-
-SEPARATOR = "<|endoftext|>"    # a line of its own between documents; token 0, ends a story
 
 
 def read_text(paths):
@@ -36,11 +34,6 @@ def read_text(paths):
             raise TernError(f"{path}: holds no text")
         texts.append(text.strip("\n"))
     return f"\n{SEPARATOR}\n".join(texts)
-
-
-def documents(text):
-    """The documents of ``text``, without their separators."""
-    return [d.strip("\n") for d in text.split(f"\n{SEPARATOR}\n") if d.strip()]
 
 
 def train_tokenizer(text, vocab):

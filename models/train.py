@@ -44,6 +44,9 @@ class Recipe:
     ``distil`` of the loss (Hinton et al., arXiv 1503.02531), and ``synthetic`` of the windows
     are not of the text but what the teacher wrote to go on from a few tokens of it. A text of some
     ten million tokens, read tens of times, is learnt by heart otherwise.
+
+    ``dampening``: see :func:`dampen`. Its pull is this times the rate, rising from none half-way
+    to all of it in the end; 0 leaves it out.
     """
     shape: Shape
     steps: int
@@ -53,6 +56,7 @@ class Recipe:
     warmup: int = 200
     fall: float = 1.0
     decay: float = 0.1
+    dampening: float = 0.0
     dropout: float = 0.0
     clip: float = 1.0
     seed: int = 1
@@ -77,6 +81,27 @@ def rate_at(recipe, step):
         return recipe.rate * (step + 1) / recipe.warmup
     left = (recipe.steps - step) / (recipe.steps - recipe.warmup)
     return recipe.rate * left ** recipe.fall
+
+
+def pull_at(recipe, step):
+    """How far :func:`dampen` goes after ``step``."""
+    half = recipe.steps // 2
+    progress = max(0, step - half) / (recipe.steps - half)
+    return recipe.dampening * rate_at(recipe, step) * progress
+
+
+@torch.no_grad()
+def dampen(matrices, pull):
+    """Bring each latent weight nearer, by ``pull`` of the way, to the one its trit stands for.
+
+    Weights that would like to be between two trits flip to and fro at the threshold, and the
+    others cannot adapt to them (Nagel et al., "Overcoming oscillations in quantization-aware
+    training", arXiv 2203.11086). A pull that grows settles them one after the other.
+    """
+    for weight in matrices:
+        scale = weight.abs().mean()
+        trits = (weight / scale).clamp(-1, 1)
+        weight -= pull * scale * (trits - trits.round())
 
 
 @torch.no_grad()
@@ -236,11 +261,13 @@ def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", c
         torch.manual_seed(recipe.seed * 1_000_003 + step)    # dropout
         for group in optimizer.param_groups:
             group["lr"] = rate_at(recipe, step)
-        if step == recipe.steps // 2:
-            optimizer.param_groups[0]["weight_decay"] = 0.0
+        optimizer.param_groups[0]["weight_decay"] = (
+            recipe.decay if step < recipe.steps // 2 else 0.0)
         loss = gradients(w)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
+        if pull := pull_at(recipe, step):
+            dampen(optimizer.param_groups[0]["params"], pull)
         seen += recipe.batch * recipe.window
         done = step + 1
         if done % 100 == 0 or done == recipe.steps:
@@ -267,14 +294,14 @@ def add_arguments(parser):
                         help="a larger model that was trained on the same text, to learn from")
     for name in ("steps", "seed"):
         parser.add_argument(f"--{name}", type=int, help="instead of the preset's")
-    for name in ("rate", "fall"):
+    for name in ("rate", "fall", "dampening"):
         parser.add_argument(f"--{name}", type=float, help="instead of the preset's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--prompt", default="Once upon a time", help="of the samples at the end")
 
 
 def run(args):
-    changes = {k: getattr(args, k) for k in ("steps", "seed", "rate", "fall")
+    changes = {k: getattr(args, k) for k in ("steps", "seed", "rate", "fall", "dampening")
                if getattr(args, k) is not None}
     recipe = replace(PRESETS[args.preset], **changes)
     console = Console(highlight=False, soft_wrap=True)

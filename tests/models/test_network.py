@@ -54,7 +54,7 @@ def test_perplexity_is_that_of_the_simulator(trained):
     text = toy.story(30, seed=1)
     ids = texts.encode(tokenizer, text)
     ours = FileTokenizer((folder / "tokenizer.json").read_bytes()).encode_documents(text)
-    assert ours == ids[:len(ours)].tolist() and len(ids) - len(ours) <= 2
+    assert ours == ids.tolist()
     inputs, targets = perplexity.windows(np.array(ours), 32)
     score = perplexity.of_reference(folder, inputs, targets)
     expected = train.perplexity(model, np.array(ours, np.uint16), 32)

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+import torch
 
 from assembler.compile import compile_model
 from assembler.config import preset
@@ -81,12 +82,62 @@ def test_a_killed_run_goes_on_exactly(tmp_path):
     assert not state.exists()
 
 
+def test_a_run_that_stopped_in_its_second_half_goes_on_exactly(tmp_path, monkeypatch):
+    """Where decay has stopped and dampening has begun."""
+    _, ids = toy.tokens()
+    recipe = replace(toy.RECIPE, decay=0.5, dampening=4.0)
+    whole = train.train(recipe, ids, tmp_path, log=quiet).state_dict()
+
+    def stop(self, step, *args, original=train._State.save):
+        original(self, step, *args)
+        raise InterruptedError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(train._State, "save", stop)
+        train.train(recipe, ids, tmp_path, save_every=24, log=quiet)
+    resumed = train.train(recipe, ids, tmp_path, log=quiet).state_dict()
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name
+
+
 def test_another_seed_gives_another_model(tmp_path):
     _, ids = toy.tokens()
     models = [train.train(replace(toy.RECIPE, steps=2, seed=seed), ids, tmp_path,
                           log=quiet) for seed in (1, 1, 2)]
     first, same, other = (m.lm_head.weight.detach().numpy() for m in models)
     assert np.array_equal(first, same) and not np.array_equal(first, other)
+
+
+def test_dampening_settles_weights_from_half_way_on(tmp_path):
+    """No trit changes by it, and latent weights end nearer to what their trits stand for."""
+    torch.manual_seed(2)
+    weight = torch.randn(40, 30)
+    scale = weight.abs().mean()
+    before = (weight / scale).clamp(-1, 1)
+    after = weight.clone()
+    train.dampen([after], 0.25)
+    outside = weight.abs() > scale
+    assert torch.equal(after[outside], weight[outside])
+    after = (after / scale).clamp(-1, 1)
+    assert torch.equal(after.round(), before.round())
+    assert torch.allclose(after - after.round(), 0.75 * (before - before.round()), atol=1e-6)
+
+    recipe = replace(toy.RECIPE, dampening=8.0)
+    pulls = [train.pull_at(recipe, step) for step in range(recipe.steps)]
+    half = recipe.steps // 2
+    assert not any(pulls[:half + 1]) and all(pulls[half + 1:])
+    assert pulls[-1] == pytest.approx(
+        8 * train.rate_at(recipe, recipe.steps - 1) * (1 - 1 / half))
+    _, ids = toy.tokens()
+    unsettled = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "settle", lambda model: None)
+        for dampening in (0.0, 50.0):
+            recipe = replace(toy.RECIPE, dampening=dampening)
+            weight = train.train(recipe, ids, tmp_path, log=quiet).lm_head.weight.detach()
+            trits = (weight / weight.abs().mean()).clamp(-1, 1)
+            unsettled.append((trits - trits.round()).abs().mean())
+    assert unsettled[1] < 0.8 * unsettled[0]
 
 
 def refused(capsys, match, *argv):
