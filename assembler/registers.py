@@ -1,11 +1,11 @@
-"""What a host sees of the core: control registers and messages. Standard library only."""
+"""What a host sees of the core: control registers, counters and messages. Standard library only."""
 
 from dataclasses import dataclass
 import enum
 
 
-__all__ = ["VERSION", "Register", "REGISTERS", "register", "Control", "Status", "MessageKind",
-           "message", "PROMPT_FRESH", "PROMPT_SAMPLE", "PROMPT_ALL", "NO_STOP_TOKEN",
+__all__ = ["VERSION", "Register", "REGISTERS", "register", "COUNTERS", "GROUPS", "Control",
+           "Status", "MessageKind", "message", "PROMPT_FRESH", "PROMPT_SAMPLE", "PROMPT_ALL", "NO_STOP_TOKEN",
            "PAYLOAD_BITS", "SLOT_SHIFT", "KIND_SHIFT", "TOKEN_SLOT_SHIFT", "TOKEN_LAST"]
 
 
@@ -14,10 +14,16 @@ VERSION = 1                # of this table, of the ISA and of the image
 
 @dataclass(frozen=True)
 class Register:
+    """One row of the table.
+
+    ``group``: what a counter counts cycles of. The counters of a group divide the cycles among
+    themselves: each cycle counts in one of them. Those of the group "core" stand alone.
+    """
     name: str
     address: int           # 32-bit words
     access: str            # "r" or "w"
     summary: str
+    group: str = ""
 
 
 class Control(enum.IntFlag):
@@ -47,9 +53,40 @@ REGISTERS = (
     Register("program_address", 0x06, "w", "Memory word where the program starts"),
     Register("program_length",  0x07, "w", "Instructions in the program"),
     Register("pc",              0x08, "r", "Instruction to be issued next"),
-    Register("cycles",          0x09, "r", "Clock cycles since START, modulo 2**32"),
-    Register("weight_words",    0x0a, "r", "Weight words taken from memory since START"),
-    Register("array_beats",     0x0b, "r", "Weight beats that the array took since START"),
+    # Counters: 32 bits, modulo 2**32, of the cycles since START in which the program ran.
+    Register("cycles",          0x09, "r", "Clock cycles; a read holds all counters as they are "
+             "for the reads after it", "core"),
+    Register("weight_words",    0x0a, "r", "A word of weights came", "memory"),
+    Register("array_beats",     0x0b, "r", "A beat was taken", "array"),
+    Register("instructions",    0x0c, "r", "Instructions fetched", "core"),
+    Register("load_words",      0x10, "r", "A word came for `load` or `embed`", "memory"),
+    Register("store_words",     0x11, "r", "A word of a `store` was written", "memory"),
+    Register("program_words",   0x12, "r", "A word of the program came", "memory"),
+    Register("host_words",      0x13, "r", "A word was read or written for the host", "memory"),
+    Register("memory_late",     0x14, "r", "None moved: row change, refresh, turn of the bus, "
+             "latency", "memory"),
+    Register("memory_starved",  0x15, "r", "None moved: a write waits for its words", "memory"),
+    Register("memory_full",     0x16, "r", "None moved: the prefetch is full", "memory"),
+    Register("memory_unasked",  0x17, "r", "None moved: no `stream` to fetch for", "memory"),
+    Register("array_starved",   0x18, "r", "Waits for weights", "array"),
+    Register("array_blocked",   0x19, "r", "Waits for the drain to take sums", "array"),
+    Register("array_codes",     0x1a, "r", "Waits for a block of codes to be loaded", "array"),
+    Register("array_operand",   0x1b, "r", "Waits for codes to be computed", "array"),
+    Register("array_idle",      0x1c, "r", "No matmul was issued", "array"),
+    Register("vector_rows",     0x1d, "r", "A row of operands went into the lanes", "vector"),
+    Register("vector_busy",     0x1e, "r", "Begins or ends an instruction", "vector"),
+    Register("vector_operand",  0x1f, "r", "Waits for an operand", "vector"),
+    Register("vector_idle",     0x20, "r", "No instruction was issued", "vector"),
+    Register("transfer_busy",   0x21, "r", "Loads or stores", "transfer"),
+    Register("transfer_operand", 0x22, "r", "Waits for a register", "transfer"),
+    Register("transfer_idle",   0x23, "r", "No instruction was issued", "transfer"),
+    Register("sequencer_busy",  0x24, "r", "Fetches or executes", "sequencer"),
+    Register("sequencer_scoreboard", 0x25, "r", "Waits for the scoreboard to look up registers",
+             "sequencer"),
+    Register("sequencer_queue", 0x26, "r", "Waits for room in a unit's queue", "sequencer"),
+    Register("sequencer_units", 0x27, "r", "At `next` or `halt`, waits for the units to finish",
+             "sequencer"),
+    Register("sequencer_step",  0x28, "r", "At `next`, waits for a step", "sequencer"),
 )
 
 _BY_NAME = {r.name: r for r in REGISTERS}
@@ -62,12 +99,22 @@ def register(name):
     return _BY_NAME[name]
 
 
+# In the order in which the hardware keeps them.
+COUNTERS = tuple(r for r in REGISTERS if r.group)
+
+# Names of the counters that divide the cycles among themselves, by what they are about.
+GROUPS = {group: tuple(r.name for r in COUNTERS if r.group == group)
+          for group in dict.fromkeys(r.group for r in COUNTERS) if group != "core"}
+
+
 class MessageKind(enum.IntEnum):
     """Words that the host sends to the scheduler: kind (4), slot (4), payload (24) bits."""
     PROMPT = 1             # payload: count (bits 3:0) and PROMPT_ flags; `count` tokens follow
     GENERATE = 2           # payload: tokens that the slot may sample from here on
     STOP = 3               # the slot samples no more
     STOP_TOKEN = 4         # payload: a stream ends after this token (any slot)
+    TEMPERATURE = 5        # payload: 1 / temperature in 4096ths, or 0: the slot is greedy
+    SEED = 6               # payload: of the slot's chance; its draws are counted from 0 again
 
 
 PAYLOAD_BITS = 24

@@ -66,6 +66,8 @@ class TernaryAccumulate(wiring.Component):
         Codes of the block; held until ``taken``, and ``(positions - 1) // GROUP`` cycles more.
     taken : :py:`Out(1)`
         Strobe: ``columns`` of the first pair of positions were copied.
+    active, blocked : :py:`Out(1)`
+        There is a block, and its beats wait for room for their sums.
     o : :py:`Out(stream.Signature(sums_layout(config)))`
         Sums of all positions, a row at a time; those of positions that do not compute mean
         nothing.
@@ -79,6 +81,8 @@ class TernaryAccumulate(wiring.Component):
             "block":   In(stream.Signature(block_layout(config))),
             "columns": In(columns_layout(config)),
             "taken":   Out(1),
+            "active":  Out(1),
+            "blocked": Out(1),
             "o":       Out(stream.Signature(sums_layout(config))),
         })
 
@@ -107,6 +111,8 @@ class TernaryAccumulate(wiring.Component):
         room  = Signal()
         m.d.comb += [
             self.weights.ready.eq(busy & (room | ~block.last)),
+            self.active.eq(busy),
+            self.blocked.eq(busy & ~room & block.last),
             tag.valid.eq(self.weights.valid & self.weights.ready),
             tag.first.eq(block.first),
             tag.last.eq(block.last),

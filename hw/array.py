@@ -1,7 +1,7 @@
 """The array unit: code registers, ternary matmul, drain and sampler."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulate import TernaryAccumulate
@@ -66,9 +66,15 @@ class ArrayUnit(wiring.Component):
         Strobe per instruction of ``i_drain``, in order: its last result was accepted.
     saturated : :py:`Out(1)`
         Strobe: a value was larger than the float format holds.
+    activity : :py:`Out(ArrayUnit.activity_layout)`
+        What the sums do in this cycle: at most one of ``beat``: a beat is taken; ``starved``: none
+        is there; ``blocked``: there is no room for its sums; ``codes``: a block of codes is
+        being loaded.
 
     Golden twin: ``matmul`` and ``emit`` of :class:`sim.golden.machine.Machine`.
     """
+    activity_layout = data.StructLayout({"beat": 1, "starved": 1, "blocked": 1, "codes": 1})
+
     def __init__(self, *, config):
         self.config = config
         self._drain = SumDrain(config=config)
@@ -87,6 +93,7 @@ class ArrayUnit(wiring.Component):
             "logits":        Out(stream.Signature(logits_layout(config))),
             "done":          Out(1),
             "saturated":     Out(1),
+            "activity":      Out(self.activity_layout),
         })
 
     @property
@@ -126,5 +133,9 @@ class ArrayUnit(wiring.Component):
             drain.emitted.eq(self.tokens.valid & self.tokens.ready),
             self.done.eq(drain.done),
             self.saturated.eq(drain.saturated),
+            self.activity.beat.eq(self.weights.valid & self.weights.ready),
+            self.activity.starved.eq(~self.weights.valid & self.weights.ready),
+            self.activity.blocked.eq(array.blocked),
+            self.activity.codes.eq(loader.active & ~array.active),
         ]
         return m

@@ -83,6 +83,8 @@ class ColumnLoader(wiring.Component):
         offer was taken.
     codes_done : :py:`Out(1)`
         Strobe per instruction: its codes were read for the last time.
+    active : :py:`Out(1)`
+        An instruction is in work.
     """
     def __init__(self, *, config):
         self.config = config
@@ -94,6 +96,7 @@ class ColumnLoader(wiring.Component):
             "columns":    Out(columns_layout(config)),
             "taken":      In(1),
             "codes_done": Out(1),
+            "active":     Out(1),
         })
 
     @staticmethod
@@ -164,6 +167,7 @@ class ColumnLoader(wiring.Component):
             self.block.payload.last.eq(last_block),
         ]
 
+        m.d.comb += self.active.eq(~self.i.ready)
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.i.ready.eq(1)

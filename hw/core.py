@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.activity import CLIENTS, Activity
 from hw.array import ArrayUnit
 from hw.float import delay
 from hw.host import RESET_CYCLES, STATUS_BITS, HostRegisters, request_layout
@@ -71,9 +72,10 @@ class Core(wiring.Component):
         flipped = wiring.flipped
 
         registers = HostRegisters(config=config)
-        arbiter   = MemoryArbiter(config=config,
-                                  clients=("transfer", "program", "host", "weights"))
+        arbiter   = MemoryArbiter(config=config, clients=CLIENTS)
+        activity  = Activity()
         m.submodules.registers = registers
+        m.submodules.activity  = activity
         m.submodules.arbiter   = arbiter
         connect(m, flipped(self.request), registers.request)
         connect(m, registers.response, flipped(self.response))
@@ -127,8 +129,19 @@ class Core(wiring.Component):
             registers.stepped.eq(sequencer.stepped),
             registers.pc.eq(sequencer.pc),
             registers.saturated.eq(vector.saturated | array.saturated),
-            registers.weight_word.eq(weights.port.read.valid),
-            registers.array_beat.eq(array.weights.valid & array.weights.ready),
+        ]
+
+        # Counters
+        m.d.comb += [
+            activity.running.eq(sequencer.running),
+            activity.memory.eq(arbiter.activity),
+            activity.weights.eq(weights.activity),
+            activity.array.eq(array.activity),
+            activity.vector.eq(vector.activity),
+            activity.transfer.eq(transfer.busy),
+            activity.sequencer.eq(sequencer.activity),
+            activity.blocked.eq(sequencer.blocked),
+            registers.events.eq(activity.events),
         ]
 
         # Instructions

@@ -46,7 +46,16 @@ class MemoryArbiter(wiring.Component):
     stop : In(1)
     idle : Out(1)
         No command and no word is under way.
+    activity : :py:`Out(MemoryArbiter.activity_layout(clients))`
+        What moves in this cycle, a bit for each client: ``came``: a word that was read; ``went``:
+        one to write; ``ended``: the last of a command that reads. ``owed``: a write waits for
+        its client's words.
     """
+    @staticmethod
+    def activity_layout(clients):
+        each = data.StructLayout(dict.fromkeys(clients, 1))
+        return data.StructLayout({"came": each, "went": each, "ended": each, "owed": 1})
+
     def __init__(self, *, config, clients=("transfer", "fetch", "host", "weights")):
         self.config  = config
         self.clients = tuple(clients)
@@ -55,6 +64,7 @@ class MemoryArbiter(wiring.Component):
             "memory": Out(MemoryPort(config)),
             "stop":   In(1),
             "idle":   Out(1),
+            "activity": Out(self.activity_layout(clients)),
         })
 
     def elaborate(self, platform):
@@ -148,6 +158,14 @@ class MemoryArbiter(wiring.Component):
                 m.d.sync += taken.eq(1)
                 m.d.comb += reads.o.ready.eq(1)
 
+        m.d.comb += self.activity.owed.eq(some & ~outgoing.i.valid)
+        for n, (name, port) in enumerate(zip(self.clients, clients)):
+            m.d.comb += [
+                self.activity.came[name].eq(port.read.valid),
+                self.activity.went[name].eq(moved & turn[n]),
+                self.activity.ended[name].eq(reads.o.ready & (reads.o.payload.client == n)),
+            ]
+
         # Commands noted and not ended; one cycle late.
         under_way = Signal(range(2 * OUTSTANDING + 8))
         begun = Signal()
@@ -188,6 +206,8 @@ class Bursts(wiring.Component):
     o : :py:`Out(stream.Signature(command_layout(config)))`
     freed : :py:`In(range(BURST_WORDS))`
         Words that make room in this cycle.
+    some, full : Out(1)
+        There are words to ask for; and there is no room for a burst (one cycle late).
     """
     @staticmethod
     def transfer(config, words_bits):
@@ -211,6 +231,8 @@ class Bursts(wiring.Component):
             "i":     In(stream.Signature(self.transfer(config, words_bits))),
             "o":     Out(stream.Signature(command_layout(config))),
             "freed": In(range(BURST_WORDS)),
+            "some":  Out(1),
+            "full":  Out(1),
         })
 
     def elaborate(self, platform):
@@ -228,6 +250,7 @@ class Bursts(wiring.Component):
         taken   = self.o.valid & self.o.ready
         m.d.comb += [
             self.i.ready.eq(~some),
+            self.some.eq(some),
             self.o.valid.eq(some & fits),
             self.o.payload.write.eq(self.write),
             self.o.payload.address.eq(address),
@@ -256,5 +279,6 @@ class Bursts(wiring.Component):
                 owed.eq(Mux(taken, words, 0)),
                 room.eq(room + freed - owed),
                 fits.eq((room >= self.longest) & ~taken & (owed == 0)),
+                self.full.eq(room < self.longest),
             ]
         return m

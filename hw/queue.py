@@ -55,6 +55,8 @@ class UnitQueue(wiring.Component):
         Instructions dispatched so far, modulo ``2**TICKET_BITS``.
     o : :py:`Out(queue_signature(queue))`
         Instructions for the unit.
+    blocked : :py:`Out(1)`
+        The head waits for a ticket.
     old : :py:`Out(1)`
         ``AGE_LIMIT`` or more instructions were dispatched since the head.
 
@@ -82,6 +84,7 @@ class UnitQueue(wiring.Component):
                                                for producer in PRODUCERS[queue]})),
             "now":       In(TICKET_BITS),
             "o":         Out(queue_signature(queue)),
+            "blocked":   Out(1),
             "old":       Out(1),
         })
 
@@ -107,6 +110,7 @@ class UnitQueue(wiring.Component):
 
         m.d.comb += self.o.payload.eq(head.word)
         m.d.comb += self.o.valid.eq(free)
+        m.d.comb += self.blocked.eq(held & ~free)
         with m.If(~held | free & self.o.ready):
             m.d.comb += waiting.r_en.eq(1)
             m.d.sync += head.eq(waiting.r_data)

@@ -14,10 +14,10 @@ from hw.signatures import connect
 from hw.tickets import COLUMNS, DEPTHS, PRODUCERS, TICKET_BITS, WINDOW, Queue
 
 
-__all__ = ["Scoreboard", "done_layout"]
+__all__ = ["Scoreboard", "queues_layout"]
 
 
-done_layout = data.StructLayout({queue.name.lower(): 1 for queue in Queue})
+queues_layout = data.StructLayout({queue.name.lower(): 1 for queue in Queue})
 
 # Queues of each unit.
 _UNITS = ((Queue.MEMORY,), (Queue.VECTOR,), (Queue.ARRAY, Queue.DRAIN))
@@ -61,8 +61,12 @@ class Scoreboard(wiring.Component):
         Instructions of the units, operands resolved.
     memory, vector, array, drain : :py:`Out(queue_signature(queue))`
         The same instructions once they may start.
-    done : :py:`In(done_layout)`
+    done : :py:`In(queues_layout)`
         Strobes: a queue's unit has finished its oldest instruction.
+    blocked : :py:`Out(queues_layout)`
+        A queue's first instruction waits for others.
+    full : :py:`Out(1)`
+        The instruction on ``i`` waits for room in its queues.
     idle : :py:`Out(1)`
         Every instruction that was offered is finished; one cycle late.
 
@@ -73,7 +77,9 @@ class Scoreboard(wiring.Component):
         super().__init__({
             "i":    In(stream.Signature(isa.WORD_BITS)),
             **{queue.name.lower(): Out(queue_signature(queue)) for queue in Queue},
-            "done": In(done_layout),
+            "done": In(queues_layout),
+            "blocked": Out(queues_layout),
+            "full": Out(1),
             "idle": Out(1),
         })
 
@@ -106,6 +112,7 @@ class Scoreboard(wiring.Component):
             queues.append(unit)
             connect(m, unit.o, wiring.flipped(getattr(self, queue.name.lower())))
             m.d.comb += unit.now.eq(now)
+            m.d.comb += self.blocked[queue.name.lower()].eq(unit.blocked)
             m.d.comb += unit.i.p.word.eq(self.i.payload)
             m.d.comb += unit.i.p.born.eq(now)
             for producer in PRODUCERS[queue]:
@@ -188,7 +195,10 @@ class Scoreboard(wiring.Component):
                 with m.Elif(~shut):     # by now it knows of the instruction before
                     m.d.sync += settle.eq(0)
                     m.next = "enter"
+                with m.Else():
+                    m.d.comb += self.full.eq(1)
             with m.State("enter"):
+                m.d.comb += self.full.eq(~self.i.ready)
                 for queue, unit in zip(Queue, queues):
                     m.d.comb += unit.i.valid.eq(into[queue])
                     with m.If(into[queue] & unit.i.ready):

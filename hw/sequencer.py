@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from assembler import isa
 from hw.fetch import ProgramMemory
 from hw.queue import queue_signature
-from hw.scoreboard import Scoreboard, done_layout
+from hw.scoreboard import Scoreboard, queues_layout
 from hw.signatures import MemoryPort, connect, instruction_layout, step_layout
 from hw.tickets import SLOTS, UNIT_INSTRUCTIONS, Queue
 from hw.weights import WeightStream
@@ -64,11 +64,19 @@ class Sequencer(wiring.Component):
     step : :py:`Out(step_layout(config))`
         The one taken last.
     weights : :py:`Out(stream.Signature(WeightStream.descriptor(config)))`
-    memory, vector, array, drain, done :
+    memory, vector, array, drain, done, blocked :
         See :class:`hw.scoreboard.Scoreboard`.
+    activity : :py:`Out(Sequencer.activity_layout)`
+        In this cycle: ``fetch``: an instruction is fetched; or one waits: for ``scoreboard``, that
+        is looking up the one before; for room in a ``queue``; for the ``units`` to finish; at
+        `next` for a ``step``.
 
     Golden twin: the control instructions of :class:`sim.golden.machine.Machine`.
     """
+    activity_layout = data.StructLayout({
+        "fetch": 1, "scoreboard": 1, "queue": 1, "units": 1, "step": 1,
+    })
+
     def __init__(self, *, config):
         self.config = config
         super().__init__({
@@ -87,7 +95,9 @@ class Sequencer(wiring.Component):
             "step":            Out(step_layout(config)),
             "weights":         Out(stream.Signature(WeightStream.descriptor(config))),
             **{queue.name.lower(): Out(queue_signature(queue)) for queue in Queue},
-            "done":            In(done_layout),
+            "done":            In(queues_layout),
+            "blocked":         Out(queues_layout),
+            "activity":        Out(self.activity_layout),
         })
 
     def elaborate(self, platform):
@@ -106,6 +116,7 @@ class Sequencer(wiring.Component):
             connect(m, getattr(scoreboard, queue.name.lower()),
                     flipped(getattr(self, queue.name.lower())))
         m.d.comb += scoreboard.done.eq(self.done)
+        m.d.comb += self.blocked.eq(scoreboard.blocked)
 
         m.submodules.descriptors = descriptors = fifo.SyncFIFO(
             width=WeightStream.descriptor(config).size, depth=STREAM_DEPTH)
@@ -151,11 +162,14 @@ class Sequencer(wiring.Component):
             following = self.pc + 1
             match instr.mnemonic:
                 case "halt":
+                    m.d.comb += self.activity.units.eq(~idle)
                     with m.If(idle):
                         m.d.sync += self.running.eq(0)
                         m.next = "stopped"
                 case "next":
                     m.d.comb += self.wanted.eq(idle)
+                    m.d.comb += self.activity.units.eq(~idle)
+                    m.d.comb += self.activity.step.eq(idle & ~self.steps.valid)
                     m.d.comb += self.steps.ready.eq(idle)
                     with m.If(self.steps.valid & idle):
                         m.d.sync += self.step.eq(self.steps.payload)
@@ -172,6 +186,7 @@ class Sequencer(wiring.Component):
                     proceed(Mux(self.step.sample == 0, word.target, following))
                 case "stream":
                     m.d.comb += descriptors.w_en.eq(word.words != 0)
+                    m.d.comb += self.activity.queue.eq(~descriptors.w_rdy)
                     with m.If(descriptors.w_rdy):
                         proceed(following)
                 case _:
@@ -183,6 +198,9 @@ class Sequencer(wiring.Component):
                         if isa.ADDRESS in instr.fields:
                             m.d.sync += issued.address.eq(address)
                         proceed(following)
+                    with m.Else():
+                        m.d.comb += self.activity.queue.eq(scoreboard.full)
+                        m.d.comb += self.activity.scoreboard.eq(~scoreboard.full)
 
         with m.FSM():
             with m.State("stopped"):
@@ -197,6 +215,7 @@ class Sequencer(wiring.Component):
                 with m.If(program.loaded):
                     m.next = "fetch"
             with m.State("fetch"):
+                m.d.comb += self.activity.fetch.eq(1)
                 m.d.sync += outside.eq(self.pc >= self.program_length)
                 m.next = "read"
             with m.State("read"):

@@ -481,6 +481,8 @@ class TransferUnit(wiring.Component):
     write : :py:`Out(VectorWrite(config))`
     done : Out(1)
         Strobe, once per instruction in order: its rows or words were accepted.
+    busy : Out(1)
+        There is an instruction.
 
     Golden twin: ``load``, ``store`` and ``embed`` of :class:`sim.golden.machine.Machine`.
     """
@@ -493,6 +495,7 @@ class TransferUnit(wiring.Component):
             "read":  Out(VectorRead(config)),
             "write": Out(VectorWrite(config)),
             "done":  Out(1),
+            "busy":  Out(1),
         })
 
     def elaborate(self, platform):
@@ -515,6 +518,7 @@ class TransferUnit(wiring.Component):
         ended   = Signal()
         m.d.comb += [
             none.eq(active == 0),
+            self.busy.eq(~none | self.i.valid),
             jobs.idle.eq(none),
             may.eq(storing == jobs.store),
             loader.i.payload.eq(jobs.o.payload),

@@ -1,7 +1,7 @@
 """Vector unit: executes the instructions whose unit is VECTOR, one after the other."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.divide import Divide
@@ -64,9 +64,13 @@ class VectorUnit(wiring.Component):
     scale_address : :py:`In(scale_address_layout(config))`
     scale : :py:`Out(config.float.width)`
         The scalar there, two cycles later.
+    activity : :py:`Out(VectorUnit.activity_layout)`
+        In this cycle: ``busy``: there is an instruction; ``row``: a row goes into the lanes.
 
     Golden twins: :class:`sim.golden.vector.VectorUnit`, :class:`sim.golden.machine.Machine`.
     """
+    activity_layout = data.StructLayout({"busy": 1, "row": 1})
+
     ROOM = 32       # rows that may be in lanes and FIFO: more than the longest way through a lane
 
     def __init__(self, *, config):
@@ -83,6 +87,7 @@ class VectorUnit(wiring.Component):
             "codes":  Out(stream.Signature(codes_layout(config))),
             "scale_address": In(scale_address_layout(config)),
             "scale":         Out(config.float.width),
+            "activity":      Out(self.activity_layout),
         })
 
     def elaborate(self, platform):
@@ -152,6 +157,8 @@ class VectorUnit(wiring.Component):
         ]
         m.d.comb += [
             issue.ready.eq(ready),
+            self.activity.busy.eq(~self.i.ready),
+            self.activity.row.eq(taken),
             divide.i.valid.eq(delay(m, taken & plan.divide, 1, reset_less=False)),
             divide.i.p.root.eq(plan.root),
             divide.o.ready.eq(1),

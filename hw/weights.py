@@ -43,7 +43,12 @@ class WeightStream(wiring.Component):
         Beats.
     words : Out(32)
         Words that came from memory, modulo 2**32.
+    activity : :py:`Out(WeightStream.activity_layout)`
+        ``asked``: a burst was asked for in this cycle; ``some``: there are words to ask for;
+        ``full``: there is no room for them.
     """
+    activity_layout = data.StructLayout({"asked": 1, "some": 1, "full": 1})
+
     @staticmethod
     def descriptor(config):
         return Bursts.transfer(config, isa.WORDS.width)
@@ -55,6 +60,7 @@ class WeightStream(wiring.Component):
             "port":  Out(MemoryPort(config)),
             "o":     Out(stream.Signature(beat_layout(config))),
             "words": Out(32),
+            "activity": Out(self.activity_layout),
         })
 
     def elaborate(self, platform):
@@ -73,6 +79,11 @@ class WeightStream(wiring.Component):
         m.d.comb += self.port.read.ready.eq(1)
 
         m.d.sync += self.words.eq(self.words + self.port.read.valid)
+        m.d.comb += [
+            self.activity.asked.eq(self.port.command.valid & self.port.command.ready),
+            self.activity.some.eq(bursts.some),
+            self.activity.full.eq(bursts.full),
+        ]
         beat  = Signal(data.ArrayLayout(config.memory_bits, config.beat_words))
         place = Signal(range(max(config.beat_words, 2)))
         whole = Signal()

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from assembler import formats, isa
-from assembler.registers import Control, Status, register
+from assembler.registers import COUNTERS, Control, Status, register
 from sim import hardware, sdram_parts, verilate
 
 
@@ -169,10 +169,10 @@ class RtlMachine:
     -------
     v, q, s, r, pc, memory, tokens, logits, saturated
         As in the golden machine. Arrays are copies, except ``memory``.
-    cycles : int
-        Clock cycles since START.
-    weight_words, array_beats : int
-        The counters of these names in ``assembler.registers``.
+    counters : dict
+        All counters of ``assembler.registers`` by name, as they are in one cycle.
+    cycles, weight_words, array_beats : int
+        Those of them; a read each.
     words_read, words_written : int
         Words that crossed the memory port.
 
@@ -376,15 +376,23 @@ class RtlMachine:
         return self._counters()[2]
 
     @property
+    def counters(self):
+        cycles = self._get("cycles")    # keeps all of them for the reads that follow
+        return {"cycles": cycles, **{counter.name: self._get(counter.name)
+                                     for counter in COUNTERS if counter.name != "cycles"}}
+
+    @property
     def cycles(self):
         return self._get("cycles")
 
     @property
     def weight_words(self):
+        self._get("cycles")
         return self._get("weight_words")
 
     @property
     def array_beats(self):
+        self._get("cycles")
         return self._get("array_beats")
 
     @property

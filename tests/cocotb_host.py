@@ -14,8 +14,8 @@ from tests.verilog import parameters
 
 
 CONFIG = Config(**parameters()["config"])
-INPUTS = ("memory_idle", "running", "waiting", "fault", "stepped", "saturated", "weight_word",
-          "array_beat", "pc")
+INPUTS = ("memory_idle", "running", "waiting", "fault", "stepped", "saturated", "events", "pc")
+NAMES = [counter.name for counter in registers.COUNTERS]
 
 
 async def prepare(dut):
@@ -67,14 +67,15 @@ async def every_read_gets_one_response(dut):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def start_is_seen_at_once_and_clears_what_is_kept(dut):
     await prepare(dut)
-    dut.saturated.value = dut.weight_word.value = dut.array_beat.value = 1
+    dut.saturated.value = 1
+    dut.events.value = (1 << len(NAMES)) - 1
     await FallingEdge(dut.clk)
     dut.saturated.value = 0
     assert await read(dut, "status") == Status.SATURATED
-    assert await read(dut, "weight_words") > 1
+    assert await read(dut, "cycles") > 1
     dut.fault.value = 1                 # of the run before
     assert await read(dut, "status") == Status.SATURATED | Status.FAULT
-    dut.weight_word.value = dut.array_beat.value = 0
+    dut.events.value = 0
     await write(dut, "program_address", 77)
     await write(dut, "program_length", 9)
     await write(dut, "control", Control.START | Control.LOGITS)
@@ -85,14 +86,46 @@ async def start_is_seen_at_once_and_clears_what_is_kept(dut):
     for _ in range(10):
         await FallingEdge(dut.clk)
     assert not int(dut.start.value)
-    dut.weight_word.value = 1
+    dut.events.value = 1 << NAMES.index("weight_words")
     for _ in range(5):
         await FallingEdge(dut.clk)
-    dut.weight_word.value = dut.running.value = 0
+    dut.events.value = dut.running.value = 0
+    assert await read(dut, "cycles") == 0
     assert await read(dut, "weight_words") == 5
-    assert await read(dut, "cycles") == 15
     assert await read(dut, "array_beats") == 0
     assert await read(dut, "status") == 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def counters_are_read_as_they_were_in_one_cycle(dut):
+    await prepare(dut)
+    rng = random.Random(5)
+    await write(dut, "control", Control.START)
+    for _ in range(100):                # the banks are clear from here on
+        await FallingEdge(dut.clk)
+    dut.running.value = 1
+    counts = [0] * len(NAMES)
+    history = [tuple(counts)]
+
+    async def happen():
+        while True:
+            events = rng.getrandbits(len(NAMES)) | rng.getrandbits(len(NAMES))
+            dut.events.value = events
+            for n in range(len(NAMES)):
+                counts[n] += events >> n & 1
+            await FallingEdge(dut.clk)
+            history.append(tuple(counts))
+
+    cocotb.start_soon(happen())
+    for _ in range(4):
+        asked = len(history)
+        found = {"cycles": await read(dut, "cycles")}
+        for name in rng.sample(NAMES, len(NAMES)):      # in any order, while they count on
+            if name != "cycles":
+                found[name] = await read(dut, name)
+        assert tuple(found[name] for name in NAMES) in history[asked - 1:asked + 100]
+        for _ in range(rng.randrange(200)):
+            await FallingEdge(dut.clk)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
