@@ -116,7 +116,15 @@ def _host():
                 "Words of 32 bits; the address counts words.", ""]
     yield from _table(["address", "name", "access", "meaning"],
                       [(f"{r.address:#04x}", f"`{r.name}`", r.access, r.summary)
-                       for r in registers.REGISTERS])
+                       for r in registers.REGISTERS if not r.group])
+    yield from ["", "### Counters", "",
+                "Of the cycles since START in which the program ran, modulo 2^32; read only. A "
+                "read of `cycles` keeps all of them as they are for the reads after it. Each "
+                "cycle counts once in each group but `core`: the counters of a group add up to "
+                "`cycles`.", ""]
+    yield from _table(["address", "name", "group", "counts cycles in which"],
+                      [(f"{r.address:#04x}", f"`{r.name}`", r.group, r.summary)
+                       for r in registers.COUNTERS])
     for enumeration, title in ((registers.Control, "control"), (registers.Status, "status")):
         yield from ["", f"### Bits of `{title}`", ""]
         yield from _table(["bit", "value", "meaning"], _members(enumeration))

@@ -16,8 +16,9 @@ VERSION = 1                # of this table, of the ISA and of the image
 class Register:
     """One row of the table.
 
-    ``group``: what a counter counts cycles of. The counters of a group divide the cycles among
-    themselves: each cycle counts in one of them. Those of the group "core" stand alone.
+    ``group``: of a counter: the part of the core that it watches; ``summary`` then ends "cycles in
+    which ...". The counters of a group divide the cycles among themselves: each cycle counts in
+    one of them. Those of the group "core" stand alone.
     """
     name: str
     address: int           # 32-bit words
@@ -53,40 +54,38 @@ REGISTERS = (
     Register("program_address", 0x06, "w", "Memory word where the program starts"),
     Register("program_length",  0x07, "w", "Instructions in the program"),
     Register("pc",              0x08, "r", "Instruction to be issued next"),
-    # Counters: 32 bits, modulo 2**32, of the cycles since START in which the program ran.
-    Register("cycles",          0x09, "r", "Clock cycles; a read holds all counters as they are "
-             "for the reads after it", "core"),
-    Register("weight_words",    0x0a, "r", "A word of weights came", "memory"),
-    Register("array_beats",     0x0b, "r", "A beat was taken", "array"),
-    Register("instructions",    0x0c, "r", "Instructions fetched", "core"),
-    Register("load_words",      0x10, "r", "A word came for `load` or `embed`", "memory"),
-    Register("store_words",     0x11, "r", "A word of a `store` was written", "memory"),
-    Register("program_words",   0x12, "r", "A word of the program came", "memory"),
-    Register("host_words",      0x13, "r", "A word was read or written for the host", "memory"),
-    Register("memory_late",     0x14, "r", "None moved: row change, refresh, turn of the bus, "
-             "latency", "memory"),
-    Register("memory_starved",  0x15, "r", "None moved: a write waits for its words", "memory"),
-    Register("memory_full",     0x16, "r", "None moved: the prefetch is full", "memory"),
-    Register("memory_unasked",  0x17, "r", "None moved: no `stream` to fetch for", "memory"),
-    Register("array_starved",   0x18, "r", "Waits for weights", "array"),
-    Register("array_blocked",   0x19, "r", "Waits for the drain to take sums", "array"),
-    Register("array_codes",     0x1a, "r", "Waits for a block of codes to be loaded", "array"),
-    Register("array_operand",   0x1b, "r", "Waits for codes to be computed", "array"),
-    Register("array_idle",      0x1c, "r", "No matmul was issued", "array"),
-    Register("vector_rows",     0x1d, "r", "A row of operands went into the lanes", "vector"),
-    Register("vector_busy",     0x1e, "r", "Begins or ends an instruction", "vector"),
-    Register("vector_operand",  0x1f, "r", "Waits for an operand", "vector"),
-    Register("vector_idle",     0x20, "r", "No instruction was issued", "vector"),
-    Register("transfer_busy",   0x21, "r", "Loads or stores", "transfer"),
-    Register("transfer_operand", 0x22, "r", "Waits for a register", "transfer"),
-    Register("transfer_idle",   0x23, "r", "No instruction was issued", "transfer"),
-    Register("sequencer_busy",  0x24, "r", "Fetches or executes", "sequencer"),
-    Register("sequencer_scoreboard", 0x25, "r", "Waits for the scoreboard to look up registers",
-             "sequencer"),
-    Register("sequencer_queue", 0x26, "r", "Waits for room in a unit's queue", "sequencer"),
-    Register("sequencer_units", 0x27, "r", "At `next` or `halt`, waits for the units to finish",
-             "sequencer"),
-    Register("sequencer_step",  0x28, "r", "At `next`, waits for a step", "sequencer"),
+    # Counters of cycles since START, in which the program ran: see the class.
+    Register("cycles",          0x09, "r", "it ran", "core"),
+    Register("weight_words",    0x0a, "r", "a word of weights came", "memory"),
+    Register("array_beats",     0x0b, "r", "it takes a beat", "array"),
+    Register("instructions",    0x0c, "r", "an instruction was fetched", "core"),
+    Register("load_words",      0x10, "r", "a word came for `load` or `embed`", "memory"),
+    Register("store_words",     0x11, "r", "a word of a `store` was written", "memory"),
+    Register("program_words",   0x12, "r", "a word of the program came", "memory"),
+    Register("host_words",      0x13, "r", "a word was read or written for the host", "memory"),
+    Register("memory_late",     0x14, "r", "no word: row change, refresh, bus turned, latency",
+             "memory"),
+    Register("memory_starved",  0x15, "r", "no word: a write waits for its words", "memory"),
+    Register("memory_full",     0x16, "r", "no word: no room in the prefetch", "memory"),
+    Register("memory_unasked",  0x17, "r", "no word: no `stream` to fetch for", "memory"),
+    Register("array_starved",   0x18, "r", "it waits for weights", "array"),
+    Register("array_blocked",   0x19, "r", "it waits for the drain to take sums", "array"),
+    Register("array_codes",     0x1a, "r", "it waits for codes to be brought from code memory",
+             "array"),
+    Register("array_operand",   0x1b, "r", "its matmul waits for codes to be computed", "array"),
+    Register("array_idle",      0x1c, "r", "it has no matmul", "array"),
+    Register("vector_rows",     0x1d, "r", "a row of operands enters the lanes", "vector"),
+    Register("vector_busy",     0x1e, "r", "it begins or ends an instruction", "vector"),
+    Register("vector_operand",  0x1f, "r", "its instruction waits for operands", "vector"),
+    Register("vector_idle",     0x20, "r", "it has no instruction", "vector"),
+    Register("transfer_busy",   0x21, "r", "it loads or stores", "transfer"),
+    Register("transfer_operand", 0x22, "r", "its instruction waits for registers", "transfer"),
+    Register("transfer_idle",   0x23, "r", "it has no instruction", "transfer"),
+    Register("sequencer_busy",  0x24, "r", "it fetches or executes", "sequencer"),
+    Register("sequencer_scoreboard", 0x25, "r", "it waits for the scoreboard", "sequencer"),
+    Register("sequencer_queue", 0x26, "r", "it waits for room in a queue", "sequencer"),
+    Register("sequencer_units", 0x27, "r", "`next` or `halt` waits for the units", "sequencer"),
+    Register("sequencer_step",  0x28, "r", "`next` waits for a step", "sequencer"),
 )
 
 _BY_NAME = {r.name: r for r in REGISTERS}
