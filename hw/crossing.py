@@ -1,0 +1,119 @@
+"""The memory port between two clocks: a core that is slower than its memory."""
+
+from dataclasses import replace
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.fifo import AsyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from hw.signatures import MemoryPort, command_layout
+
+
+__all__ = ["MemoryCrossing", "memory_side"]
+
+
+COMMANDS = 8
+WORDS    = 16              # more than come or go while a pointer crosses
+
+
+def memory_side(config, memory_bits):
+    """``config`` as its memory sees it, whose words are ``memory_bits`` wide."""
+    return replace(config, memory_bits=memory_bits, lanes=memory_bits // 8 * 5 * 4)
+
+
+class MemoryCrossing(wiring.Component):
+    """The memory port of domain ``sync``, carried out by a memory in domain ``memory``.
+
+    ``sync`` moves wide words, ``memory`` each of them as ``ratio`` narrow ones, the low one first.
+    Commands, words to write and words that were read go through asynchronous FIFOs. A command
+    becomes ``ratio`` commands that follow each other in memory.
+
+    Throughput: that of the memory for reads, if ``ratio`` periods of ``memory`` are not shorter
+    than one of ``sync``: words that were read are never held up. A write takes a cycle of
+    ``memory`` more for each wide word.
+
+    Latency: about 5 cycles of either clock in each direction.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+        The core's.
+    memory_bits : int
+        Of a narrow word; divides ``config.memory_bits``.
+
+    Members
+    -------
+    core : :py:`In(MemoryPort(config))`
+    memory : :py:`Out(MemoryPort(memory_side(config, memory_bits)))`
+
+    Raises
+    ------
+    ValueError
+        ``memory_bits`` does not divide the core's.
+    """
+    def __init__(self, *, config, memory_bits):
+        if config.memory_bits % memory_bits:
+            raise ValueError(f"words of {config.memory_bits} bits cannot be cut into words of "
+                             f"{memory_bits!r}")
+        self.config = config
+        self.narrow = memory_side(config, memory_bits)
+        self.ratio  = config.memory_bits // memory_bits
+        super().__init__({
+            "core":   In(MemoryPort(config)),
+            "memory": Out(MemoryPort(self.narrow)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        bits, ratio = self.narrow.memory_bits, self.ratio
+        core, memory = self.core, self.memory
+
+        def fifo(name, width, depth, to, of):
+            m.submodules[name] = made = AsyncFIFOBuffered(width=width, depth=depth, r_domain=to,
+                                                          w_domain=of)
+            return made
+
+        layout   = command_layout(self.config)
+        commands = fifo("commands", layout.size, COMMANDS, "memory", "sync")
+        writes   = fifo("writes", self.config.memory_bits, WORDS, "memory", "sync")
+        reads    = fifo("reads", self.config.memory_bits, WORDS, "sync", "memory")
+        for queue, stream in (commands, core.command), (writes, core.write):
+            m.d.comb += [queue.w_data.eq(stream.payload), queue.w_en.eq(stream.valid),
+                         stream.ready.eq(queue.w_rdy)]
+        m.d.comb += [core.read.payload.eq(reads.r_data), core.read.valid.eq(reads.r_rdy),
+                     reads.r_en.eq(core.read.ready)]
+
+        # A command, part by part
+        command = memory.command.payload
+        parts   = Signal(range(ratio + 1))      # still to be given
+        m.d.comb += [commands.r_en.eq(parts == 0), memory.command.valid.eq(parts != 0)]
+        with m.If((parts == 0) & commands.r_rdy):
+            came = Signal(layout)
+            m.d.comb += came.eq(commands.r_data)
+            m.d.memory += [command.write.eq(came.write), command.words.eq(came.words),
+                           command.address.eq(came.address * ratio), parts.eq(ratio)]
+        with m.Elif(memory.command.ready & (parts != 0)):
+            m.d.memory += [command.address.eq(command.address + command.words),
+                           parts.eq(parts - 1)]
+
+        # A word to write, part by part
+        word = Signal(self.config.memory_bits, reset_less=True)
+        left = Signal(range(ratio + 1))
+        m.d.comb += [writes.r_en.eq(left == 0), memory.write.valid.eq(left != 0),
+                     memory.write.payload.eq(word)]
+        with m.If((left == 0) & writes.r_rdy):
+            m.d.memory += [word.eq(writes.r_data), left.eq(ratio)]
+        with m.Elif(memory.write.ready & (left != 0)):
+            m.d.memory += [word.eq(word >> bits), left.eq(left - 1)]
+
+        # Words that were read, put together
+        whole = Signal(self.config.memory_bits, reset_less=True)
+        have  = Signal(range(ratio))
+        done  = Signal()
+        m.d.comb += [memory.read.ready.eq(1), reads.w_data.eq(whole), reads.w_en.eq(done)]
+        m.d.memory += done.eq(memory.read.valid & (have == ratio - 1))
+        with m.If(memory.read.valid):
+            m.d.memory += whole.eq(Cat(whole, memory.read.payload)[bits:])
+            m.d.memory += have.eq(Mux(have == ratio - 1, 0, have + 1))
+        return m
