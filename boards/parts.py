@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from assembler.config import CLOCK_MHZ, PRESETS
 from assembler.errors import TernError
 from assembler.formats import TRITS_PER_BYTE
-from hw.sdram_parts import PARTS, Part
+from assembler.sdram_parts import PARTS, Part
 
 
 __all__ = ["ANY_PART", "Board", "BOARDS", "find", "Published", "PUBLISHED", "fitting"]

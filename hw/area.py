@@ -22,6 +22,7 @@ import time
 from amaranth.back import rtlil
 
 from assembler.config import preset
+from assembler.sdram_parts import part
 from hw import block_ram
 from hw.accumulate import TernaryAccumulate
 from hw.activation import Activation
@@ -42,7 +43,6 @@ from hw.sampler import Sampler
 from hw.scheduler import Scheduler
 from hw.scoreboard import Scoreboard
 from hw.sdram import SdramController
-from hw.sdram_parts import part
 from hw.sequencer import Sequencer
 from hw.transfer import TransferUnit, VectorLoader, VectorStorer
 from hw.unpacker import TritUnpacker

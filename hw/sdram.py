@@ -7,8 +7,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from assembler.sdram_parts import Timing
 from hw.ram import Queue
-from hw.sdram_parts import Timing
 from hw.sdram_rows import DEPTH, Command, Rows, access_layout, request_layout
 from hw.sdram_segments import Segments
 from hw.signatures import BURST_WORDS, MemoryPort, connect
@@ -178,7 +178,7 @@ class SdramController(wiring.Component):
     ----------
     config : Config
         ``memory_bits`` of 16 are one part, of 32 two side by side, and so on.
-    part : hw.sdram_parts.Part
+    part : assembler.sdram_parts.Part
     clock_mhz : float
         Clock of ``sync``.
     cas_latency : 2, 3 or None

@@ -5,14 +5,14 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from assembler.sdram_parts import BUNDLE
 from hw.sdram_segments import segment_layout
 from hw.signatures import BURST_WORDS
 
 
-__all__ = ["Rows", "Command", "request_layout", "access_layout", "BUNDLE", "DEPTH"]
+__all__ = ["Rows", "Command", "request_layout", "access_layout", "DEPTH"]
 
 
-BUNDLE = 8          # refreshes that may be postponed
 DEPTH  = 4          # segments that wait behind the one that streams
 LEAD   = 3          # cycles from a segment that is passed on to its first READ or WRITE, at least
 ALL    = 10         # address pin that makes PRECHARGE close all banks
@@ -62,8 +62,8 @@ class Rows(wiring.Component):
 
     Parameters
     ----------
-    part : hw.sdram_parts.Part
-    timing : hw.sdram_parts.Timing
+    part : assembler.sdram_parts.Part
+    timing : assembler.sdram_parts.Timing
     pause : int
         Intervals of ``timing.refi`` cycles after reset without a command.
 

@@ -33,7 +33,7 @@ class Segments(wiring.Component):
     Parameters
     ----------
     config : Config
-    part : hw.sdram_parts.Part
+    part : assembler.sdram_parts.Part
 
     Members
     -------

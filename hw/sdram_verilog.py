@@ -6,9 +6,9 @@
 from amaranth.back import verilog as backend
 
 from assembler.errors import TernError
+from assembler.sdram_parts import PARTS, part
 from hw import verilog
 from hw.sdram import SdramController
-from hw.sdram_parts import PARTS, part
 
 
 __all__ = ["add_arguments", "run", "controller_verilog"]

@@ -9,7 +9,9 @@ from rich.table import Table
 from assembler import formats, image as images
 from assembler.config import CLOCK_MHZ, preset
 from assembler.errors import TernError
-from sim import host, sdram_parts
+from assembler.sdram_parts import BOARDS
+from assembler.registers import register
+from sim import breakdown, host, sdram_parts
 from sim.rtl import RtlMachine
 
 
@@ -30,6 +32,9 @@ class Performance:
     peak_share: float           # useful bytes over what the port could have moved
     clock_mhz: float
     tokens_per_second: float
+    memory: dict[str, float]            # shares of the cycles: sim.breakdown.MEMORY
+    units: dict[str, dict[str, float]]  # by unit and what it did
+    counters: dict[str, int]            # of the core, over all measured tokens
 
 
 def measure(image, *, clock_mhz, tokens=8, warm_up=2, ids=(1,), **options):
@@ -42,16 +47,27 @@ def measure(image, *, clock_mhz, tokens=8, warm_up=2, ids=(1,), **options):
     machine = RtlMachine(image, **options)
     machine.send(host.conversation(config, list(ids), warm_up + tokens))
     machine.run(tokens=warm_up)
-    start = machine.total_cycles, machine.words_read, machine.words_written
+
+    def now():
+        at = machine.total_cycles
+        return at, machine.words_read, machine.words_written, machine.refresh_cycles, (
+            machine.counters)           # last: reading them takes time
+
+    *start, before = now()
     machine.run(tokens=warm_up + tokens)
-    stop = machine.total_cycles, machine.words_read, machine.words_written
-    cycles, read, written = ((b - a) / tokens for a, b in zip(start, stop))
+    *stop, after = now()
+    cycles, read, written, refresh = ((b - a) / tokens for a, b in zip(start, stop))
+    counters = breakdown.difference(after, before)
     useful = useful_bytes(image)
+    parameters = tokens * (useful - breakdown.trit_bytes(image)) / config.word_bytes
     return Performance(
         cycles=cycles, bytes_read=read * config.word_bytes,
         bytes_written=written * config.word_bytes, useful_bytes=useful,
         peak_share=useful / (cycles * config.word_bytes), clock_mhz=clock_mhz,
-        tokens_per_second=clock_mhz * 1e6 / cycles)
+        tokens_per_second=clock_mhz * 1e6 / cycles,
+        memory=breakdown.memory(counters, image, parameters=parameters,
+                                refresh=round(refresh * tokens)),
+        units=breakdown.units(counters), counters=counters)
 
 
 def useful_bytes(image):
@@ -91,9 +107,9 @@ def chosen_memory(target, kind=None):
     """Part that ``kind`` means on the board ``target``, or None for the plain memory."""
     if kind in sdram_parts.PARTS:
         return kind
-    if kind == "sdram" and target not in sdram_parts.BOARDS:
+    if kind == "sdram" and target not in BOARDS:
         raise TernError(f"{target} has no SDRAM; give --memory plain or a part")
-    return None if kind == "plain" else sdram_parts.BOARDS.get(target)
+    return None if kind == "plain" else BOARDS.get(target)
 
 
 def run(args):
@@ -125,4 +141,26 @@ def run(args):
             ("clock", f"{result.clock_mhz} MHz"),
             ("tokens a second", f"{result.tokens_per_second:,.1f}")):
         table.add_row(name, text)
-    Console().print(table)
+    console = Console()
+    console.print(table, _memory_table(result), _units_table(result))
+
+
+def _memory_table(result):
+    table = Table(title="The memory's cycles", show_footer=True)
+    table.add_column("", "all")
+    table.add_column("share", f"{sum(result.memory.values()):.2%}", justify="right")
+    for name, share in result.memory.items():
+        table.add_row(breakdown.MEMORY[name], f"{share:.2%}")
+    return table
+
+
+def _units_table(result):
+    table = Table(title="The units' cycles")
+    table.add_column("unit")
+    table.add_column("in which")
+    table.add_column("share", justify="right")
+    for unit, shares in result.units.items():
+        for name, share in shares.items():
+            table.add_row(unit, register(f"{unit}_{name}").summary, f"{share:.2%}")
+        table.add_section()
+    return table

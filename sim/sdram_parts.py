@@ -1,7 +1,7 @@
 """SDRAM parts as the checking model knows them: parameters of ``sim/rtl/sdram.v``.
 
-Copied from the datasheets once more and not from ``hw/sdram_parts.py``, so that a slip of the
-pen there is found; ``tests/test_sdram.py`` compares the two.
+Copied from the datasheets once more and not from ``assembler/sdram_parts.py``, so that a slip of
+the pen there is found; ``tests/test_sdram.py`` compares the two.
 """
 
 from math import floor
@@ -10,7 +10,7 @@ from pathlib import Path
 from sim import hardware
 
 
-__all__ = ["PARTS", "BOARDS", "parameters", "memory_sources"]
+__all__ = ["PARTS", "parameters", "memory_sources"]
 
 
 _SOURCES = Path(__file__).with_name("rtl")
@@ -39,11 +39,6 @@ PARTS = {
         tRAS_MAX=120_000_000, tRC=66_000, tRFC=66_000, tRRD=15_000, tWR=15_000, tMRD=0,
         MRD_CLOCKS=2, POWER_UP=100_000_000, INIT_REFRESHES=2),
 }
-
-
-# What the boards carry; the slower one where a board has come with two.
-BOARDS = {**dict.fromkeys(("ulx3s-85f", "ulx3s-45f", "ulx3s-25f", "ulx3s-12f"), "AS4C32M16SB-7"),
-          "icepi-zero": "W9825G6KH-6", "icesugar-pro": "IS42S16160G-7"}
 
 
 def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):

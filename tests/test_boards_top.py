@@ -13,13 +13,13 @@ import pytest
 
 from assembler.config import CLOCK_MHZ, PRESETS
 from assembler.registers import Status
+from assembler.sdram_parts import PARTS, Timing
 from boards import flow, lights, pins, top
 from boards.clocks import HELD, Release
 from boards.lights import MEANINGS, Lights
 from boards.parts import ANY_PART, BOARDS
 from boards.pll import PHASE, VCO, Pll, dividers
 from hw.host import STATUS_BITS
-from hw.sdram_parts import PARTS, Timing
 from hw.signatures import MemoryPort
 
 

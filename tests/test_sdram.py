@@ -12,8 +12,8 @@ import pytest
 
 from assembler.config import Config, preset
 from assembler.errors import TernError
+from assembler.sdram_parts import PARTS, Timing, part
 from hw.sdram import SdramController
-from hw.sdram_parts import PARTS, Timing, part
 from sim import host, perf, sdram, sdram_parts
 from sim.golden.machine import Machine
 from sim.rtl import RtlMachine

@@ -1,12 +1,13 @@
-"""SDR SDRAM parts: what their datasheets ask, and what that is in clock cycles."""
+"""SDR SDRAM parts: what their datasheets ask, what that is in clock cycles, and who has which."""
 
 from dataclasses import dataclass
 from math import ceil, floor
 
 
-__all__ = ["Part", "PARTS", "Timing", "part"]
+__all__ = ["Part", "PARTS", "BOARDS", "BUNDLE", "Timing", "part"]
 
 
+BUNDLE = 8          # refreshes that are postponed and done together
 _LATE = 1000        # cycles: seven segments of 64 words and the changes between them
 
 
@@ -67,6 +68,11 @@ PARTS = {p.name: p for p in (
 )}
 
 
+# What the boards carry; the slower one where a board has come with two.
+BOARDS = {**dict.fromkeys(("ulx3s-85f", "ulx3s-45f", "ulx3s-25f", "ulx3s-12f"), "AS4C32M16SB-7"),
+          "icepi-zero": "W9825G6KH-6", "icesugar-pro": "IS42S16160G-7"}
+
+
 def part(name):
     """The part called ``name``; raises ValueError that lists the known ones."""
     try:
@@ -116,3 +122,8 @@ class Timing:
             mrd=cycles(part.t_mrd, part.mrd_clocks),
             # A refresh that is due waits for what was begun: _LATE cycles at most.
             refi=floor((part.t_ref_ms * 1000 * clock_mhz - _LATE) / (1 << part.row_bits)))
+
+    @property
+    def share(self):
+        """Share of the cycles of a long read in which a word comes: all but those of refreshes."""
+        return 1 - (self.rp + BUNDLE * self.rfc + self.rcd + 5) / (BUNDLE * self.refi)
