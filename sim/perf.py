@@ -1,4 +1,4 @@
-"""What a token costs, measured in the RTL: cycles, bytes, share of the memory's peak."""
+"""What a token costs, measured in the RTL: cycles, bytes, and where the cycles go."""
 
 from dataclasses import asdict, dataclass
 import json
@@ -160,7 +160,7 @@ def _units_table(result):
     table.add_column("in which")
     table.add_column("share", justify="right")
     for unit, shares in result.units.items():
-        for name, share in shares.items():
-            table.add_row(unit, register(f"{unit}_{name}").summary, f"{share:.2%}")
+        for n, (name, share) in enumerate(shares.items()):
+            table.add_row("" if n else unit, register(f"{unit}_{name}").summary, f"{share:.2%}")
         table.add_section()
     return table

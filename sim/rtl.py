@@ -175,6 +175,8 @@ class RtlMachine:
         Those of them; a read each.
     words_read, words_written : int
         Words that crossed the memory port.
+    refresh_cycles : int
+        Cycles in which the memory moved no word for a refresh; 0 of the plain memory.
 
     Raises
     ------
@@ -380,6 +382,11 @@ class RtlMachine:
         cycles = self._get("cycles")    # keeps all of them for the reads that follow
         return {"cycles": cycles, **{counter.name: self._get(counter.name)
                                      for counter in COUNTERS if counter.name != "cycles"}}
+
+    @property
+    def refresh_cycles(self):
+        found = [array for (_, name), array in self._arrays.items() if name == "refresh_cycles"]
+        return int(found[0][0]) if found else 0
 
     @property
     def cycles(self):

@@ -65,6 +65,9 @@ module tern_sdram #(
     reg [127:0] broken;             // name of the last rule that was broken
     integer     violations;
     integer     refreshes;          // for statistics
+    // Cycles without a word from the PRECHARGE before a refresh to the next READ or WRITE.
+    reg [63:0]  refresh_cycles /* verilator public_flat_rd */;
+    reg         refreshing;
     reg [63:0]  now;
 
     reg [3:0]          opened;
@@ -149,6 +152,7 @@ module tern_sdram #(
 
     initial begin
         broken = 0; violations = 0; refreshes = 0; now = 0;
+        refresh_cycles = 0; refreshing = 0;
         opened = 0; any_active_at = NEVER; refresh_at = NEVER; mode_at = NEVER;
         closed_once = 0; init_refreshes = 0; set = 0;
         length = 0; interleaved = 0; single_write = 0; latency = 2;
@@ -235,6 +239,7 @@ module tern_sdram #(
         end
         PRECHARGE: begin
             if (Addr[10]) begin
+                refreshing = 1;
                 for (n = 0; n < 4; n = n + 1)
                     close(n[1:0]);
                 closed_once = 1;
@@ -256,6 +261,7 @@ module tern_sdram #(
         READ, WRITE: begin
             use_row(Ba);
             running       = 1;
+            refreshing    = 0;
             running_write = command == WRITE;
             burst_bank    = Ba;
             burst_column  = Addr[COL_BITS-1:0];
@@ -287,6 +293,9 @@ module tern_sdram #(
                 running = 0;
             burst_done = burst_done + 1'b1;
         end
+
+        if (refreshing && !moves && !moves_write)
+            refresh_cycles = refresh_cycles + 1;
 
         drove  = driving;
         drives = (latency == 2 ? first_valid : second_valid) && mask == 0 && !moves_write;

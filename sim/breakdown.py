@@ -1,0 +1,79 @@
+"""Where the cycles went: the core's counters as shares that add up to 1."""
+
+from assembler import formats
+from assembler.registers import GROUPS
+
+
+__all__ = ["MEMORY", "UNITS", "difference", "memory", "units", "trit_bytes"]
+
+
+# What the memory's cycles go to, in the order of the tables.
+MEMORY = {
+    "weights":     "trits",
+    "padding":     "padding of weights",
+    "parameters":  "gains, bounds, embedding row",
+    "loads":       "states, and what is read again",
+    "stores":      "stores",
+    "program":     "program",
+    "host":        "host",
+    "refresh":     "idle: refresh",
+    "late":        "idle: row changes, bus turned, latency",
+    "starved":     "idle: a write waits for its words",
+    "full":        "idle: no room in the prefetch",
+    "unasked":     "idle: no stream to fetch for",
+}
+
+UNITS = tuple(group for group in GROUPS if group != "memory")
+
+
+def difference(after, before):
+    """Counters from one reading to the next, which may have wrapped once."""
+    return {name: (after[name] - before[name]) % (1 << 32) for name in after}
+
+
+def trit_bytes(image):
+    """Bytes of the matrices' trits, without padding."""
+    return sum((last - first) * tensor["columns"] for tensor in image.manifest["tensors"]
+               if "columns" in tensor for first, last in [tensor["rows"]]
+               ) / formats.TRITS_PER_BYTE
+
+
+def memory(counters, image, *, parameters, refresh=0):
+    """Shares of the cycles by :data:`MEMORY`.
+
+    Parameters
+    ----------
+    counters : dict
+        Of the core, for some time.
+    image : assembler.image.Image
+        Says how much of the weights is padding.
+    parameters : float
+        Words of parameters, but trits, that had to be loaded in that time.
+    refresh : int
+        Cycles without a word that the memory spent on refreshes: only it knows.
+    """
+    cycles, words = counters["cycles"], counters["weight_words"]
+    useful  = words * trit_bytes(image) / image.section("weights").size
+    needed  = min(parameters, counters["load_words"])
+    refresh = min(refresh, counters["memory_late"])
+    parts = {
+        "weights":    useful,
+        "padding":    words - useful,
+        "parameters": needed,
+        "loads":      counters["load_words"] - needed,
+        "stores":     counters["store_words"],
+        "program":    counters["program_words"],
+        "host":       counters["host_words"],
+        "refresh":    refresh,
+        "late":       counters["memory_late"] - refresh,
+        "starved":    counters["memory_starved"],
+        "full":       counters["memory_full"],
+        "unasked":    counters["memory_unasked"],
+    }
+    return {name: parts[name] / cycles for name in MEMORY}
+
+
+def units(counters):
+    """Shares of the cycles by unit and by what it did."""
+    return {unit: {name.removeprefix(f"{unit}_"): counters[name] / counters["cycles"]
+                   for name in GROUPS[unit]} for unit in UNITS}
