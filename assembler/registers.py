@@ -5,8 +5,9 @@ import enum
 
 
 __all__ = ["VERSION", "Register", "REGISTERS", "register", "COUNTERS", "GROUPS", "Control",
-           "Status", "MessageKind", "message", "PROMPT_FRESH", "PROMPT_SAMPLE", "PROMPT_ALL", "NO_STOP_TOKEN",
-           "PAYLOAD_BITS", "SLOT_SHIFT", "KIND_SHIFT", "TOKEN_SLOT_SHIFT", "TOKEN_LAST"]
+           "Status", "MessageKind", "message", "PROMPT_FRESH", "PROMPT_SAMPLE", "PROMPT_ALL",
+           "NO_STOP_TOKEN", "PAYLOAD_BITS", "SLOT_SHIFT", "KIND_SHIFT", "TOKEN_SLOT_SHIFT",
+           "TOKEN_LAST"]
 
 
 VERSION = 1                # of this table, of the ISA and of the image

@@ -9,8 +9,8 @@ from rich.table import Table
 from assembler import formats, image as images
 from assembler.config import CLOCK_MHZ, preset
 from assembler.errors import TernError
-from assembler.sdram_parts import BOARDS
 from assembler.registers import register
+from assembler.sdram_parts import BOARDS
 from sim import breakdown, host, sdram_parts
 from sim.rtl import RtlMachine
 
