@@ -5,8 +5,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 import sys
 
-from assembler import image, isa, text
+from assembler import files, image, isa, text
 from assembler.checkpoint import SINGLE, Checkpoint
+from assembler.commands import Parser
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError, report
@@ -29,6 +30,8 @@ MODEL is a checkpoint folder, its config.json, or a model.json: a config.json th
 `weights`, `tokenizer` and `target`.
 """
 _WORD_BYTES = isa.WORD_BITS // 8
+_MAX_SOURCE = 4 << 20      # bytes of text; the longest program has 4096 instructions
+_MAX_WORDS = 1 << 14       # instructions to be shown
 
 
 def _target(name, changes):
@@ -53,46 +56,25 @@ def _target(name, changes):
         raise TernError(f"--set {' '.join(changes)}: {error}") from None
 
 
-def _write(path, data):
-    """All of a file or, on an error, nothing of it."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise TernError(f"{path}: cannot write: {error.strerror}") from None
-
-
-def _read(path):
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise TernError(f"{path}: cannot read: {error.strerror}") from None
-
-
 def _assemble(args):
     config = _target(args.target or _DEFAULT_TARGET, args.set)
     try:
-        source = _read(args.source).decode()
+        source = files.read(args.source, _MAX_SOURCE).decode()
     except UnicodeDecodeError:
         raise TernError(f"{args.source}: is not text") from None
     program = text.assemble(source, config, args.source)
     output = args.output or Path(args.source).with_suffix(".bin")
-    _write(output, b"".join(w.to_bytes(_WORD_BYTES, "little") for w in program.words))
+    files.write(output, b"".join(w.to_bytes(_WORD_BYTES, "little") for w in program.words))
     print(f"{output}: {len(program.words)} instructions")
 
 
 def _disassemble(args):
-    data = _read(args.source)
     path = Path(args.source)
     if path.name == image.BINARY and (path.parent / image.MANIFEST).exists():
         loaded = image.load(path.parent)
         words, config = loaded.instructions(), loaded.config
     else:
+        data = files.read(path, _MAX_WORDS * _WORD_BYTES)
         if len(data) % _WORD_BYTES:
             raise TernError(f"{path}: {len(data)} bytes are no whole number of instructions of "
                             f"{_WORD_BYTES} bytes")
@@ -101,7 +83,7 @@ def _disassemble(args):
                  for n in range(0, len(data), _WORD_BYTES)]
     source = text.disassemble(words, config)
     if args.output:
-        _write(args.output, source.encode())
+        files.write(args.output, source.encode())
     else:
         sys.stdout.write(source)
 
@@ -151,7 +133,7 @@ def _compile(args):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m assembler", epilog=_EXAMPLES,
         description="Compile a model into an image, or assemble and disassemble programs.",
         formatter_class=argparse.RawDescriptionHelpFormatter)

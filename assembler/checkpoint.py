@@ -4,43 +4,27 @@ Matrices may be packed already: see ``assembler/ternary.py``.
 """
 
 from dataclasses import dataclass
-import json
+from itertools import pairwise
 import os
 from pathlib import Path
 
 import numpy as np
 
-from assembler import ternary
+from assembler import files, ternary
 from assembler.errors import TernError
 
 
-__all__ = ["Tensor", "Checkpoint", "read_json", "SINGLE", "INDEX", "BYTES"]
+__all__ = ["Tensor", "Checkpoint", "SINGLE", "INDEX", "BYTES", "TOKENIZER_BYTES"]
 
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-_MAX_JSON = 100 << 20      # as the safetensors format allows for its header
+TOKENIZER_BYTES = 32 << 20 # the largest tokenizer.json that is read
+_MAX_RANK = 8              # dimensions of a tensor; the model's have two
 _FLOATS = ("BF16", "F16", "F32")       # of weights; the others are for packed matrices only
 _STORED = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1"}
 BYTES = {dtype: np.dtype(stored).itemsize for dtype, stored in _STORED.items()}
 _CHUNK = 1 << 20           # elements converted at a time
-
-
-def read_json(path):
-    """The object in a JSON file; TernError if there is none."""
-    try:
-        if os.path.getsize(path) > _MAX_JSON:
-            raise TernError(f"{path}: larger than {_MAX_JSON} bytes, which no config is")
-        value = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise TernError(f"{path}: cannot read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, TernError):
-            raise
-        raise TernError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise TernError(f"{path}: expected a JSON object, found a {type(value).__name__}")
-    return value
 
 
 @dataclass(frozen=True)
@@ -120,30 +104,28 @@ class Tensor:
 
 def _read_header(path):
     """Name -> Tensor of a safetensors file, all of them checked to lie in the file."""
+    size = files.size_of(path)
     try:
-        size = os.path.getsize(path)
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > min(size - 8, _MAX_JSON):
+            if size < 8 or length > min(size - 8, files.JSON_BYTES):
                 raise TernError(f"{path}: truncated or no safetensors file: its header of "
                                 f"{length} bytes does not fit the {size} bytes of the file")
             text = file.read(length)
-    except FileNotFoundError:
-        raise TernError(f"{path}: no such file") from None
     except OSError as error:
         raise TernError(f"{path}: cannot read: {error.strerror}") from None
     try:
-        header = json.loads(text)
+        header = files.parse_json(text)
         entries = [(name, entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
                    for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise TernError(f"{path}: damaged safetensors header") from None
     tensors = {}
     for name, dtype, shape, start, end in entries:
         if dtype not in (BYTES if ternary.is_part(name) else _FLOATS):
             raise TernError(f"{path}: tensor {name} is {dtype}; supported: {', '.join(_FLOATS)}")
         integers = (*shape, start, end)
-        if not all(type(n) is int and n >= 0 for n in integers):
+        if len(shape) > _MAX_RANK or not all(type(n) is int and n >= 0 for n in integers):
             raise TernError(f"{path}: tensor {name} has a damaged header entry")
         tensor = Tensor(name, path, dtype, shape, 8 + length + start)
         if end - start != tensor.count * BYTES[dtype]:
@@ -153,21 +135,29 @@ def _read_header(path):
             raise TernError(f"{path}: truncated: tensor {name} ends at byte {8 + length + end}, "
                             f"the file at {size}")
         tensors[name] = tensor
+    _check_apart(path, sorted((start, end, name) for name, *_, start, end in entries))
     return tensors
+
+
+def _check_apart(path, stretches):
+    """No byte belongs to two tensors, or a small file could claim any number of weights."""
+    for (_, end, name), (start, _, other) in pairwise(stretches):
+        if start < end:
+            raise TernError(f"{path}: tensors {name} and {other} overlap")
 
 
 def _read_index(path):
     """Name -> Tensor over the shards that an index names; none may lie elsewhere."""
-    mapping = read_json(path).get("weight_map")
+    mapping = files.read_json(path).get("weight_map")
     if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
         raise TernError(f"{path}: has no weight_map from tensor names to file names")
-    folder = path.parent.resolve()
     shards = {}
     for shard in sorted(set(mapping.values())):
         place = path.parent / shard
-        if "\0" in shard or Path(shard).name != shard or place.resolve().parent != folder:
+        if (shard in ("", "..") or "\0" in shard or Path(shard).name != shard
+                or not files.inside(place, path.parent)):
             raise TernError(f"{path}: shard {shard!r} leaves the folder of the checkpoint")
-        shards[shard] = _read_header(_not_pickle(place))
+        shards[shard] = _read_header(_checked(place, path.parent))
     tensors = {}
     for name, shard in mapping.items():
         if name not in shards[shard]:
@@ -176,10 +166,13 @@ def _read_index(path):
     return tensors
 
 
-def _not_pickle(path):
+def _checked(path, folder):
+    """The path, unless it is a pickle or a link that leaves the folder."""
     if path.suffix in _PICKLES:
         raise TernError(f"{path}: a pickle can run code when it is read; convert the checkpoint "
                         f"to safetensors")
+    if not files.inside(path, folder):
+        raise TernError(f"{path}: leaves the folder {folder}; nothing outside of it is read")
     return path
 
 
@@ -188,8 +181,7 @@ def _find_weights(folder):
         if (folder / name).exists():
             return folder / name
     for path in sorted(folder.iterdir()):
-        if path.suffix in _PICKLES:
-            _not_pickle(path)
+        _checked(path, path)
     raise TernError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
 
 
@@ -200,8 +192,8 @@ class Checkpoint:
     ----------
     path : path
         ``model.json``, or a checkpoint folder, or its ``config.json``. A ``model.json`` may
-        also name ``weights`` (file, index or folder) and ``tokenizer``, both relative to its
-        own folder, and a ``target``.
+        also name ``weights`` (file, index or folder) and ``tokenizer``, both in its own folder
+        or below, and a ``target``.
 
     Members
     -------
@@ -217,7 +209,8 @@ class Checkpoint:
     Raises
     ------
     TernError
-        A file is missing, truncated, damaged, or a pickle.
+        A file is missing, truncated, damaged, or a pickle; or it lies outside of the folder of
+        ``path``, by its name or behind a link.
     """
     def __init__(self, path):
         try:
@@ -231,31 +224,36 @@ class Checkpoint:
             names = [n for n in ("config.json", "model.json") if (path / n).exists()]
             if not names:
                 raise TernError(f"{path}: holds no config.json; name a checkpoint folder")
-            path /= names[0]
-        _not_pickle(path)
+            path = _checked(path / names[0], path)
         if path.suffix == ".safetensors":
             raise TernError(f"{path}: name the checkpoint's folder or its config.json instead")
+        _checked(path, path)
         self.path = path
-        self.config = read_json(path)
+        self.config = files.read_json(path)
         weights = self._named("weights") or path.parent
         if weights.is_dir():
-            weights = _find_weights(weights)
-        _not_pickle(weights)
+            weights = _checked(_find_weights(weights), path.parent)
         ternary.check_config(self.config, path)
         self.tensors = ternary.gather(_read_index(weights) if weights.suffix == ".json"
                                       else _read_header(weights))
-        self.tokenizer = self._named("tokenizer")
-        if self.tokenizer is None and (path.parent / "tokenizer.json").exists():
-            self.tokenizer = path.parent / "tokenizer.json"
-        if self.tokenizer is not None and self.tokenizer.is_dir():
+        self.tokenizer = self._named("tokenizer") or path.parent
+        if self.tokenizer.is_dir():
             self.tokenizer /= "tokenizer.json"
-        if self.tokenizer is not None:
-            read_json(self.tokenizer)
+        if self._named("tokenizer") is None and not os.path.lexists(self.tokenizer):
+            self.tokenizer = None
+        elif files.size_of(_checked(self.tokenizer, path.parent)) > TOKENIZER_BYTES:
+            raise TernError(f"{self.tokenizer}: larger than {TOKENIZER_BYTES:,} bytes")
 
     def _named(self, key):
+        """The file or folder that the config names under this key, or None."""
         value = self.config.get(key)
         if value is None:
             return None
         if not isinstance(value, str) or not value or "\0" in value:
             raise TernError(f"{self.path}: {key} must be a path, not {value!r}")
-        return self.path.parent / value
+        place = self.path.parent / value
+        if Path(value).is_absolute() or ".." in Path(value).parts or not files.inside(
+                place, self.path.parent):
+            raise TernError(f"{self.path}: {key} {value!r} leaves the folder {self.path.parent}; "
+                            f"nothing outside of it is read")
+        return _checked(place, self.path.parent)

@@ -2,8 +2,16 @@
 
 import argparse
 
+from assembler.errors import one_line
 
-__all__ = ["dispatch"]
+
+__all__ = ["Parser", "dispatch"]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others are."""
+    def error(self, message):
+        self.exit(2, f"error: {one_line(message)}; see `{self.prog} --help`\n")
 
 
 def dispatch(prog, description, commands, argv=None):
@@ -13,8 +21,8 @@ def dispatch(prog, description, commands, argv=None):
     docstring is the command's help; it may have HELP, a shorter summary, and EXAMPLE, a command
     line to show.
     """
-    parser = argparse.ArgumentParser(prog=prog, description=description,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=prog, description=description,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     choices = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in commands.items():
         summary = getattr(command, "HELP", command.__doc__.splitlines()[0])

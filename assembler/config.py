@@ -1,13 +1,14 @@
 """One frozen description of a machine; compiler, golden machine, RTL and reports take it."""
 
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 import hashlib
 import json
 
 from assembler import formats
 
 
-__all__ = ["Config", "PRESETS", "CLOCK_MHZ", "preset"]
+__all__ = ["Config", "PRESETS", "CLOCK_MHZ", "SDRAM_MHZ", "preset"]
 
 
 def _power_of_two(value, low, high):
@@ -65,6 +66,9 @@ class Config:
     program_words: int = 512
 
     def __post_init__(self):
+        for name, value in asdict(self).items():
+            if type(value) is not int:      # 8.0 and True would pass for 8 and 1
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
         self.float  # refuses a bad format
         if self.memory_bits not in (16, 32, 64, 128):
             raise ValueError(f"memory_bits must be 16, 32, 64 or 128, not {self.memory_bits!r}")
@@ -160,6 +164,9 @@ PRESETS = {
                        code_registers=128, accumulator_rows=256, prefetch_words=512),
     "ulx3s-85f": Config(positions=8, vector_lanes=4, registers=128, register_elements=64,
                         code_registers=64),
+    # The SDRAM at 133 MHz, the core at 100: two words of the SDRAM are one of the core.
+    "ulx3s-85f-133": Config(memory_bits=32, positions=8, vector_lanes=4, registers=128,
+                            register_elements=64, code_registers=64, prefetch_words=1024),
     "ulx3s-45f": Config(positions=4, vector_lanes=4, registers=128, register_elements=64,
                         code_registers=64),
     "ulx3s-25f": _ECP5_25F,
@@ -170,7 +177,8 @@ PRESETS = {
     "ecpix5-85f": replace(_ECP5_64BIT, memory_bytes=1 << 29),
 }
 
-CLOCK_MHZ = dict.fromkeys(PRESETS, 100)     # of the core, for predictions
+CLOCK_MHZ = dict.fromkeys(PRESETS, 100)     # of the core
+SDRAM_MHZ = CLOCK_MHZ | {"ulx3s-85f-133": Fraction(400, 3)}     # of SDR SDRAM, where a board has it
 
 
 def preset(name):

@@ -4,11 +4,22 @@ import os
 import sys
 
 
-__all__ = ["TernError", "report"]
+__all__ = ["TernError", "one_line", "report"]
+
+
+_LONGEST = 400             # characters of a message; what is longer loses its middle
 
 
 class TernError(ValueError):
     """A mistake of the user: one line that says what, where, and what to do."""
+
+
+def one_line(text):
+    """A message as a terminal can show it, whatever names and values of a file are in it."""
+    text = " ".join(str(text).split())
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST * 2 // 3]} ... {text[-_LONGEST // 3 + 5:]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def report(main, argv=None):
@@ -20,7 +31,10 @@ def report(main, argv=None):
     try:
         return main(argv) or 0
     except TernError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("error: this machine has too little memory for that", file=sys.stderr)
         return 2
     except BrokenPipeError:     # the reader of our output has left; say nothing more to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,6 +15,7 @@ A section without bytes is memory that the program writes before it reads (state
 """
 
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 import json
 import os
 from pathlib import Path
@@ -25,7 +26,7 @@ import zlib
 
 import numpy as np
 
-from assembler import isa, registers
+from assembler import files, isa, registers
 from assembler.config import Config
 from assembler.errors import TernError
 
@@ -42,6 +43,8 @@ _ENTRY = struct.Struct("<24sQQQI")          # name, address in words, bytes, fil
 _CRC = struct.Struct("<I")
 _NO_DATA = 0                                # file offset of a section without bytes
 _MAX_SECTIONS = 64
+_INSTRUCTION  = isa.WORD_BITS // 8
+_MAX_FILE     = 32 << 20                    # bytes of a file beside the binary that is kept
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,13 @@ class Image:
     def instructions(self):
         """The words of the program, as a list of 128-bit integers."""
         start = self.program_address * self.config.word_bytes
-        size = isa.WORD_BITS // 8
+        size = _INSTRUCTION * self.program_length
         for section in self.sections:
             offset = start - section.address * self.config.word_bytes
-            if section.data is not None and 0 <= offset < section.size:
-                data = bytes(section.data[offset:offset + size * self.program_length])
-                return [int.from_bytes(data[i:i + size], "little")
-                        for i in range(0, len(data), size)]
+            if section.data is not None and 0 <= offset <= section.size - size:
+                data = bytes(section.data[offset:offset + size])
+                return [int.from_bytes(data[i:i + _INSTRUCTION], "little")
+                        for i in range(0, size, _INSTRUCTION)]
         return []
 
     def save(self, directory):
@@ -255,20 +258,22 @@ def load(directory, config=None):
     """
     directory = Path(directory)
     path, manifest_path = directory / BINARY, directory / MANIFEST
+    for place in (path, manifest_path):
+        if not os.path.lexists(place):
+            raise TernError(f"{place}: no such file; make it with "
+                            f"`python -m assembler MODEL -o {directory}`")
+    data = files.read(_inside(manifest_path), files.JSON_BYTES)
     try:
-        manifest = json.loads(manifest_path.read_bytes())
+        manifest = files.parse_json(data)
         stored = Config(**manifest["config"])
-        digest, address, length, entries = _read_header(path, path.stat().st_size)
-    except FileNotFoundError as error:
-        raise TernError(f"{error.filename}: no such file; make it with "
-                        f"`python -m assembler MODEL -o {directory}`") from None
-    except OSError as error:
-        raise TernError(f"{error.filename}: cannot read: {error.strerror}") from None
-    except TernError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise TernError(f"{manifest_path}: damaged manifest ({error}); compile the model "
                         f"again") from None
+    size = files.size_of(_inside(path))
+    try:
+        digest, address, length, entries = _read_header(path, size)
+    except OSError as error:
+        raise TernError(f"{path}: cannot read: {error.strerror}") from None
     if digest != stored.digest:
         raise TernError(f"{path}: made for config {digest}, but {MANIFEST} describes config "
                         f"{stored.digest}; compile the model again")
@@ -288,10 +293,28 @@ def load(directory, config=None):
                 raise TernError(f"{path}: section {_name(name)} is damaged (CRC-32 differs); "
                                 f"compile the model again")
         sections.append(Section(_name(name), start, size, data))
+    _check_apart(path, sections, stored)
     image = Image(stored, sections, address, length, manifest)
+    if not 1 <= length <= stored.program_words:
+        raise TernError(f"{path}: a program of {length} instructions, and the machine holds "
+                        f"{stored.program_words}; compile the model again")
     if len(image.instructions()) != length:
         raise TernError(f"{path}: the program leaves its section; compile the model again")
     for name in (PROGRAM, TOKENIZER):
-        if (directory / name).is_file():
-            image.files[name] = (directory / name).read_bytes()
+        if os.path.lexists(directory / name):
+            image.files[name] = files.read(_inside(directory / name), _MAX_FILE)
     return image
+
+
+def _inside(path):
+    """The path, unless it is a link that leaves its folder."""
+    if not files.inside(path, path.parent):
+        raise TernError(f"{path}: leaves the folder {path.parent}; nothing outside of it is read")
+    return path
+
+
+def _check_apart(path, sections, config):
+    for a, b in pairwise(sorted(sections, key=lambda section: section.address)):
+        if a.address + a.size // config.word_bytes > b.address:
+            raise TernError(f"{path}: sections {a.name} and {b.name} overlap; compile the model "
+                            f"again")

@@ -265,6 +265,12 @@ def load(config, where):
     lower_bounds = config.get("use_lower_bound", True)
     if type(lower_bounds) is not bool:
         raise TernError(f"{where}: use_lower_bound must be true or false, not {lower_bounds!r}")
+    vocab = _size(config, "vocab_size", _MAX_VOCAB, where)
+    for key in ("bos_token_id", "eos_token_id"):
+        value = config.get(key)
+        ids = value if isinstance(value, list) else [value]
+        if not all(n is None or type(n) is int and 0 <= n < vocab for n in ids):
+            raise TernError(f"{where}: {key} must be a token from 0 to {vocab - 1}, or several, "
+                            f"not {value!r}")
     return Hgrn(hidden, _size(config, "intermediate_size", _MAX_SIZE, where),
-                _size(config, "num_hidden_layers", _MAX_LAYERS, where),
-                _size(config, "vocab_size", _MAX_VOCAB, where), lower_bounds)
+                _size(config, "num_hidden_layers", _MAX_LAYERS, where), vocab, lower_bounds)

@@ -8,7 +8,7 @@ from assembler import image as images
 from assembler.errors import TernError
 
 
-__all__ = ["SEPARATOR", "load", "documents", "ByteTokenizer", "FileTokenizer"]
+__all__ = ["SEPARATOR", "load", "byte_alphabet", "documents", "ByteTokenizer", "FileTokenizer"]
 
 
 SEPARATOR = "<|endoftext|>"    # a line of its own between the documents of a text file
@@ -24,7 +24,7 @@ def documents(text):
     return [part.strip("\n") for part in parts if part.strip()]
 
 
-def _byte_alphabet():
+def byte_alphabet():
     """Character -> byte of byte-level vocabularies, GPT-2's: what prints stands for itself."""
     plain = [*range(0x21, 0x7f), *range(0xa1, 0xad), *range(0xae, 0x100)]
     others = [byte for byte in range(_BYTES) if byte not in plain]
@@ -32,7 +32,7 @@ def _byte_alphabet():
         chr(_BYTES + n): byte for n, byte in enumerate(others)}
 
 
-_ALPHABET = _byte_alphabet()
+_ALPHABET = byte_alphabet()
 
 
 class ByteTokenizer:
@@ -75,19 +75,21 @@ class FileTokenizer:
     ----------
     data : bytes
         The file.
+    where : path
+        Its name, for messages.
 
     Raises
     ------
     TernError
         It is no tokenizer.
     """
-    def __init__(self, data):
+    def __init__(self, data, where=images.TOKENIZER):
         from tokenizers import Tokenizer
 
         try:
             self._tokenizer = Tokenizer.from_buffer(data)
         except Exception as error:      # the library raises Exception itself
-            raise TernError(f"{images.TOKENIZER}: not a tokenizer ({error})") from None
+            raise TernError(f"{where}: not a tokenizer ({error})") from None
         decoder = json.loads(self._tokenizer.to_str())["decoder"]
         self._is_bytes = bool(decoder) and decoder["type"] == "ByteLevel"
         self._added = self._tokenizer.get_added_tokens_decoder()
@@ -154,6 +156,7 @@ def load(image):
     """The tokenizer of an image, or None if its model has none."""
     if images.TOKENIZER in image.files:
         return FileTokenizer(image.files[images.TOKENIZER])
-    if image.manifest["model"]["vocab_size"] == _BYTES:
+    vocabulary, _ = image.model()
+    if vocabulary == _BYTES:
         return ByteTokenizer()
     return None

@@ -145,10 +145,12 @@ def put(header, body, name, array):
     (lambda h, b: put(h, b, "lm_head.weight_shape", np.array([60, 36])), "60 x 36 trits do not"),
     (lambda h, b: put(h, b, "lm_head.weight_shape", np.array([61, 0])), "no matrix has"),
     (lambda h, b: put(h, b, "lm_head.weight_shape", np.array([-61, 36])), "no matrix has"),
-    (lambda h, b: h[PACKED].update(dtype="F16", shape=[1, 1],
-                                   data_offsets=[0, 2]), "is F16, not U8"),
+    (lambda h, b: h[PACKED].update(dtype="F16", shape=[1, 1], data_offsets=[
+        at(h, PACKED), at(h, PACKED, 2)]), "is F16, not U8"),
     (lambda h, b: h["lm_head.weight_scale"].update(shape=[1, 1]), r"has shape \[1, 1\], not \[1\]"),
-    (lambda h, b: h.update({"lm_head.weight": h["model.embeddings.weight"]}), "there twice"),
+    (lambda h, b: h.update({"lm_head.weight": {"dtype": "BF16", "shape": [0, 36],
+                                               "data_offsets": [0, 0]}}), "there twice"),
+    (lambda h, b: h.update({"more": h["model.embeddings.weight"]}), "more overlap"),
     (lambda h, b: h.update({"other": h[PACKED]}), "other is U8; supported"),
     (lambda h, b: h[PACKED].update(data_offsets=[0, 5]), "has 5 bytes"),
 ])

@@ -1,0 +1,103 @@
+"""Files that a stranger may have written: regular, of a bounded size, where they should be."""
+
+import json
+import os
+from pathlib import Path
+import stat
+import tempfile
+
+from assembler.errors import TernError
+
+
+__all__ = ["JSON_BYTES", "size_of", "read", "write", "parse_json", "read_json", "inside"]
+
+
+JSON_BYTES = 16 << 20      # the largest config, index, header or manifest that is read
+_BRACKETS  = 1 << 19       # objects and lists in it: each takes some 60 times its two bytes
+
+
+def size_of(path):
+    """Bytes of a regular file; TernError if it is none, as a pipe or a device is."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise TernError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise TernError(f"{path}: cannot read: {getattr(error, 'strerror', error)}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise TernError(f"{path}: cannot read: is no regular file")
+    return status.st_size
+
+
+def read(path, limit):
+    """All bytes of a regular file; TernError if it has more than ``limit``."""
+    if size_of(path) > limit:
+        raise TernError(f"{path}: larger than {limit:,} bytes, the most that is read")
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise TernError(f"{path}: cannot read: {error.strerror}") from None
+
+
+def write(path, data):
+    """All of a file or, on an error, nothing of it."""
+    path, part = Path(path), None
+    try:
+        # A name that nobody can have put a link under.
+        handle, part = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(part, 0o666 & ~mask)       # mkstemp gives it to the owner only
+        os.replace(part, path)
+    except OSError as error:
+        raise TernError(f"{path}: cannot write: {error.strerror}") from None
+    finally:
+        if part is not None and os.path.exists(part):
+            os.unlink(part)
+
+
+def _unique(pairs):
+    """An object whose names are all different: programs differ in which one they take."""
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is there twice")
+    return out
+
+
+def parse_json(data):
+    """The value in JSON bytes, of any size that was read; ValueError says what is wrong."""
+    if data.count(b"{") + data.count(b"[") > _BRACKETS:
+        raise ValueError(f"more than {_BRACKETS} objects and lists")
+    try:
+        return json.loads(data, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path):
+    """The object in a JSON file; TernError if there is none."""
+    try:
+        value = parse_json(read(path, JSON_BYTES))
+    except TernError:
+        raise
+    except ValueError as error:
+        raise TernError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise TernError(f"{path}: expected a JSON object, found a {type(value).__name__}")
+    return value
+
+
+def inside(path, folder):
+    """Whether ``path`` lies in ``folder`` once all links are followed.
+
+    Where Hugging Face's cache links a snapshot to its ``blobs`` folder counts as inside.
+    """
+    folder = Path(os.path.realpath(folder))
+    places = [folder]
+    if folder.parent.name == "snapshots":
+        places.append(folder.parent.parent / "blobs")
+    return any(Path(os.path.realpath(path)).is_relative_to(place) for place in places)
