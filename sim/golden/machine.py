@@ -45,8 +45,11 @@ class Machine:
     logits : list of (sampled positions ascending, rows) float64
         One array for each ``emit``, if they are kept.
     saturated : bool
+    counters : dict
+        Those of ``assembler.registers`` that know nothing of time. They are the core's when no
+        instruction is under way; it may have fetched more weights.
     weight_words, array_beats : int
-        The counters of these names in ``assembler.registers``.
+        Two of them.
 
     Raises
     ------
@@ -87,6 +90,8 @@ class Machine:
         self.logits = []
         self._rows = []                 # logits since the last emit: (sampled, rows) each
         self._decoded = {}
+        self._done = dict.fromkeys(("instructions", "load_words", "store_words"), 0)
+        self._waits = False             # `pc` was fetched and is not done
 
     @property
     def tokens(self):
@@ -95,6 +100,12 @@ class Machine:
     @property
     def saturated(self):
         return self.alu.saturated
+
+    @property
+    def counters(self):
+        return {**self._done, "instructions": self._done["instructions"] + self._waits,
+                "weight_words": self.weight_words, "array_beats": self.array_beats,
+                "program_words": len(self.program) * isa.WORD_BITS // self.config.memory_bits}
 
     @property
     def weight_words(self):
@@ -141,7 +152,9 @@ class Machine:
             status = getattr(self, "_" + mnemonic)(**operands) or "running"
         except ValueError as error:
             raise ValueError(f"instruction {self.pc}, {mnemonic}: {error}") from None
+        self._waits = status != "running"
         if status == "running":
+            self._done["instructions"] += 1
             self.pc = self._target
         return status
 
@@ -226,7 +239,9 @@ class Machine:
 
     def _fetch(self, address, n):
         """A stored vector, whole rows: (1, elements)."""
-        data = self.memory[self._bytes(address, self.config.vector_words(n))]
+        words = self.config.vector_words(n)
+        self._done["load_words"] += words
+        data = self.memory[self._bytes(address, words)]
         return packing.unpack_vector(data, self._whole_rows(n), self.config)[None]
 
     def _put(self, address, values):
@@ -234,6 +249,7 @@ class Machine:
         words = self.config.vector_words(values.shape[1])
         self.memory[self._bytes(address, words)] = packing.pack_vector(values[0], self.config)
         self.weights.written(address & _MASK32, words)
+        self._done["store_words"] += words
 
     def _load(self, dst, n, r, address, pitch):
         base = self.r[r] + address
