@@ -69,7 +69,8 @@ PARTS = {p.name: p for p in (
 
 
 # What the boards carry; the slower one where a board has come with two.
-BOARDS = {**dict.fromkeys(("ulx3s-85f", "ulx3s-45f", "ulx3s-25f", "ulx3s-12f"), "AS4C32M16SB-7"),
+BOARDS = {**dict.fromkeys(("ulx3s-85f", "ulx3s-85f-133", "ulx3s-45f", "ulx3s-25f", "ulx3s-12f"),
+                          "AS4C32M16SB-7"),
           "icepi-zero": "W9825G6KH-6", "icesugar-pro": "IS42S16160G-7"}
 
 

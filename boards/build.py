@@ -6,6 +6,7 @@ meets timing gets there; what does not stays in build/bitstreams/BOARD.missed, w
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from fractions import Fraction
 import hashlib
 from importlib import metadata
 import json
@@ -39,7 +40,10 @@ def add_arguments(parser):
     seeds.add_argument("--seed", type=int, default=1, metavar="N",
                        help="of place and route (default: %(default)s)")
     seeds.add_argument("--seeds", type=int, metavar="N", help="try 1 to N and keep the best")
-    parser.add_argument("--clock", type=int, metavar="MHZ", help="of core and SDRAM")
+    parser.add_argument("--clock", type=int, metavar="MHZ",
+                        help="of the core, and of the SDRAM if that has none of its own")
+    parser.add_argument("--sdram-clock", type=Fraction, metavar="MHZ",
+                        help="of the SDRAM, 400/3 for instance")
     parser.add_argument("--shift", type=float, metavar="DEGREES",
                         help="by which the SDRAM's clock is later than the inverted one")
     parser.add_argument("--capture", type=int, metavar="N",
@@ -53,6 +57,7 @@ def _command(arguments, seeds):
     words = [f"python -m boards build {arguments.board}"]
     words += [f"--{name} {getattr(arguments, name):g}" for name in ("clock", "shift", "capture")
               if getattr(arguments, name) is not None]
+    words += [f"--sdram-clock {arguments.sdram_clock}"] if arguments.sdram_clock else []
     words += [f"--seeds {len(seeds)}"] if arguments.seeds else [f"--seed {arguments.seed}"]
     return " ".join(words)
 
@@ -139,7 +144,7 @@ def run(arguments):
     name, board = arguments.board, find(arguments.board)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise TernError(f"--seeds {arguments.seeds}: at least one seed is needed")
-    changes = {each: getattr(arguments, each) for each in ("clock", "shift", "capture")
+    changes = {each: getattr(arguments, each) for each in ("clock", "sdram_clock", "shift", "capture")
                if getattr(arguments, each) is not None}
     board = replace(board, **changes)
     seeds = list(range(1, arguments.seeds + 1)) if arguments.seeds else [arguments.seed]

@@ -1,4 +1,4 @@
-"""Clock and reset of a board: domains ``sync`` and ``part``."""
+"""Clocks and resets of a board: domains ``sync``, ``memory`` and ``part``."""
 
 from amaranth import *
 from amaranth.lib import io, wiring
@@ -38,18 +38,19 @@ class Release(wiring.Component):
 
 
 class Clocks(wiring.Component):
-    """Drives ``sync``, from the board's oscillator by the PLL, and ``part``, the clock that the
-    SDRAM gets inverted. Whoever instantiates it defines both domains, ``part`` without a reset.
+    """Drives ``sync`` and ``memory``, from the board's oscillator by the PLL, and ``part``, the
+    clock that the SDRAM gets inverted. Whoever instantiates it defines the three domains, ``part``
+    without a reset.
 
     Parameters
     ----------
-    clock_hz : int
-        Of ``sync``.
+    clock_hz, memory_hz : int or Fraction
+        Of ``sync``, and of ``memory`` and ``part``.
     shift : float
-        Degrees by which ``part`` is later: see :class:`boards.pll.Pll`.
+        Degrees by which ``part`` is later than ``memory``: see :class:`boards.pll.Pll`.
     """
-    def __init__(self, *, clock_hz, shift):
-        self.clock_hz, self.shift = clock_hz, shift
+    def __init__(self, *, clock_hz, memory_hz, shift):
+        self.clock_hz, self.memory_hz, self.shift = clock_hz, memory_hz, shift
         super().__init__({})
 
     def elaborate(self, platform):
@@ -57,17 +58,22 @@ class Clocks(wiring.Component):
         m.submodules.buffer = buffer = io.Buffer("i", platform.request(platform.default_clk,
                                                                        dir="-"))
         m.submodules.pll = pll = Pll(input_hz=round(platform.default_clk_frequency),
-                                     output_hz=self.clock_hz, shift=self.shift)
-        m.submodules.release = release = DomainRenamer("boot")(Release())
-        m.domains.boot = ClockDomain(reset_less=True, local=True)
-        m.d.comb += [
-            pll.i.eq(buffer.i),
-            release.locked.eq(pll.locked),
-            ClockSignal("sync").eq(pll.clock),
-            ClockSignal("boot").eq(pll.clock),
-            ClockSignal("part").eq(pll.shifted),
-            ResetSignal("sync").eq(release.reset),
-        ]
-        for clock in (pll.clock, pll.shifted):
-            platform.add_clock_constraint(clock, self.clock_hz)
+                                     output_hz=self.clock_hz, memory_hz=self.memory_hz,
+                                     shift=self.shift)
+        m.d.comb += [pll.i.eq(buffer.i), ClockSignal("part").eq(pll.shifted)]
+        for name, clock in ("sync", pll.clock), ("memory", pll.memory):
+            boot = f"{name}_boot"
+            m.submodules[f"{name}_release"] = release = DomainRenamer(boot)(Release())
+            m.domains += ClockDomain(boot, reset_less=True, local=True)
+            m.d.comb += [
+                release.locked.eq(pll.locked),
+                ClockSignal(name).eq(clock),
+                ClockSignal(boot).eq(clock),
+                ResetSignal(name).eq(release.reset),
+            ]
+        constraints = [(pll.clock, self.clock_hz), (pll.shifted, self.memory_hz)]
+        if self.memory_hz != self.clock_hz:
+            constraints.append((pll.memory, self.memory_hz))
+        for clock, hz in constraints:
+            platform.add_clock_constraint(clock, float(hz))
         return m

@@ -1,8 +1,9 @@
 """The boards that the machine presets are for: chip, memory, clock, what is where on them."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 
-from assembler.config import CLOCK_MHZ, PRESETS
+from assembler.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ
 from assembler.errors import TernError
 from assembler.formats import TRITS_PER_BYTE
 from assembler.sdram_parts import PARTS, Part
@@ -55,7 +56,11 @@ class Board:
     high : tuple[tuple[str, str], ...]
         Resources and their parts that are held high.
     clock : int
-        MHz of the core and the SDRAM.
+        MHz of the core.
+    sdram_clock : int or Fraction or None
+        MHz of the SDRAM; None: the core's.
+    sdram_bits : int
+        Of a word of the SDRAM.
     """
     title: str
     device: str
@@ -68,6 +73,13 @@ class Board:
     capture: int = 0
     high: tuple[tuple[str, str], ...] = ()
     clock: int = 100
+    sdram_clock: int | Fraction | None = None
+    sdram_bits: int = 16
+
+    @property
+    def memory_clock(self):
+        """MHz of the SDRAM."""
+        return self.sdram_clock or self.clock
 
 
 def _leds(*meanings):
@@ -83,7 +95,11 @@ def _ulx3s(size):
 
 
 BOARDS = {
-    **_ulx3s("85F"), **_ulx3s("45F"), **_ulx3s("25F"), **_ulx3s("12F"),
+    **_ulx3s("85F"),
+    "ulx3s-85f-133": replace(_ulx3s("85F")["ulx3s-85f"], title="ULX3S 85F, SDRAM at 133 MHz",
+                             clock=CLOCK_MHZ["ulx3s-85f-133"], shift=-22.5,
+                             sdram_clock=SDRAM_MHZ["ulx3s-85f-133"]),
+    **_ulx3s("45F"), **_ulx3s("25F"), **_ulx3s("12F"),
     "icepi-zero": Board(
         "Icepi Zero", "LFE5U-25F-6", "SDR", "icepi_zero.IcepiZero1_3Platform",
         ("-b", "icepi-zero"), _leds("heartbeat", "link", "memory", "running", "fault"),

@@ -1,6 +1,7 @@
 """The ECP5's PLL: dividers for a clock, and its instance."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -19,19 +20,21 @@ LARGEST = 128              # divider
 
 @dataclass(frozen=True)
 class Dividers:
-    """The VCO runs at ``f_in * feedback / reference``, the output at that over ``output``."""
+    """The VCO runs at ``f_in * feedback / reference``, each output at that over one of ``outputs``."""
     reference: int
     feedback: int
-    output: int
+    outputs: tuple[int, ...]
 
 
-def dividers(input_hz, output_hz):
-    """The dividers that make ``output_hz`` exactly, with the fastest phase detector.
+def dividers(input_hz, *outputs_hz):
+    """The dividers that make every one of ``outputs_hz`` exactly, with the fastest phase detector.
+
+    Frequencies are integers or fractions.
 
     Raises
     ------
     ValueError
-        No dividers make it.
+        No dividers make them.
     """
     middle = 1e6 * sum(VCO) / 2
     for reference in range(1, LARGEST + 1):
@@ -39,70 +42,92 @@ def dividers(input_hz, output_hz):
             continue
         found = []
         for output in range(1, LARGEST + 1):
-            feedback, rest = divmod(output_hz * output * reference, input_hz)
-            if not rest and feedback <= LARGEST and \
-                    VCO[0] * 1e6 <= output_hz * output <= VCO[1] * 1e6:
-                found.append(Dividers(reference, feedback, output))
-        if found:       # the VCO in the middle of its range
-            return min(found, key=lambda by: abs(output_hz * by.output - middle))
-    raise ValueError(f"no dividers of the PLL make {output_hz / 1e6:g} MHz of "
-                     f"{input_hz / 1e6:g} MHz")
+            vco = outputs_hz[0] * output
+            (feedback, rest), *outputs = (divmod(vco, hz) for hz in
+                                          (Fraction(input_hz, reference), *outputs_hz))
+            if not rest and not any(rest for _, rest in outputs) and feedback <= LARGEST and \
+                    VCO[0] * 1e6 <= vco <= VCO[1] * 1e6:
+                found.append(Dividers(reference, feedback, tuple(by for by, _ in outputs)))
+        if found:       # the VCO in the middle of its range; of two, that with the finer phases
+            return min(found, key=lambda by: (abs(outputs_hz[0] * by.outputs[0] - middle),
+                                              -by.outputs[0]))
+    raise ValueError("no dividers of the PLL make "
+                     + " and ".join(f"{float(hz) / 1e6:g} MHz" for hz in outputs_hz)
+                     + f" of {input_hz / 1e6:g} MHz")
 
 
 class Pll(wiring.Component):
-    """One EHXPLLL: a clock, and the same clock later by a part of its period.
+    """One EHXPLLL: the core's clock, the memory's, and the memory's later by a part of its period.
 
     Parameters
     ----------
-    input_hz, output_hz : int
+    input_hz : int
+    output_hz, memory_hz : int or Fraction
     shift : float
-        Degrees by which ``shifted`` is later than ``clock``, 0 to 360; rounded to an eighth of a
+        Degrees by which ``shifted`` is later than ``memory``, -90 to 360; rounded to an eighth of a
         period of the VCO.
 
     Members
     -------
     i : In(1)
         Clock of ``input_hz``.
-    clock, shifted : Out(1)
+    clock : Out(1)
+        Of ``output_hz``.
+    memory, shifted : Out(1)
+        Of ``memory_hz``. Where that is ``output_hz``, ``memory`` is ``clock``.
     locked : Out(1)
         Asynchronous.
 
     Raises
     ------
     ValueError
-        No dividers make the clock.
+        No dividers make the clocks.
     """
     i:       In(1)
     clock:   Out(1)
+    memory:  Out(1)
     shifted: Out(1)
     locked:  Out(1)
 
-    def __init__(self, *, input_hz, output_hz, shift):
-        self.dividers = dividers(input_hz, output_hz)
-        self.input_hz, self.output_hz = input_hz, output_hz
-        self.steps = round(self.dividers.output * STEPS * shift / 360)
+    def __init__(self, *, input_hz, output_hz, memory_hz, shift):
+        self.dividers = dividers(input_hz, output_hz, memory_hz)
+        self.input_hz, self.output_hz, self.memory_hz = input_hz, output_hz, memory_hz
+        self.steps = round(self.dividers.outputs[1] * STEPS * shift / 360)
         super().__init__()
 
     @property
     def shift(self):
         """Degrees after rounding."""
-        return 360 * self.steps / (self.dividers.output * STEPS)
+        return 360 * self.steps / (self.dividers.outputs[1] * STEPS)
 
     def elaborate(self, platform):
         m = Module()
         by = self.dividers
         # The first output runs at the speed of the phase detector and is what the PLL compares, so
         # that the VCO may run at any multiple of it. An output's phase counts VCO periods from
-        # CPHASE on; only the difference between `clock` and `shifted` counts here.
+        # CPHASE on; only the difference between `memory` and `shifted` counts here.
         feedback = Signal()
-        start    = by.output - 1
+        by_clock, by_memory = by.outputs
         whole, eighths = divmod(self.steps, STEPS)
+        if self.memory_hz == self.output_hz:
+            third = {}
+            m.d.comb += self.memory.eq(self.clock)
+        else:
+            third = {
+                "a_FREQUENCY_PIN_CLKOS3": f"{float(self.memory_hz) / 1e6:g}",
+                "p_CLKOS3_ENABLE": "ENABLED",
+                "p_CLKOS3_DIV":    by_memory,
+                "p_CLKOS3_CPHASE": by_memory - 1,
+                "p_CLKOS3_FPHASE": 0,
+                "i_ENCLKOS3":      Const(0),
+                "o_CLKOS3":        self.memory,
+            }
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{self.input_hz / 1e6:g}",
             a_FREQUENCY_PIN_CLKOP=f"{self.input_hz / by.reference / 1e6:g}",
-            a_FREQUENCY_PIN_CLKOS=f"{self.output_hz / 1e6:g}",
-            a_FREQUENCY_PIN_CLKOS2=f"{self.output_hz / 1e6:g}",
+            a_FREQUENCY_PIN_CLKOS=f"{float(self.output_hz) / 1e6:g}",
+            a_FREQUENCY_PIN_CLKOS2=f"{float(self.memory_hz) / 1e6:g}",
             a_ICP_CURRENT="12",         # analogue settings as in Lattice's own examples
             a_LPF_RESISTOR="8",
             a_MFG_ENABLE_FILTEROPAMP="1",
@@ -123,12 +148,12 @@ class Pll(wiring.Component):
             p_CLKOP_CPHASE=by.feedback - 1,
             p_CLKOP_FPHASE=0,
             p_CLKOS_ENABLE="ENABLED",
-            p_CLKOS_DIV=by.output,
-            p_CLKOS_CPHASE=start,
+            p_CLKOS_DIV=by_clock,
+            p_CLKOS_CPHASE=by_clock - 1,
             p_CLKOS_FPHASE=0,
             p_CLKOS2_ENABLE="ENABLED",
-            p_CLKOS2_DIV=by.output,
-            p_CLKOS2_CPHASE=start + whole,
+            p_CLKOS2_DIV=by_memory,
+            p_CLKOS2_CPHASE=by_memory - 1 + whole,
             p_CLKOS2_FPHASE=eighths,
             i_CLKI=self.i,
             i_CLKFB=feedback,
@@ -147,5 +172,6 @@ class Pll(wiring.Component):
             o_CLKOS=self.clock,
             o_CLKOS2=self.shifted,
             o_LOCK=self.locked,
+            **third,
         )
         return m

@@ -9,6 +9,7 @@ from boards.clocks import Clocks
 from boards.lights import Lights
 from boards.parts import ANY_PART
 from boards.pins import CAPTURE, SdramIo, SerialIo
+from hw.crossing import MemoryCrossing, memory_side
 from hw.sdram import SdramController
 from hw.signatures import connect
 from hw.soc import Soc
@@ -39,17 +40,31 @@ class Top(Elaboratable):
         m = Module()
         board, config = self.board, self.config
         m.domains.sync = ClockDomain()
+        m.domains.memory = ClockDomain()
         m.domains.part = ClockDomain(reset_less=True)
-        m.submodules.clocks = Clocks(clock_hz=board.clock * 1_000_000, shift=board.shift)
+        m.submodules.clocks = Clocks(clock_hz=board.clock * 1_000_000,
+                                     memory_hz=board.memory_clock * 1_000_000, shift=board.shift)
         m.submodules.soc    = soc = Soc(config=config, clock_hz=board.clock * 1_000_000,
                                         baud=board.baud, name=self.name)
-        m.submodules.sdram  = sdram = SdramController(
-            config=config, part=ANY_PART, clock_mhz=board.clock, cas_latency=CAS_LATENCY,
-            capture=board.capture + CAPTURE)
-        m.submodules.pins   = pins = SdramIo(config=config)
+        narrow = memory_side(config, board.sdram_bits)
+        if board.memory_clock * narrow.memory_bits > board.clock * config.memory_bits:
+            raise ValueError(f"an SDRAM of {narrow.memory_bits} bits at "
+                             f"{float(board.memory_clock):g} MHz gives more than the core's port of "
+                             f"{config.memory_bits} bits takes at {board.clock} MHz")
+        of_memory = DomainRenamer("memory")
+        m.submodules.sdram  = sdram = of_memory(SdramController(
+            config=narrow, part=ANY_PART, clock_mhz=float(board.memory_clock),
+            cas_latency=CAS_LATENCY, capture=board.capture + CAPTURE))
+        m.submodules.pins   = pins = of_memory(SdramIo(config=narrow))
         m.submodules.serial = serial = SerialIo()
         m.submodules.lights = lights = Lights(leds=board.leds)
-        connect(m, soc.memory, sdram.port)
+        if board.sdram_clock is None:
+            connect(m, soc.memory, sdram.port)
+        else:
+            m.submodules.crossing = crossing = MemoryCrossing(config=config,
+                                                              memory_bits=board.sdram_bits)
+            connect(m, soc.memory, crossing.core)
+            connect(m, crossing.memory, sdram.port)
         connect(m, sdram.pins, pins.pins)
 
         def has(bit):
