@@ -144,7 +144,8 @@ def run(arguments):
     name, board = arguments.board, find(arguments.board)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise TernError(f"--seeds {arguments.seeds}: at least one seed is needed")
-    changes = {each: getattr(arguments, each) for each in ("clock", "sdram_clock", "shift", "capture")
+    options = "clock", "sdram_clock", "shift", "capture"
+    changes = {each: getattr(arguments, each) for each in options
                if getattr(arguments, each) is not None}
     board = replace(board, **changes)
     seeds = list(range(1, arguments.seeds + 1)) if arguments.seeds else [arguments.seed]

@@ -20,7 +20,7 @@ LARGEST = 128              # divider
 
 @dataclass(frozen=True)
 class Dividers:
-    """The VCO runs at ``f_in * feedback / reference``, each output at that over one of ``outputs``."""
+    """The VCO runs at ``f_in * feedback / reference``, an output at that over its ``outputs``."""
     reference: int
     feedback: int
     outputs: tuple[int, ...]

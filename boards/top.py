@@ -48,9 +48,9 @@ class Top(Elaboratable):
                                         baud=board.baud, name=self.name)
         narrow = memory_side(config, board.sdram_bits)
         if board.memory_clock * narrow.memory_bits > board.clock * config.memory_bits:
-            raise ValueError(f"an SDRAM of {narrow.memory_bits} bits at "
-                             f"{float(board.memory_clock):g} MHz gives more than the core's port of "
-                             f"{config.memory_bits} bits takes at {board.clock} MHz")
+            raise ValueError(f"{narrow.memory_bits} bits at {float(board.memory_clock):g} MHz from "
+                             f"the SDRAM are more than {config.memory_bits} bits at {board.clock} "
+                             f"MHz, which the core takes")
         of_memory = DomainRenamer("memory")
         m.submodules.sdram  = sdram = of_memory(SdramController(
             config=narrow, part=ANY_PART, clock_mhz=float(board.memory_clock),
