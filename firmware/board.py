@@ -15,6 +15,8 @@ __all__ = ["Board", "CHECK_BYTES"]
 
 CHECK_BYTES = 1 << 16      # checked at a time: what the link may wait for
 
+_PATIENCE   = 60           # seconds without a sign of progress, and one more a prompt token
+
 _ID         = int.from_bytes(b"TERN", "little")
 _WORD       = 4
 _TOKEN_MASK = (1 << registers.PAYLOAD_BITS) - 1
@@ -60,25 +62,29 @@ class Board:
                             f"{self.digest}, the image is for {config.digest}; compile the model "
                             f"for this board, or build its bitstream again")
 
-    def _ask(self, code, address=0, operand=0, data=b""):
+    def _ask(self, code, address=0, operand=0, *, size):
         """The data of the answer to a request that a board cannot refuse."""
-        status, answer = self.link.ask(code, address, operand, data)
-        return self._accepted(status, answer)
+        return self._accepted(*self.link.ask(code, address, operand), size)
 
-    def _accepted(self, status, answer):
+    def _accepted(self, status, answer, size=0):
+        """The data of an answer; ``size``: its bytes, None for any number of words."""
         if status != Status.OK:
             raise LinkError(f"{self.port.name}: the board refused a request (status {status}); "
                             f"is its bitstream of this version?")
+        if len(answer) % _WORD if size is None else len(answer) != size:
+            raise LinkError(f"{self.port.name}: the board answered {len(answer)} bytes where "
+                            f"{'words' if size is None else size} belong; is its bitstream of "
+                            f"this version?")
         return answer
 
     # Registers
 
     def read(self, name):
-        answer = self._ask(Code.READ_REGISTER, register(name).address)
+        answer = self._ask(Code.READ_REGISTER, register(name).address, size=_WORD)
         return int.from_bytes(answer, "little")
 
     def write(self, name, value):
-        self._ask(Code.WRITE_REGISTER, register(name).address, int(value))
+        self._ask(Code.WRITE_REGISTER, register(name).address, int(value), size=0)
 
     def status(self):
         return registers.Status(self.read("status"))
@@ -92,16 +98,16 @@ class Board:
         for offset in range(0, size, most):
             yield (address + offset // self.word_bytes, offset, min(most, size - offset))
 
-    def _ask_all(self, requests, progress=None):
+    def _ask_all(self, requests, sizes, progress=None):
         answers = self.link.ask_all(requests, progress)
-        return [self._accepted(*answer) for answer in answers]
+        return [self._accepted(*answer, size) for answer, size in zip(answers, sizes)]
 
     def read_memory(self, address, words):
         """``words`` memory words from ``address`` on, as bytes."""
-        size = words * self.word_bytes
+        pieces = list(self._stretches(address, words * self.word_bytes, link.DATA_BYTES))
         return b"".join(self._ask_all([
             (Code.READ_MEMORY, place, count // self.word_bytes, b"")
-            for place, _, count in self._stretches(address, size, link.DATA_BYTES)]))
+            for place, _, count in pieces], [count for *_, count in pieces]))
 
     def write_memory(self, address, data, progress=None):
         """Write bytes, whole words; ``progress`` is called with the number of bytes so far."""
@@ -109,14 +115,14 @@ class Board:
                      bytes(data[offset:offset + count]))
                     for place, offset, count in self._stretches(address, len(data),
                                                                 link.DATA_BYTES)]
-        self._ask_all(requests, progress and (
+        self._ask_all(requests, [0] * len(requests), progress and (
             lambda count: progress(min(count * link.DATA_BYTES, len(data)))))
 
     def differing(self, address, data):
         """(address, offset, bytes) of the pieces of memory that do not hold ``data``."""
         pieces = list(self._stretches(address, len(data), CHECK_BYTES))
         sums = self._ask_all([(Code.CHECK_MEMORY, place, count // self.word_bytes, b"")
-                              for place, _, count in pieces])
+                              for place, _, count in pieces], [_WORD] * len(pieces))
         return [piece for piece, answer in zip(pieces, sums)
                 if int.from_bytes(answer, "little")
                 != zlib.crc32(data[piece[1]:piece[1] + piece[2]])]
@@ -139,14 +145,22 @@ class Board:
         for start in range(0, len(words), most):
             part = words[start:start + most]
             data = b"".join(word.to_bytes(_WORD, "little") for word in part)
+            end = self.port.time() + _PATIENCE
             while (answer := self.link.ask(Code.MESSAGES, 0, len(part), data))[0] == Status.BUSY:
-                self._running()
-                self.port.sleep(0.001)
+                self._wait(end, 0.001)
             self._accepted(*answer)
+
+    def _wait(self, end, seconds):
+        """Let time go by while a program runs; raise TernError after ``end``."""
+        self._running()
+        if self.port.time() > end:
+            raise TernError(f"{self.port.name}: nothing has come for {_PATIENCE} s, the program is "
+                            f"at instruction {self.read('pc')}; upload it again")
+        self.port.sleep(seconds)
 
     def tokens(self):
         """Words that the core has for us by now."""
-        data = self._ask(Code.TOKENS)
+        data = self._ask(Code.TOKENS, size=None)
         return [int.from_bytes(data[n:n + _WORD], "little") for n in range(0, len(data), _WORD)]
 
     def _running(self):
@@ -161,8 +175,9 @@ class Board:
     def end(self, slot=0):
         """End the stream in ``slot`` and drop what it still says."""
         self.send([message(MessageKind.STOP, slot)])
+        end = self.port.time() + _PATIENCE
         while self.tokens() or not self._running() & registers.Status.WAITING:
-            self.port.sleep(0.001)
+            self._wait(end, 0.001)
 
     def converse(self, config, ids, tokens, *, slot=0, stop_token=None):
         """Continue ``ids`` by up to ``tokens`` tokens; an iterator of (token, last).
@@ -172,13 +187,19 @@ class Board:
         stop = registers.NO_STOP_TOKEN if stop_token is None else stop_token
         self.send([message(MessageKind.STOP_TOKEN, payload=stop),
                    *conversation(config, ids, tokens, slot=slot)])
-        last = False
+        end = self.port.time() + _PATIENCE + len(ids)
+        came, last = 0, False
         while not last:
-            words = self.tokens()
+            words = [w for w in self.tokens() if w >> registers.TOKEN_SLOT_SHIFT == slot]
             if not words:
-                self._running()
-                self.port.sleep(0.0005)
+                self._wait(end, 0.0005)
             for word in words:
-                if word >> registers.TOKEN_SLOT_SHIFT == slot:
-                    last = bool(word & registers.TOKEN_LAST)
-                    yield word & _TOKEN_MASK, last
+                end = self.port.time() + _PATIENCE
+                came += 1
+                last = bool(word & registers.TOKEN_LAST)
+                if came >= tokens and not last:
+                    raise LinkError(f"{self.port.name}: the board gives more tokens than it was "
+                                    f"asked for; upload the program again")
+                yield word & _TOKEN_MASK, last
+                if last:
+                    break

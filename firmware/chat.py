@@ -15,6 +15,7 @@ from assembler.errors import TernError
 from assembler.registers import PAYLOAD_BITS
 from firmware import port
 from firmware.board import Board
+from firmware.link import LinkError
 from firmware.upload import show
 
 
@@ -67,6 +68,7 @@ class _Ids:
 def _lines():
     """Prompts from the input."""
     tty = sys.stdin.isatty()
+    sys.stdin.reconfigure(errors="surrogateescape")     # bytes that are no text, as in arguments
     while True:
         if tty:
             sys.stderr.write("> ")
@@ -90,6 +92,9 @@ def _answer(board, image, words, text, args):
         for token, last in board.converse(image.config, ids, args.tokens,
                                           stop_token=None if args.ignore_eos else end):
             came += 1
+            if token >= vocabulary:
+                raise LinkError(f"{board.port.name}: the board says token {token}, and the model "
+                                f"has {vocabulary}; upload it again")
             sys.stdout.write(stream.push(token) + (stream.flush() if last else ""))
             sys.stdout.flush()
     except KeyboardInterrupt:

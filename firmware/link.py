@@ -15,6 +15,7 @@ _TRIES      = 10            # without a sign of life, before we give up
 _EXECUTION  = 0.003         # seconds that the longest request may take: 64 KB to be checked
 _FRAME_BITS = 10 * (link.FRAME_BYTES + 4)       # of the longest frame, on the line
 _DONE       = (Status.OK, Status.REFUSED, Status.BUSY)
+_LONGEST    = link.FRAME_BYTES + 2              # bytes between two zeros that may be a frame
 
 
 class LinkError(TernError):
@@ -61,7 +62,8 @@ class Link:
             nonce = os.urandom(4)
             self.port.write(link.DELIMITER)
             self._send(number, Code.SYNC, int.from_bytes(nonce, "little"))
-            while (answer := self._answer(self._patience)) is not None:
+            end = self.port.time() + self._patience
+            while (answer := self._answer(end - self.port.time())) is not None:
                 if answer and answer[:2] == (number, Status.OK) and answer[3][:4] == nonce:
                     return self._accept(number, answer[3][4:])
             number = number + 1 & 0xff
@@ -74,7 +76,12 @@ class Link:
             raise LinkError(f"{self.port.name}: the board speaks version {version} of the link, "
                             f"we speak {link.VERSION}; build its bitstream again")
         *numbers, name = link.IDENTITY.unpack(identity)
-        self.identity = (*numbers, name.rstrip(b"\0").decode("ascii", "replace"))
+        name = name.rstrip(b"\0").decode("ascii", "replace")
+        _, _, bits, clock_hz = numbers
+        if bits not in (16, 32, 64, 128) or not clock_hz or not name.isprintable():
+            raise LinkError(f"{self.port.name}: the board says that it is {name!r}, with words of "
+                            f"{bits} bits at {clock_hz} Hz; build its bitstream again")
+        self.identity = (*numbers, name)
         self._number = number + 1 & 0xff
 
     # Frames
@@ -90,7 +97,8 @@ class Link:
             left = end - self.port.time()
             if left <= 0:
                 return None
-            *frames, self._bytes = (self._bytes + self.port.read(left)).split(link.DELIMITER)
+            *frames, rest = (self._bytes + self.port.read(left)).split(link.DELIMITER)
+            self._bytes = rest[:_LONGEST]       # enough to see that it is no frame
             self._frames.extend(frame for frame in frames if frame)
         payload = link.decode(self._frames.popleft())
         if payload is None or len(payload) < link.ANSWER.size:
@@ -147,7 +155,9 @@ class Link:
             expected = take(answer)
             if answered == before:
                 self.retries += 1
-                while answer is not None:       # let everything that is under way arrive
+                # Let everything that is under way arrive; a line full of noise is never silent.
+                end = self.port.time() + self._patience
+                while answer is not None and self.port.time() < end:
                     expected = take(answer) if answer else expected
                     answer = self._answer(self._silence)
                 self._resend(requests, flight, waiting, expected)

@@ -149,7 +149,7 @@ def speed(board, config, args):
     cycles, came = board.read("cycles"), board.read("weight_words")
     if came != words:
         raise Failed(f"{came:,} words came, not {words:,}", "build the bitstream again")
-    rate = words / cycles
+    rate = words / max(cycles, 1)
     if rate < 0.5:
         raise Failed(f"{rate:.0%} of a word a cycle", "is another program using the memory? "
                      "else build the bitstream again")
