@@ -24,6 +24,11 @@ def prompt(config, ids, *, slot=0, every=False):
     return words
 
 
-def conversation(config, ids, tokens, *, slot=0):
-    """Message words that make ``slot`` continue ``ids`` by ``tokens`` tokens."""
-    return [message(MessageKind.GENERATE, slot, tokens), *prompt(config, ids, slot=slot)]
+def conversation(config, ids, tokens, *, slot=0, sampling=None):
+    """Message words that make ``slot`` continue ``ids`` by ``tokens`` tokens.
+
+    ``sampling``: an :class:`assembler.sampling.Sampling`; None leaves the slot's settings as they
+    are, which is greedy at first.
+    """
+    return [*(sampling.messages(slot) if sampling is not None else ()),
+            message(MessageKind.GENERATE, slot, tokens), *prompt(config, ids, slot=slot)]

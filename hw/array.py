@@ -7,10 +7,12 @@ from amaranth.lib.wiring import In, Out
 from hw.accumulate import TernaryAccumulate
 from hw.codes import ColumnLoader
 from hw.drain import SumDrain
+from hw.draw import Draw
 from hw.sampler import Sampler
 from hw.signatures import (
     VectorWrite,
     beat_layout,
+    choice_layout,
     codes_layout,
     connect,
     instruction_layout,
@@ -58,6 +60,8 @@ class ArrayUnit(wiring.Component):
     scale_address, scale : :py:`Out(scale_address_layout(config))`, :py:`In(config.float.width)`
         Float word two cycles after its address.
     write : :py:`Out(VectorWrite(config))`
+    choice : :py:`In(choice_layout(config))`
+        See :class:`hw.draw.Draw`.
     tokens : :py:`Out(stream.Signature(tokens_layout(config)))`
         One for each ``emit``.
     logits_enable, logits : :py:`In(1)`, :py:`Out(stream.Signature(logits_layout(config)))`
@@ -88,6 +92,7 @@ class ArrayUnit(wiring.Component):
             "scale_address": Out(scale_address_layout(config)),
             "scale":         In(config.float.width),
             "write":         Out(VectorWrite(config)),
+            "choice":        In(choice_layout(config)),
             "tokens":        Out(stream.Signature(tokens_layout(config))),
             "logits_enable": In(1),
             "logits":        Out(stream.Signature(logits_layout(config))),
@@ -107,6 +112,7 @@ class ArrayUnit(wiring.Component):
         m.submodules.array   = array   = TernaryAccumulate(config=self.config)
         m.submodules.drain   = drain   = self._drain
         m.submodules.sampler = sampler = Sampler(config=self.config)
+        m.submodules.draw    = draw    = Draw(config=self.config)
 
         flipped = wiring.flipped
         connect(m, flipped(self.i), loader.i)
@@ -129,8 +135,20 @@ class ArrayUnit(wiring.Component):
             drain.scale.eq(self.scale),
             drain.logits_enable.eq(self.logits_enable),
             sampler.mask.eq(drain.mask),
-            sampler.emit.eq(drain.emit),
+            sampler.emit.eq(drain.emit & ~draw.busy),
+            sampler.found.eq(draw.better),
+            sampler.found_row.eq(draw.row),
             drain.emitted.eq(self.tokens.valid & self.tokens.ready),
+            draw.choice.eq(self.choice),
+            draw.step.eq(self.step),
+            draw.prepare.eq(drain.prepare),
+            draw.scale.eq(drain.draw_scale),
+            draw.i.eq(drain.draw),
+            draw.emitted.eq(drain.emitted),
+            drain.drawing.eq(draw.active),
+            drain.prepared.eq(draw.prepared),
+            drain.next_scale.eq(draw.next_scale),
+            drain.pause.eq(draw.pause),
             self.done.eq(drain.done),
             self.saturated.eq(drain.saturated),
             self.activity.beat.eq(self.weights.valid & self.weights.ready),

@@ -13,6 +13,7 @@ from hw.ram import Buffer, Queue
 from hw.signatures import (
     TOKEN_BITS,
     VectorWrite,
+    draw_layout,
     instruction_layout,
     logits_layout,
     position_shape,
@@ -43,7 +44,8 @@ class SumDrain(wiring.Component):
 
     ``dst[p][row] = round(round(sums[row][p]) * scale[p])``, row by row, for each computing
     position p, ascending. For the destination ``_`` the sums go to the sampler as they are,
-    and, with ``logits_enable``, their scaled values to ``logits`` in the same order.
+    and, with ``logits_enable``, their scaled values to ``logits`` in the same order. With
+    ``drawing`` the sums go to ``draw`` instead, one by one.
 
     Instructions are worked on one at a time: the scales of all positions are read, which takes
     ``positions + 2`` cycles, then one value a cycle goes through (to the sampler alone: a row
@@ -76,6 +78,11 @@ class SumDrain(wiring.Component):
         ``row`` counts on over instructions until ``emit``.
     rows : :py:`Out(stream.Signature(sums_layout(config)))`
         Rows for the sampler.
+    drawing : :py:`In(1)`
+        Tokens are chosen by :class:`hw.draw.Draw`; stable while an instruction is in work.
+    prepare, prepared, draw_scale, next_scale, pause : ...
+        See there.
+    draw : :py:`Out(draw_layout(config))`
     mask : :py:`Out(config.positions)`
         Positions that the sampler takes.
     emit, emitted : :py:`Out(1)`, :py:`In(1)`
@@ -103,6 +110,13 @@ class SumDrain(wiring.Component):
             "logits_enable": In(1),
             "logits":        Out(stream.Signature(logits_layout(config))),
             "rows":          Out(stream.Signature(sums_layout(config))),
+            "drawing":       In(1),
+            "prepare":       Out(1),
+            "prepared":      In(1),
+            "draw_scale":    Out(config.float.width),
+            "next_scale":    In(1),
+            "pause":         In(1),
+            "draw":          Out(draw_layout(config)),
             "mask":          Out(config.positions),
             "emit":          Out(1),
             "emitted":       In(1),
@@ -124,7 +138,9 @@ class SumDrain(wiring.Component):
 
         mask     = Signal(config.positions)
         sampling = Signal()                     # the rows go to the sampler
-        values   = Signal()                     # values go out, to `write` or `logits`
+        drawn    = Signal()                     # ... one by one, for a draw
+        unheard  = Signal()                     # nobody wants them as logits
+        values   = Signal()                     # values go through the pipeline
         running  = Signal()
         scales   = Signal(data.ArrayLayout(config.float.width, config.positions), reset_less=True)
 
@@ -149,7 +165,7 @@ class SumDrain(wiring.Component):
             self.sums.ready.eq(running & more & (none | (room & one))),
             take.eq(self.sums.valid & self.sums.ready),
             self.rows.payload.eq(self.sums.payload),
-            self.rows.valid.eq(take & sampling & mask.any()),
+            self.rows.valid.eq(take & sampling & ~drawn & mask.any()),
             self.mask.eq(self.step.sample),
         ]
         with m.If(issue):
@@ -167,7 +183,8 @@ class SumDrain(wiring.Component):
         on_way = Signal(range(self.DEPTH + 1))
         m.d.sync += [
             on_way.eq(on_way + issue - (results.o.valid & results.o.ready)),
-            room.eq(on_way < self.DEPTH - 1),   # one cycle late, and a value may have gone in it
+            # One cycle late, and a value may have gone in it.
+            room.eq((on_way < self.DEPTH - 1) & ~self.pause),
         ]
 
         # Scale.
@@ -178,13 +195,15 @@ class SumDrain(wiring.Component):
         for n in range(1 + from_int.latency + multiply.latency):
             arrives, previous = Signal(name=f"arrives_{n}"), arrives
             m.d.sync += arrives.eq(previous)
+            if not n:
+                m.d.comb += self.draw.valid.eq(arrives & drawn)
         which = delay(m, position, from_int.latency - 1)
         m.d.sync += [
             value.eq(_select(held, chosen)),
             position.eq(encode(chosen)),
             scale.eq(scales[which]),
-            self.saturated.eq(arrives & (delay(m, from_int.saturated, multiply.latency)
-                                         | multiply.saturated)),
+            self.saturated.eq(arrives & ~unheard & (delay(m, from_int.saturated, multiply.latency)
+                                                    | multiply.saturated)),
         ]
         m.d.comb += [
             from_int.i.eq(value),
@@ -192,6 +211,9 @@ class SumDrain(wiring.Component):
             multiply.b.eq(scale),
             results.i.payload.eq(multiply.o),
             results.i.valid.eq(arrives),
+            self.draw.value.eq(value),
+            self.draw.position.eq(position),
+            self.draw.last.eq(delay(m, one, 1)),
         ]
 
         # Out: the same walk again gives each value its place.
@@ -235,11 +257,11 @@ class SumDrain(wiring.Component):
             write.payload.row.eq(out.o.payload.row),
             write.payload.enable.eq(out.o.payload.enable),
             *(lane.eq(out.o.payload.value) for lane in write.payload.data),
-            self.logits.valid.eq(out.o.valid & sampling),
+            self.logits.valid.eq(out.o.valid & sampling & ~unheard),
             self.logits.payload.value.eq(out.o.payload.value),
             self.logits.payload.row.eq(out.o.payload.number),
             self.logits.payload.position.eq(out.o.payload.position),
-            out.o.ready.eq(Mux(sampling, self.logits.ready, write.ready)),
+            out.o.ready.eq(Mux(sampling, self.logits.ready | unheard, write.ready)),
             taken.eq(out.o.valid & out.o.ready),
         ]
         with m.If(results.o.valid & results.o.ready):
@@ -258,6 +280,7 @@ class SumDrain(wiring.Component):
         instruction = self.i.payload
         count = Signal(range(config.positions + 2))
         m.d.comb += self.scale_address.position.eq(Mux(count < config.positions, count, 0))
+        m.d.comb += self.draw_scale.eq(scales[0])
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.i.ready.eq(1)
@@ -269,7 +292,10 @@ class SumDrain(wiring.Component):
                     sampling.eq(to_sampler),
                     alone.eq(_one(positions)),
                     one_out.eq(_one(positions)),
-                    values.eq(positions.any() & (~to_sampler | self.logits_enable)),
+                    drawn.eq(to_sampler & self.drawing),
+                    unheard.eq(to_sampler & ~self.logits_enable),
+                    values.eq(positions.any()
+                              & (~to_sampler | self.logits_enable | self.drawing)),
                     rows.eq(instruction.rows),
                     more.eq(1),
                     rows_out.eq(instruction.rows),
@@ -292,6 +318,15 @@ class SumDrain(wiring.Component):
                     scales.eq(Cat(scales, self.scale).shift_right(config.float.width)),
                 ]
                 with m.If(count == config.positions + 1):
+                    m.next = "run"
+                    with m.If(drawn):
+                        m.next = "prepare"
+
+            with m.State("prepare"):
+                m.d.comb += self.prepare.eq(1)
+                with m.If(self.next_scale):
+                    m.d.sync += scales.eq(Cat(scales, scales[0]).shift_right(config.float.width))
+                with m.If(self.prepared):
                     m.next = "run"
 
             with m.State("run"):

@@ -17,7 +17,8 @@ class Sampler(wiring.Component):
     """Greedy sampling: ``ids[p] = argmax over rows of sums[row][p]``, the lowest row on ties.
 
     Takes a row of sums every cycle, and counts rows until ``emit``. The sums are exact, so that no
-    rounding makes a tie.
+    rounding makes a tie. Where :class:`hw.draw.Draw` chooses instead, no rows come and the
+    tokens are what it found.
 
     Cost (Yosys 0.70): 75 LUT4 and 98 flip-flops for one position.
 
@@ -31,6 +32,8 @@ class Sampler(wiring.Component):
         Rows of sums; ``ready`` is always high.
     mask : :py:`In(config.positions)`
         Positions that take part; stable from the first row to the tokens.
+    found, found_row : :py:`In(config.positions)`, :py:`In(TOKEN_BITS)`
+        Strobe of a position: ``found_row`` is its token so far.
     emit : :py:`In(1)`
         Give the tokens now; held until they are taken.
     tokens : :py:`Out(stream.Signature(tokens_layout(config)))`
@@ -42,10 +45,12 @@ class Sampler(wiring.Component):
     def __init__(self, *, config):
         self.config = config
         super().__init__({
-            "i":      In(stream.Signature(sums_layout(config))),
-            "mask":   In(config.positions),
-            "emit":   In(1),
-            "tokens": Out(stream.Signature(tokens_layout(config))),
+            "i":         In(stream.Signature(sums_layout(config))),
+            "mask":      In(config.positions),
+            "found":     In(config.positions),
+            "found_row": In(TOKEN_BITS),
+            "emit":      In(1),
+            "tokens":    Out(stream.Signature(tokens_layout(config))),
         })
 
     def elaborate(self, platform):
@@ -63,12 +68,12 @@ class Sampler(wiring.Component):
         m.d.sync += valid.eq(Cat(self.i.valid, valid))
         with m.If(valid[1]):
             m.d.sync += rows.eq(rows + 1)
-        row_number = delay(m, rows, 1)
+        row_number = delay(m, Mux(self.found.any(), self.found_row, rows), 1)
         for p in range(self.config.positions):
             row = data.View(self.i.payload.shape(), rows_in)
             m.d.sync += sums[p].eq(Mux(valid[0] & self.mask[p], row[p], least))
             better = Signal(name=f"better_{p}")
-            m.d.sync += better.eq(sums[p] > best[p])
+            m.d.sync += better.eq((sums[p] > best[p]) | self.found[p])
             with m.If(sums[p] > best[p]):
                 m.d.sync += best[p].eq(sums[p])
             with m.If(better):

@@ -7,7 +7,13 @@ from amaranth.lib.wiring import In, Out
 
 from assembler import registers
 from assembler.registers import MessageKind
-from hw.signatures import TOKEN_BITS, position_shape, step_layout, tokens_layout
+from hw.signatures import (
+    TOKEN_BITS,
+    choice_layout,
+    position_shape,
+    step_layout,
+    tokens_layout,
+)
 
 
 __all__ = ["Scheduler", "message_layout", "token_word_layout"]
@@ -67,6 +73,8 @@ class Scheduler(wiring.Component):
         What was sampled in the step taken last.
     tokens : :py:`Out(stream.Signature(32))`
         A word for every sampled position, ascending.
+    choice : :py:`Out(choice_layout(config))`
+        Strobe: settings, and tokens as they join a stream, both from prompts and sampled.
 
     Golden twin: :class:`sim.golden.scheduler.Scheduler`.
     """
@@ -79,6 +87,7 @@ class Scheduler(wiring.Component):
             "step":     Out(stream.Signature(step_layout(config))),
             "emit":     In(stream.Signature(tokens_layout(config))),
             "tokens":   Out(stream.Signature(32)),
+            "choice":   Out(choice_layout(config)),
         })
 
     def elaborate(self, platform):
@@ -143,6 +152,15 @@ class Scheduler(wiring.Component):
                 m.d.comb += self.emit.ready.eq(1)
                 m.next = "rest"
 
+        def tell(kind, slot, payload):
+            m.d.sync += [
+                self.choice.valid.eq(1),
+                self.choice.kind.eq(kind),
+                self.choice.slot.eq(slot),
+                self.choice.payload.eq(payload),
+            ]
+
+        m.d.sync += self.choice.valid.eq(0)
         with m.FSM():
             with m.State("rest"):
                 with m.If(self.emit.valid):
@@ -151,6 +169,7 @@ class Scheduler(wiring.Component):
                     m.d.comb += self.messages.ready.eq(1)
                     with m.If(open_):
                         shift_in(word.payload)
+                        tell(MessageKind.PROMPT, step.slot, word.payload)
                         with m.If(filled + 1 == prompt.count):
                             m.d.sync += open_.eq(0)
                             m.next = "prompt"
@@ -171,6 +190,8 @@ class Scheduler(wiring.Component):
                                 m.d.sync += running.bit_select(named, 1).eq(0)
                             with m.Case(MessageKind.STOP_TOKEN):
                                 m.d.sync += stop_token.eq(word.payload)
+                            with m.Case(MessageKind.TEMPERATURE, MessageKind.SEED):
+                                tell(word.kind, named, word.payload)
                 with m.Elif(wanted & ~open_ & running.any()):
                     m.d.sync += filled.eq(0)
                     m.next = "streams"
@@ -225,6 +246,7 @@ class Scheduler(wiring.Component):
                 with m.If(self.tokens.ready):
                     with m.If(tail):
                         m.d.comb += newest_write.en.eq(1)
+                        tell(MessageKind.GENERATE, slot, token)
                         m.d.sync += running.bit_select(named, 1).eq(~ends)
                     next_position()
         return m

@@ -5,13 +5,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from assembler import formats, isa
+from assembler import formats, isa, registers
 
 
 __all__ = ["TOKEN_BITS", "BURST_WORDS", "instruction_layout", "operand_layout", "step_layout",
            "position_shape", "MemoryPort", "command_layout", "VectorRead", "VectorWrite",
            "row_layout", "row_address_layout", "codes_layout", "scale_address_layout",
-           "beat_layout", "tokens_layout", "logits_layout", "connect"]
+           "beat_layout", "tokens_layout", "logits_layout", "choice_layout", "draw_layout",
+           "connect"]
 
 
 TOKEN_BITS = 24
@@ -160,6 +161,30 @@ def logits_layout(config):
         "value":    config.float.width,
         "row":      TOKEN_BITS,
         "position": position_shape(config),
+    })
+
+
+def choice_layout(config):
+    """What concerns the choice of a slot's tokens: a setting, or a token of its stream.
+
+    ``kind`` is a :class:`assembler.registers.MessageKind`. PROMPT: the payload is a token of the
+    slot's prompt; GENERATE: one that it sampled; otherwise it is a setting's message.
+    """
+    return data.StructLayout({
+        "valid":   1,
+        "kind":    32 - registers.KIND_SHIFT,
+        "slot":    position_shape(config),
+        "payload": registers.PAYLOAD_BITS,
+    })
+
+
+def draw_layout(config):
+    """A sum of ``position``, one after the other; ``last`` of its row."""
+    return data.StructLayout({
+        "valid":    1,
+        "value":    signed(formats.ACC.width),
+        "position": position_shape(config),
+        "last":     1,
     })
 
 

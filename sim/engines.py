@@ -8,6 +8,7 @@ import numpy as np
 from assembler import image as images
 from assembler.errors import TernError
 from assembler.registers import MessageKind, message
+from assembler.sampling import Sampling
 from sim import host
 from sim.golden.scheduler import parse_token
 
@@ -71,7 +72,7 @@ class Engine:
         self._heard += len(words)
         return [parse_token(word) for word in words]
 
-    def generate(self, prompts, count, *, stop_token=None):
+    def generate(self, prompts, count, *, stop_token=None, sampling=None):
         """Continue independent streams, ``positions`` of them at a time.
 
         Parameters
@@ -81,6 +82,9 @@ class Engine:
             Tokens to sample for each.
         stop_token : int or None
             A stream ends after this token.
+        sampling : assembler.sampling.Sampling, list of them, or None
+            How each stream chooses; None: the largest logit. If only one is given, prompt n has
+            a seed that is n further on.
 
         Yields
         ------
@@ -91,6 +95,8 @@ class Engine:
             self.check(ids, f"prompt {number}")
         if stop_token is not None:
             self.machine.send([message(MessageKind.STOP_TOKEN, 0, stop_token)])
+        if not isinstance(sampling, list):
+            sampling = [sampling and sampling.with_seed(n) for n in range(len(prompts))]
         waiting = deque(enumerate(prompts))
         running = {}            # slot: stream
         free = list(range(self.image.config.positions))
@@ -98,7 +104,9 @@ class Engine:
             while free and waiting:
                 slot = free.pop(0)
                 running[slot], ids = waiting.popleft()
-                self.machine.send(host.conversation(self.image.config, ids, count, slot=slot))
+                self.machine.send(host.conversation(
+                    self.image.config, ids, count, slot=slot,
+                    sampling=sampling[running[slot]] or Sampling()))
             for slot, last, token in self._run():
                 yield Token(running[slot], token, last,
                             getattr(self.machine, "total_cycles", None))
@@ -176,17 +184,14 @@ def load(directory, engine, **options):
     Raises
     ------
     TernError
-        The image is missing, damaged, or of another config; or the engine cannot sample.
+        The image is missing, damaged, or of another config.
     """
     return start(images.load(directory), engine, **options)
 
 
-def start(image, engine, *, logits=False, temperature=None, seed=0, copies=1):
+def start(image, engine, *, logits=False, copies=1):
     """An engine for an image. ``copies``: sequences that :meth:`Engine.predict_all` takes at a
     time, where the engine can."""
-    if temperature is not None and engine != "float":
-        raise TernError(f"--temperature needs --engine float: the {engine} engine takes the "
-                        f"largest logit")
     if engine == "golden" and copies > 1:
         from sim.golden.batch import Batch
         return Engine(image, Batch(image, copies=copies, logits=logits))
@@ -195,8 +200,7 @@ def start(image, engine, *, logits=False, temperature=None, seed=0, copies=1):
         return Engine(image, Machine(image, logits=logits))
     if engine == "float":
         from sim.floating import FloatMachine
-        return Engine(image, FloatMachine(image, logits=logits, temperature=temperature,
-                                          seed=seed, copies=copies))
+        return Engine(image, FloatMachine(image, logits=logits, copies=copies))
     from sim.rtl import RtlMachine
     return Engine(image, RtlMachine(image, logits=logits))
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from assembler.sampling import INVERSE_FRACTION
 from sim.golden.batch import Batch
 from sim.golden.vector import VectorUnit
 
@@ -25,6 +26,8 @@ class _Exact(VectorUnit):
 class FloatMachine(Batch):
     """A golden machine that computes in float64; the difference is what the formats cost.
 
+    Its chance is another one than the core's, of the same distribution.
+
     Parameters and constants are those of the image, so rounded once. For the model of a
     checkpoint, before any compilation, see :class:`sim.reference.Reference`.
 
@@ -33,30 +36,24 @@ class FloatMachine(Batch):
     image : assembler.image.Image
     logits : bool
         Keep the logits of every sampled position.
-    temperature : float or None
-        Sample from softmax(logits / temperature) instead of taking the largest logit.
-    seed : int
-        Of the sampling; slots draw independently.
     copies : int
         As of :class:`sim.golden.batch.Batch`; one of them can sample.
     """
-    def __init__(self, image, *, logits=False, temperature=None, seed=0, copies=1):
-        super().__init__(image, copies=copies, logits=logits or temperature is not None)
+    def __init__(self, image, *, logits=False, copies=1):
+        super().__init__(image, copies=copies, logits=True)
         self.alu = _Exact(self.config.float)
         self._wanted = logits
-        self._temperature = temperature
-        self._draws = [np.random.default_rng([seed, slot])
-                       for slot in range(self.config.positions)]
 
     def _emit(self):
-        step = self.step_now
-        if self._temperature is not None:
-            logits = np.concatenate(self._rows, 1)
-            for row, p in enumerate(self._positions(step.sample)):
-                slot = step.slot if step.chain else p
+        logits = np.concatenate(self._rows, 1)
+        for row, (place, setting) in enumerate(zip(
+                self._places(self._positions(self.step_now.sample)), self._settings())):
+            if setting.inverse:
                 # Gumbel-max: the argmax of these is a draw from the softmax.
-                noise = self._draws[slot].gumbel(size=logits.shape[1])
-                self.sampler.ids[p] = np.argmax(logits[row] / self._temperature + noise)
+                noise = np.random.default_rng([setting.seed, setting.count]).gumbel(
+                    size=logits.shape[1])
+                scores = logits[row] * setting.inverse / (1 << INVERSE_FRACTION) + noise
+                self.sampler.ids[place] = np.argmax(scores)
         if not self._wanted:
             self._rows = []
         super()._emit()

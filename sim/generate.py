@@ -10,10 +10,12 @@ from rich.text import Text
 
 from assembler import tokenizer
 from assembler.errors import TernError
+from assembler.sampling import Sampling
 from sim import engines, host
 
 
-__all__ = ["HELP", "EXAMPLE", "IdStream", "positive", "add_arguments", "run"]
+__all__ = ["HELP", "EXAMPLE", "IdStream", "positive", "add_sampling_arguments", "sampling",
+           "add_arguments", "run"]
 
 
 HELP = "continue a prompt"
@@ -33,6 +35,28 @@ def positive(kind):
     return parse
 
 
+def _temperature(text):
+    return 0.0 if text.strip("0.") == "" else positive(float)(text)
+
+
+def add_sampling_arguments(parser):
+    """How tokens are chosen; see :func:`sampling`."""
+    parser.add_argument("--temperature", type=_temperature, default=0.0, metavar="T",
+                        help="sample from softmax(logits / T); 0: the largest logit (default)")
+    parser.add_argument("--seed", type=int, metavar="S",
+                        help="of the sampling; prompt n has S + n (default: 0)")
+
+
+def sampling(args):
+    """The :class:`assembler.sampling.Sampling` that a user asked for."""
+    if args.seed is not None and not args.temperature:
+        raise TernError("--seed needs --temperature: the largest logit is no matter of chance")
+    try:
+        return Sampling(temperature=args.temperature, seed=args.seed or 0)
+    except ValueError as error:
+        raise TernError(str(error)) from None
+
+
 def add_arguments(parser):
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     prompt = parser.add_mutually_exclusive_group(required=True)
@@ -45,9 +69,7 @@ def add_arguments(parser):
                         help="tokens to sample for each prompt (default: 32)")
     parser.add_argument("--ignore-eos", action="store_true",
                         help="go on after the model's end-of-sequence token")
-    parser.add_argument("--temperature", type=positive(float), metavar="T",
-                        help="sample from softmax(logits / T), with --engine float")
-    parser.add_argument("--seed", type=int, metavar="S", help="of the sampling (default: 0)")
+    add_sampling_arguments(parser)
     engines.add_argument(parser)
 
 
@@ -106,16 +128,14 @@ def _show_many(tokens, texts, streams):
 
 
 def run(args):
-    if args.seed is not None and args.temperature is None:
-        raise TernError("--seed needs --temperature: the largest logit is no matter of chance")
-    engine = engines.load(args.directory, args.engine, temperature=args.temperature,
-                          seed=args.seed or 0)
+    choice = sampling(args)
+    engine = engines.load(args.directory, args.engine)
     prompts, texts, streams = _prompts(args, engine)
     came = []               # (time, cycles) of each token
 
     def tokens():
         stop = None if args.ignore_eos else engine.end
-        for token in engine.generate(prompts, args.tokens, stop_token=stop):
+        for token in engine.generate(prompts, args.tokens, stop_token=stop, sampling=choice):
             came.append((time.monotonic(), token.cycles))
             yield token
 

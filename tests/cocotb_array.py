@@ -83,7 +83,7 @@ class Bench:
             payload.value = valid.value = 0
         for name in ("write__request", "tokens", "logits"):
             streams.ports(dut, name)[2].value = 0
-        dut.step.value = dut.scale.value = dut.logits_enable.value = 0
+        dut.step.value = dut.scale.value = dut.logits_enable.value = dut.choice.value = 0
         await streams.start(dut)
         for name in ("write__request", "tokens", "logits"):
             cocotb.start_soon(streams.watch(dut, name))

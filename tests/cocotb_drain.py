@@ -60,7 +60,8 @@ async def values_equal_golden(dut, duty, back, logits):
     for name in STREAMS_OUT:
         streams.ports(dut, name)[2].value = 0
     dut.emitted.value = 1
-    dut.scale.value = 0
+    dut.scale.value = dut.drawing.value = dut.pause.value = 0
+    dut.prepared.value = dut.next_scale.value = 0
     dut.logits_enable.value = logits
     dut.step.value = step_layout(CONFIG).const(
         {"live": live, "sample": sample}).as_value().value

@@ -19,7 +19,8 @@ async def tokens_equal_golden(dut):
     config = Config(**given["config"])
     rng    = np.random.default_rng(given["seed"])
     golden = Sampler(config.positions)
-    for name in ("i__payload", "i__valid", "mask", "emit", "tokens__ready"):
+    for name in ("i__payload", "i__valid", "mask", "emit", "found", "found_row",
+                 "tokens__ready"):
         getattr(dut, name).value = 0
     await streams.start(dut)
     cocotb.start_soon(streams.watch(dut, "tokens"))

@@ -54,7 +54,7 @@ def traffic(rng):
             lambda: [message(MessageKind.GENERATE, slot, rng.choice([3, 9])), *prompt(rng)],
             lambda: [message(MessageKind.STOP, slot)],
             lambda: [message(MessageKind.STOP_TOKEN, 0, rng.choice([3, 4, 0xffffff]))],
-            lambda: [rng.choice([0, 5, 15]) << registers.KIND_SHIFT | rng.randrange(1 << 28)],
+            lambda: [rng.choice([0, 9, 15]) << registers.KIND_SHIFT | rng.randrange(1 << 28)],
         ])()
     return words
 

@@ -81,16 +81,17 @@ def test_end_of_sequence_ends_a_stream(worded, tmp_path, capsys):
     assert capsys.readouterr().out == ",".join(map(str, first)) + "\n"
 
 
-def test_temperature_follows_the_seed(tiny, capsys):
+@pytest.mark.parametrize("engine", ["golden", "float"])
+def test_temperature_follows_the_seed(tiny, engine, capsys):
     def sample(*more):
-        assert sim("generate", tiny, "--ids", "1", "--tokens", 12, "--engine", "float", *more) == 0
+        assert sim("generate", tiny, "--ids", "1", "--tokens", 12, "--engine", engine, *more) == 0
         return capsys.readouterr().out
 
     greedy = sample()
     hot = sample("--temperature", 2, "--seed", 1)
     assert hot == sample("--temperature", 2, "--seed", 1)
     assert hot != sample("--temperature", 2, "--seed", 2)
-    assert hot != greedy and greedy == sample("--temperature", 1e-6)
+    assert hot != greedy and greedy == sample("--temperature", 0)
 
 
 @pytest.mark.parametrize("engine", ["golden", "float"])
@@ -184,8 +185,8 @@ def test_mistakes_get_one_line_and_status_2(tiny, worded, tmp_path, capsys):
     refused("prompt 0: id 256 is outside of the vocabulary, 0 to 255",
             "generate", tiny, "--ids", "1,256")
     refused("no such file", "generate", tmp_path / "nothing", "--ids", "1")
-    refused("--temperature needs --engine float",
-            "generate", tiny, "--ids", "1", "--temperature", "0.5")
+    refused("temperature must be 0 or from 0.016 to 1024, not 0.001",
+            "generate", tiny, "--ids", "1", "--temperature", "0.001")
     refused("--seed needs --temperature", "generate", tiny, "--ids", "1", "--seed", "1")
     refused("prompt 0: holds no token", "generate", worded, "--prompt", "")
     refused("id 300 is outside of the vocabulary", "logits", worded, *ids_file([[1, 300]]))

@@ -139,6 +139,10 @@ class Batch(Machine):
         vectors = np.concatenate([self._fetch(base + int(t) * pitch, n) for t in tokens])
         self._write(dst, self.live, vectors[rows])
 
+    def _settings(self):
+        return [scheduler.settings[scheduler.slot_of(p)]
+                for p in self._positions(self.step_now.sample) for scheduler in self.schedulers]
+
     def _emit(self):
         for m, scheduler in enumerate(self.schedulers):
             scheduler.emit(self.sampler.ids[m::self.copies])

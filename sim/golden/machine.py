@@ -349,7 +349,8 @@ class Machine:
         # A column that has no code register is padding: its trits are 0.
         sums = ternary.matmul(weights[:, :codes.shape[1]], codes)
         if to_sampler:
-            self.sampler.take(sums, positions)
+            self.sampler.take(sums, positions, self._read(a, 1, positions)[:, 0],
+                              self._settings())
             if not self.keep_logits:
                 return
         x = self.alu.mul(self.alu.round(sums), self._read(a, 1, positions))
@@ -357,6 +358,12 @@ class Machine:
             self._rows.append(x)
         else:
             self._write(dst, positions, x)
+
+    def _settings(self):
+        """Settings of the sampled positions, ascending."""
+        scheduler = self.scheduler
+        return [scheduler.settings[scheduler.slot_of(p)]
+                for p in self._positions(self.step_now.sample)]
 
     def _emit(self):
         self.scheduler.emit(self.sampler.ids)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from assembler import registers
 from assembler.registers import MessageKind
+from assembler.sampling import INVERSE_BITS
+from sim.golden.sampler import Setting
 
 
 __all__ = ["Step", "Scheduler", "token_word", "parse_token"]
@@ -55,6 +57,8 @@ class Scheduler:
         Words to the host, oldest first; see :func:`parse_token`. The reader may clear it.
     step : Step or None
         What the last successful ``next`` returned.
+    settings : list of Setting
+        How each slot's tokens are chosen.
 
     Raises
     ------
@@ -71,6 +75,7 @@ class Scheduler:
         self.remaining = [0] * self.positions
         self.running = [False] * self.positions
         self.current = [0] * self.positions         # newest token of each slot
+        self.settings = [Setting() for _ in range(self.positions)]
         self._header = None                         # of a prompt that is not whole yet
         self._prompt = []
 
@@ -103,7 +108,7 @@ class Scheduler:
         if kind == MessageKind.STOP_TOKEN:
             self.stop_token = payload
             return None
-        if kind not in (MessageKind.PROMPT, MessageKind.GENERATE, MessageKind.STOP):
+        if kind not in list(MessageKind):
             return None
         if slot >= self.positions:
             raise ValueError(f"slot must be below {self.positions}, not {slot}")
@@ -112,6 +117,11 @@ class Scheduler:
         elif kind == MessageKind.STOP:
             self.remaining[slot] = 0
             self.running[slot] = False
+        elif kind == MessageKind.TEMPERATURE:
+            self.settings[slot].inverse = payload & (1 << INVERSE_BITS) - 1
+        elif kind == MessageKind.SEED:
+            self.settings[slot].seed = payload
+            self.settings[slot].count = 0
         else:
             if not 1 <= payload & _COUNT_MASK <= self.positions:
                 raise ValueError(f"a prompt message takes 1 to {self.positions} tokens, "
@@ -134,6 +144,10 @@ class Scheduler:
                     fresh=bool(payload & registers.PROMPT_FRESH), slot=slot, last=count - 1,
                     tokens=tuple(self._prompt) + (0,) * (self.positions - count))
 
+    def slot_of(self, position):
+        """The slot that a position of the last step works for."""
+        return self.step.slot if self.step.chain else position
+
     def emit(self, ids):
         """Hand out what the sampler chose. ``ids``: one per position, read where sampled."""
         step = self.step
@@ -141,11 +155,12 @@ class Scheduler:
             if not step.sample >> p & 1:
                 continue
             token = int(ids[p])
-            slot = step.slot if step.chain else p
+            slot = self.slot_of(p)
             if step.chain and p != step.last:       # only reports
                 self.tokens.append(token_word(slot, False, token))
                 continue
             self.current[slot] = token
+            self.settings[slot].count += 1
             self.remaining[slot] = max(0, self.remaining[slot] - 1)
             last = self.remaining[slot] == 0 or token == self.stop_token
             self.running[slot] = not last
