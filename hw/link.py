@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from assembler import link
 from assembler.link import Code, Status
 from hw.host import request_layout
-from hw.link_frames import Crc, FrameReceiver, FrameSender
+from hw.link_frames import Crc, FrameReceiver, FrameSender, byte_layout
 from hw.link_memory import MemoryBytes
 from hw.ram import Buffer, Queue
 from hw.signatures import MemoryPort, connect
@@ -98,6 +98,8 @@ class HostLink(wiring.Component):
         config = self.config
         m.submodules.receiver = receiver = FrameReceiver()
         m.submodules.sender   = sender   = FrameSender()
+        # Whether a byte of an answer is taken comes from afar.
+        m.submodules.bytes    = answers  = Buffer(shape=byte_layout)
         m.submodules.memory   = memory   = MemoryBytes(config=config)
         m.submodules.crc      = crc      = Crc()
         m.submodules.messages = messages = ResetInserter(self.stopped)(
@@ -106,6 +108,7 @@ class HostLink(wiring.Component):
             Queue(shape=32, depth=WORDS))
         m.submodules.message  = message  = ResetInserter(self.stopped)(Buffer(shape=32))
         connect(m, wiring.flipped(self.i), receiver.i)
+        connect(m, answers.o, sender.i)
         connect(m, sender.o, wiring.flipped(self.o))
         connect(m, memory.port, wiring.flipped(self.memory))
         connect(m, messages.o, message.i)
@@ -325,10 +328,10 @@ class HostLink(wiring.Component):
             with m.State("wait"):       # for `idle` to fall
                 m.next = "rest"
             with m.State("head"):
-                m.d.comb += sender.i.valid.eq(1)
-                m.d.comb += sender.i.p.data.eq(answer)
-                m.d.comb += sender.i.p.last.eq((head == link.ANSWER.size - 1) & (body == 0))
-                with m.If(sender.i.ready):
+                m.d.comb += answers.i.valid.eq(1)
+                m.d.comb += answers.i.payload.data.eq(answer)
+                m.d.comb += answers.i.payload.last.eq((head == link.ANSWER.size - 1) & (body == 0))
+                with m.If(answers.i.ready):
                     m.d.sync += answer.eq(answer.as_value() >> 8)
                     m.d.sync += head.eq(head + 1)
                     with m.If(head == link.ANSWER.size - 1):
@@ -338,11 +341,12 @@ class HostLink(wiring.Component):
                             with m.If(source == Source.TOKENS):
                                 m.next = "next word"
             with m.State("body"):
-                m.d.comb += sender.i.valid.eq((source != Source.MEMORY) | memory.o.valid)
-                m.d.comb += sender.i.p.data.eq(Mux(source == Source.MEMORY, memory.o.payload, word))
-                m.d.comb += sender.i.p.last.eq(body == 1)
-                m.d.comb += memory.o.ready.eq((source == Source.MEMORY) & sender.i.ready)
-                with m.If(sender.i.valid & sender.i.ready):
+                m.d.comb += answers.i.valid.eq((source != Source.MEMORY) | memory.o.valid)
+                m.d.comb += answers.i.payload.data.eq(
+                    Mux(source == Source.MEMORY, memory.o.payload, word))
+                m.d.comb += answers.i.payload.last.eq(body == 1)
+                m.d.comb += memory.o.ready.eq((source == Source.MEMORY) & answers.i.ready)
+                with m.If(answers.i.valid & answers.i.ready):
                     m.d.sync += word.eq(word >> 8)
                     m.d.sync += bytes_.eq(bytes_ + 1)
                     m.d.sync += body.eq(body - 1)
