@@ -1,35 +1,58 @@
-"""How fast a shipped model would run on a machine: the compiler's estimate, without its weights."""
+"""How fast a model would run on a machine: the compiler's estimate, without its weights."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from assembler import model as models, text
 from assembler.checkpoint import Checkpoint
 from assembler.errors import TernError
-from assembler.estimate import estimate
+from assembler.estimate import Memory, estimate
 from assembler.image import PROGRAM, Image, Section
 from assembler.isa import WORD_BITS
 from assembler.layout import plan
 
 
-__all__ = ["predicted"]
+__all__ = ["Prediction", "predicted"]
 
 
-def predicted(folder, config):
-    """``(bytes, cycles)`` of the model in ``folder``: of its image, and of a token of one stream.
+@dataclass(frozen=True)
+class Prediction:
+    """``bytes``: of the image. ``cycles`` and ``words``: of a token of one stream, and what it
+    moves. ``together``: cycles in which each of ``positions`` streams gets a token."""
+    bytes: int
+    cycles: int
+    words: int
+    together: int
 
-    None if it does not fit.
-    """
-    checkpoint = Checkpoint(folder)
-    model = models.load(checkpoint.config, checkpoint.path)
-    try:
-        planned = plan(model, config, checkpoint.path)
-    except TernError:
-        return None
-    if planned.bytes > config.memory_bytes:
-        return None
-    words = text.assemble(planned.source, config, PROGRAM).words
+
+def _image(planned):
+    """The program of a plan, and nothing else."""
+    words = text.assemble(planned.source, planned.config, PROGRAM).words
     data  = np.frombuffer(b"".join(word.to_bytes(WORD_BITS // 8, "little") for word in words),
                           np.uint8)
     address = planned.addresses["program"]
-    image = Image(config, [Section("program", address, len(data), data)], address, len(words))
-    return planned.bytes, estimate(image)[0]
+    return Image(planned.config, [Section("program", address, len(data), data)], address,
+                 len(words))
+
+
+def predicted(folder, config, memory=None):
+    """The :class:`Prediction` for the model in ``folder``.
+
+    ``memory``: an :class:`assembler.estimate.Memory`; None: one that brings a word a cycle.
+
+    Raises
+    ------
+    TernError
+        The model cannot be read, or does not fit.
+    """
+    checkpoint = Checkpoint(folder)
+    model = models.load(checkpoint.config, checkpoint.path)
+    planned = plan(model, config, checkpoint.path)
+    if planned.bytes > config.memory_bytes:
+        raise TernError(f"{checkpoint.path}: needs {planned.bytes:,} bytes, and "
+                        f"{config.memory_bytes:,} are there")
+    image, memory = _image(planned), memory or Memory()
+    cycles, words = estimate(image, memory=memory)
+    return Prediction(planned.bytes, cycles, words,
+                      estimate(image, live=config.positions, memory=memory)[0])

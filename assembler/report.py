@@ -43,6 +43,11 @@ def summary(image, directory):
     changes = "".join(f" {k}={v}" for k, v in asdict(config).items() if plain[k] != v)
     machine = f"{target} with{changes}" if changes else target
     cycles, words = estimate(image)
+    together = []
+    if config.positions > 1:
+        step, _ = estimate(image, live=config.positions)
+        together = [f"             {config.positions} streams at a time: "
+                    f"{config.positions * clock * 1e6 / step:,.1f} tokens/s in all"]
     states = ("stay in vector registers" if manifest["states_in_registers"]
               else "in memory, loaded and stored by every layer")
     return [
@@ -62,5 +67,6 @@ def summary(image, directory):
         f"{config.memory_bits}-bit memory, digest {config.digest}",
         f"prediction   {cycles:,} cycles a token, {clock * 1e6 / cycles:,.1f} tokens/s at "
         f"{clock} MHz, {words / cycles:.1%} of the memory's peak (an estimate)",
+        *together,
         f"written      {directory}" + (" (with tokenizer)" if TOKENIZER in image.files else ""),
     ]

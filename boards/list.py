@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from assembler.config import PRESETS
+from assembler.errors import TernError
+from assembler.estimate import memory_of
 from assembler.formats import TRITS_PER_BYTE
 from assembler.predict import predicted
 from boards.parts import BOARDS, fitting
@@ -47,16 +49,23 @@ def rows():
                f"{config.memory_bytes * TRITS_PER_BYTE / 1e6:.0f}", " ".join(fitting(name)) or "-")
 
 
+@cache                          # boards share machines
+def _cycles(model, config, memory):
+    try:
+        return predicted(model, config, memory).cycles
+    except TernError:
+        return None
+
+
 def speeds():
     """``(heads, rows)``: the shipped models, and the speed of each on each board."""
     models = sorted(path.parent for path in MODELS.glob("*/config.json"))
-    at = cache(predicted)       # boards share machines
     found = []
     for name, board in BOARDS.items():
         row = [name]
         for model in models:
-            result = at(model, PRESETS[name])
-            row.append(f"{board.clock * 1e6 / result[1]:.0f}" if result else "-")
+            cycles = _cycles(model, PRESETS[name], memory_of(name))
+            row.append(f"{board.clock * 1e6 / cycles:.0f}" if cycles else "-")
         found.append(row)
     return ["board", *(model.name for model in models)], found
 

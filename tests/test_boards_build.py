@@ -10,7 +10,7 @@ import pytest
 from assembler.compile import compile_model
 from assembler.config import PRESETS, preset
 from assembler.errors import TernError, report as report_errors
-from assembler.estimate import estimate
+from assembler.estimate import estimate, memory_of
 from assembler.predict import predicted
 from boards import __main__ as boards, build, flash, flow, list as list_command, results
 from boards.lights import MEANINGS
@@ -236,8 +236,9 @@ def test_prediction_needs_no_weights():
     for target in ("ulx3s-25f", "ulx3s-85f"):
         config = preset(target)
         image  = compile_model(folder, config, target)
-        assert predicted(folder, config)[1] == estimate(image)[0]
-    assert predicted(folder, replace(config, memory_bytes=4096)) is None
+        assert predicted(folder, config, memory_of(target)).cycles == estimate(image)[0]
+    with pytest.raises(TernError, match="needs 2..,... bytes, and 4,096 are there"):
+        predicted(folder, replace(config, memory_bytes=4096))
 
 
 def test_list_shows_the_shipped_models_and_their_speed(capsys, monkeypatch):
