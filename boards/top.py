@@ -9,7 +9,7 @@ from boards.clocks import Clocks
 from boards.lights import Lights
 from boards.parts import ANY_PART
 from boards.pins import CAPTURE, SdramIo, SerialIo
-from hw.crossing import MemoryCrossing, memory_side
+from hw.crossing import FastSdram, memory_side
 from hw.sdram import SdramController
 from hw.signatures import connect
 from hw.soc import Soc
@@ -46,25 +46,22 @@ class Top(Elaboratable):
                                      memory_hz=board.memory_clock * 1_000_000, shift=board.shift)
         m.submodules.soc    = soc = Soc(config=config, clock_hz=board.clock * 1_000_000,
                                         baud=board.baud, name=self.name)
-        narrow = memory_side(config, board.sdram_bits)
+        narrow, options = memory_side(config, board.sdram_bits), {
+            "part": ANY_PART, "clock_mhz": float(board.memory_clock), "cas_latency": CAS_LATENCY,
+            "capture": board.capture + CAPTURE}
         if board.memory_clock * narrow.memory_bits > board.clock * config.memory_bits:
             raise ValueError(f"{narrow.memory_bits} bits at {float(board.memory_clock):g} MHz from "
                              f"the SDRAM are more than {config.memory_bits} bits at {board.clock} "
                              f"MHz, which the core takes")
-        of_memory = DomainRenamer("memory")
-        m.submodules.sdram  = sdram = of_memory(SdramController(
-            config=narrow, part=ANY_PART, clock_mhz=float(board.memory_clock),
-            cas_latency=CAS_LATENCY, capture=board.capture + CAPTURE))
-        m.submodules.pins   = pins = of_memory(SdramIo(config=narrow))
+        if board.sdram_clock is None:
+            sdram = DomainRenamer("memory")(SdramController(config=narrow, **options))
+        else:
+            sdram = FastSdram(config=config, memory_bits=board.sdram_bits, **options)
+        m.submodules.sdram  = sdram
+        m.submodules.pins   = pins = DomainRenamer("memory")(SdramIo(config=narrow))
         m.submodules.serial = serial = SerialIo()
         m.submodules.lights = lights = Lights(leds=board.leds)
-        if board.sdram_clock is None:
-            connect(m, soc.memory, sdram.port)
-        else:
-            m.submodules.crossing = crossing = MemoryCrossing(config=config,
-                                                              memory_bits=board.sdram_bits)
-            connect(m, soc.memory, crossing.core)
-            connect(m, crossing.memory, sdram.port)
+        connect(m, soc.memory, sdram.port)
         connect(m, sdram.pins, pins.pins)
 
         def has(bit):

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 from amaranth import *
 from amaranth.lib import wiring
+from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.fifo import AsyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from hw.signatures import MemoryPort, command_layout
+from hw.sdram import SdramController, SdramPins
+from hw.signatures import MemoryPort, command_layout, connect
 
 
-__all__ = ["MemoryCrossing", "memory_side"]
+__all__ = ["MemoryCrossing", "FastSdram", "memory_side"]
 
 
 COMMANDS = 8
@@ -116,4 +118,43 @@ class MemoryCrossing(wiring.Component):
         with m.If(memory.read.valid):
             m.d.memory += whole.eq(Cat(whole, memory.read.payload)[bits:])
             m.d.memory += have.eq(Mux(have == ratio - 1, 0, have + 1))
+        return m
+
+
+class FastSdram(wiring.Component):
+    """:class:`hw.sdram.SdramController` in domain ``memory``, its port in ``sync``.
+
+    Parameters
+    ----------
+    config : assembler.config.Config
+        The core's.
+    memory_bits : int
+        Of a word of the SDRAM.
+    **options
+        Of the controller.
+
+    Members
+    -------
+    port : :py:`In(MemoryPort(config))`
+    pins : :py:`Out(SdramPins(memory_side(config, memory_bits)))`
+        In ``memory``.
+    ready : Out(1)
+    """
+    def __init__(self, *, config, memory_bits, **options):
+        self.crossing   = MemoryCrossing(config=config, memory_bits=memory_bits)
+        self.controller = SdramController(config=self.crossing.narrow, **options)
+        super().__init__({
+            "port":  In(MemoryPort(config)),
+            "pins":  Out(SdramPins(self.crossing.narrow)),
+            "ready": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crossing   = crossing = self.crossing
+        m.submodules.controller = DomainRenamer("memory")(controller := self.controller)
+        m.submodules.ready      = FFSynchronizer(controller.ready, self.ready)
+        connect(m, wiring.flipped(self.port), crossing.core)
+        connect(m, crossing.memory, controller.port)
+        connect(m, controller.pins, wiring.flipped(self.pins))
         return m

@@ -1,5 +1,7 @@
 """Write the Verilog of an SDRAM controller, module ``sdram_controller``.
 
+With ``--sdram-bits`` it has a clock of its own, ``memory_clk``: see :class:`hw.crossing.FastSdram`.
+
     python -m hw sdram --target ulx3s-85f --part W9825G6KH-6 --clock-mhz 133 -o sdram.v
 """
 
@@ -8,6 +10,7 @@ from amaranth.back import verilog as backend
 from assembler.errors import TernError
 from assembler.sdram_parts import PARTS, part
 from hw import verilog
+from hw.crossing import FastSdram
 from hw.sdram import SdramController
 
 
@@ -24,19 +27,24 @@ def add_arguments(parser):
                         help="default: the lowest that the part allows at the clock")
     parser.add_argument("--capture", type=int, default=0, metavar="N",
                         help="take words N half cycles later (default: 0)")
+    parser.add_argument("--sdram-bits", type=int, metavar="N",
+                        help="width of its words, if it has a clock of its own")
     parser.add_argument("--power-up-us", type=float, metavar="US",
                         help="time before the part is set up (default: what it asks)")
 
 
-def controller_verilog(config, name, **options):
+def controller_verilog(config, name, sdram_bits=None, **options):
     """Verilog text of the controller of part ``name``; ``options`` of SdramController."""
-    controller = SdramController(config=config, part=part(name), **options)
+    if sdram_bits is None:
+        controller = SdramController(config=config, part=part(name), **options)
+    else:
+        controller = FastSdram(config=config, memory_bits=sdram_bits, part=part(name), **options)
     return backend.convert(controller, name="sdram_controller", emit_src=False)
 
 
 def run(arguments):
     options = {name: getattr(arguments, name)
-               for name in ("clock_mhz", "cas_latency", "capture", "power_up_us")}
+               for name in ("clock_mhz", "cas_latency", "capture", "power_up_us", "sdram_bits")}
     try:
         text = controller_verilog(verilog.chosen_config(arguments), arguments.part, **options)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+from fractions import Fraction
 import importlib.util
 from pathlib import Path
 import re
@@ -15,10 +16,11 @@ from assembler.registers import COUNTERS, Control, Status, register
 from sim import hardware, sdram_parts, verilate
 
 
-__all__ = ["RtlMachine", "Hang", "SDRAM_MHZ", "top_sources"]
+__all__ = ["RtlMachine", "Hang", "top_sources"]
 
 
-SDRAM_MHZ = 100                 # clock that SDRAM timing is computed for
+CORE_MHZ = 100
+SDRAM_BITS = 16                 # of the words of an SDRAM with a clock of its own
 _SOURCES = Path(__file__).with_name("rtl")
 _ID = 0x4e524554
 _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
@@ -63,11 +65,12 @@ def _cells():
     return {"cells.v": "`define NO_INCLUDES\n", **{path.name: path.read_text() for path in paths}}
 
 
-def top_sources(config, words, memory=None, netlist=False):
+def top_sources(config, words, memory=None, netlist=False, sdram_mhz=CORE_MHZ):
     """Files of the simulated board, name: text. ``words``: that the memory must hold.
 
     ``memory``: None for the plain model of ``memory.v``, or the name of an SDRAM part, which is
     then behind the controller of ``hw/sdram.py``. ``netlist``: the core after synthesis.
+    ``sdram_mhz``: clock of the SDRAM; another than the core's is one of its own.
     """
     core = hardware.verilog(config, "netlist" if netlist else "verilog")
     width = {name: int(high) + 1 for high, name in
@@ -80,14 +83,17 @@ def top_sources(config, words, memory=None, netlist=False):
               "TERN_COMMAND_BITS": width["memory__command__payload"],
               "TERN_LOGIT_BITS": width["logits__payload"],
               "TERN_DEPTH": depth}
+    sdram_bits = None if sdram_mhz == CORE_MHZ else SDRAM_BITS
+    if sdram_bits:
+        widths["TERN_SDRAM_BITS"] = sdram_bits
     defines = "".join(f"`define {name} {value}\n" for name, value in widths.items())
     board = {"core.v": core, "top.v": defines + (_SOURCES / "top.v").read_text()}
     if netlist:
         board = {**_cells(), **board}
     if memory is None:
         return {"memory.v": (_SOURCES / "memory.v").read_text(), **board}
-    return {**sdram_parts.memory_sources(config, memory, clock_mhz=SDRAM_MHZ, depth=depth),
-            **board}
+    return {**board, **sdram_parts.memory_sources(config, memory, clock_mhz=sdram_mhz, depth=depth,
+                                                  sdram_bits=sdram_bits)}
 
 
 # What C++ may look at by name: (module, variable), with wildcards.
@@ -101,14 +107,17 @@ def _public():
         f'public_flat_rd -module "{module}" -var "{name}"\n' for module, name in _PUBLIC)
 
 
-def _library(config, words, trace, memory, netlist):
+def _library(config, words, trace, memory, netlist, sdram_mhz):
     """Path of the compiled board; builds it when there is none for these sources."""
-    sources = top_sources(config, words, memory, netlist)
+    sources = top_sources(config, words, memory, netlist, sdram_mhz)
     if not netlist:
         sources = {"public.vlt": _public(), **sources}
     harness = _SOURCES / "harness.cpp"
     # A trace is written slowly, and the C++ of a netlist is too long for the optimiser.
     flags = ["-O0" if trace or netlist else "-O2", "-shared", "-fPIC"]
+    if sdram_mhz != CORE_MHZ:       # half a cycle of either clock, in units of time
+        ratio = Fraction(sdram_mhz) / CORE_MHZ
+        flags += [f"-DTERN_CORE_HALF={ratio.numerator}", f"-DTERN_SDRAM_HALF={ratio.denominator}"]
     builder = Path(verilate.__file__).read_bytes()
     key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, trace)
 
@@ -159,7 +168,9 @@ class RtlMachine:
         Behaviour of the plain memory model: see ``sim/rtl/memory.v``.
     memory : str or None
         Part (of :data:`sim.sdram_parts.PARTS`) that is the memory, with its controller at
-        ``SDRAM_MHZ``; None: the plain model.
+        ``sdram_mhz``; None: the plain model.
+    sdram_mhz : int or Fraction
+        Of the SDRAM; the core has 100. A faster SDRAM has words of 16 bits.
     netlist : bool
         The core after synthesis for ECP5 instead of its RTL; without the members v, q, s and r.
     trace : path or None
@@ -186,10 +197,10 @@ class RtlMachine:
         The model cannot be built, or is not of the image's config.
     """
     def __init__(self, image, *, logits=False, single_step=False, seed=0, latency=None, gap=0,
-                 busy=0, memory=None, netlist=False, trace=None):
+                 busy=0, memory=None, sdram_mhz=CORE_MHZ, netlist=False, trace=None):
         config = self.config = image.config
-        self._lib = _load(_library(config, image.words, trace is not None, memory,
-                                  netlist))
+        self._lib = _load(_library(config, image.words, trace is not None, memory, netlist,
+                                   sdram_mhz))
         self._handle = self._lib.tern_new(seed, str(trace or "").encode())
         self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
         self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)

@@ -52,10 +52,16 @@ def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):
     return ", ".join(f".{key}({value})" for key, value in values.items())
 
 
-def memory_sources(config, name, *, clock_mhz, depth):
-    """Files with the module ``tern_memory``, name: text: controller and part, set up at once."""
-    controller = hardware.verilog(config, "sdram", "--part", name, "--clock-mhz", clock_mhz,
-                                  "--power-up-us", 0)
+def memory_sources(config, name, *, clock_mhz, depth, sdram_bits=None):
+    """Files with the module ``tern_memory``, name: text: controller and part, set up at once.
+
+    ``sdram_bits``: of a word of the part, if it has a clock of its own; ``depth`` counts the
+    config's words.
+    """
+    own_clock = () if sdram_bits is None else ("--sdram-bits", sdram_bits)
+    controller = hardware.verilog(config, "sdram", "--part", name, "--clock-mhz", float(clock_mhz),
+                                  "--power-up-us", 0, *own_clock)
+    depth *= config.memory_bits // (sdram_bits or config.memory_bits)
     part = parameters(name, clock_mhz=clock_mhz, depth=depth, power_up_us=0)
     return {"sdram_controller.v": controller, "sdram.v": (_SOURCES / "sdram.v").read_text(),
             "sdram_memory.v": f"`define TERN_PART {part}\n"

@@ -5,6 +5,7 @@ The million words of each part are ``make sdram``; these are shorter runs of the
 """
 
 from dataclasses import replace
+from fractions import Fraction
 import shutil
 
 from amaranth.back import verilog
@@ -17,11 +18,12 @@ from hw.sdram import SdramController
 from sim import host, perf, sdram, sdram_parts
 from sim.golden.machine import Machine
 from sim.rtl import RtlMachine
-from tests.compiled import TINY_A, compiled
+from tests.compiled import CONFIGS, TINY_A, compiled
 from tests.verilog import run_verilog
 
 
 CONFIG = preset("ulx3s-85f")
+FAST   = replace(CONFIGS["narrow"], memory_bits=32, lanes=20)
 icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus")
 
 
@@ -185,10 +187,14 @@ def test_boards_are_measured_with_their_part():
         perf.chosen_memory("sim-tiny", "sdram")
 
 
-def test_the_core_makes_the_same_tokens_from_an_sdram():
-    image    = compiled(TINY_A, preset("sim-tiny"))
-    messages = host.conversation(image.config, [1, 77, 42], 4)
-    golden, rtl = Machine(image), RtlMachine(image, memory="AS4C32M16SB-7")
+@pytest.mark.parametrize("config, mhz", [(preset("sim-tiny"), 100), (FAST, 400 / 3)])
+def test_the_core_makes_the_same_tokens_from_an_sdram(config, mhz):
+    """Of the core's clock and width, and faster and narrower."""
+    image    = compiled(TINY_A, config)
+    messages = host.conversation(config, [1, 77, 42], 4)
+    golden   = Machine(image)
+    rtl      = RtlMachine(image, memory="AS4C32M16SB-7",
+                          sdram_mhz=Fraction(mhz).limit_denominator(10))
     golden.send(messages)
     rtl.send(messages)
     assert golden.run() == rtl.run() == "waiting"

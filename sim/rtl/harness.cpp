@@ -34,6 +34,7 @@ struct Machine {
     std::deque<uint32_t> tokens;        // from it
     std::deque<uint64_t> logits;
     uint64_t cycles = 0;
+    uint64_t time = 0;                  // in units that both clocks are multiples of
     uint64_t progress = 0;              // cycle of the last sign of life
     uint64_t sent = 0;                  // cycle in which the last message was taken
     uint64_t reads = 0, writes = 0;     // words that crossed the memory port
@@ -52,12 +53,26 @@ struct Machine {
 #endif
     }
 
+    // The core's clock goes to `level`, and half its cycle passes until it changes again.
+    void half(int level) {
+        top->clk = level;
+#ifdef TERN_SDRAM_HALF
+        // The memory's clock changes at multiples of TERN_SDRAM_HALF, the core's of TERN_CORE_HALF.
+        for (int k = 0; k < TERN_CORE_HALF; ++k, ++time) {
+            const bool changes = time % TERN_SDRAM_HALF == 0;
+            if (changes) top->memory_clk = !top->memory_clk;
+            if (k == 0 || changes) eval();
+        }
+#else
+        eval();
+#endif
+    }
+
     // One clock cycle; inputs were set before it.
     void cycle() {
         top->PORT(messages, valid) = !messages.empty();
         if (!messages.empty()) top->PORT(messages, payload) = messages.front();
-        top->clk = 0;
-        eval();
+        half(0);
         // What the rising edge will see. `tokens` and `logits` are always taken: the buffers
         // here have no end. The monitors below only count.
         const bool taken = top->PORT(messages, valid) && top->PORT(messages, ready);
@@ -70,8 +85,7 @@ struct Machine {
         writes += top->write_beat;
         if (taken || top->PORT(tokens, valid) || top->PORT(logits, valid) || top->read_beat
             || top->write_beat) progress = cycles;
-        top->clk = 1;
-        eval();
+        half(1);
         if (taken) {
             messages.pop_front();
             sent = cycles;

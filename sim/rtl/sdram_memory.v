@@ -1,7 +1,8 @@
 // SDRAM controller and part in the place of memory.v: the same module name and ports.
 //
 // Seed, latency, gap and busy do nothing here: the SDRAM has a behaviour of its own. TERN_PART,
-// parameters of the part's model, is defined in front of this file.
+// parameters of the part's model, is defined in front of this file. If TERN_SDRAM_BITS is, the part
+// has words of that width and a clock of its own.
 
 module tern_memory #(
     parameter BITS = 16,
@@ -10,6 +11,9 @@ module tern_memory #(
 ) (
     input  wire        clk,
     input  wire        rst,
+`ifdef TERN_SDRAM_BITS
+    input  wire        memory_clk,
+`endif
     input  wire [31:0] seed,
     input  wire [31:0] latency,
     input  wire [31:0] gap,
@@ -25,14 +29,24 @@ module tern_memory #(
     input  wire                    read__ready,
     output wire [BITS-1:0]         read__payload
 );
+`ifdef TERN_SDRAM_BITS
+    localparam SDRAM_BITS = `TERN_SDRAM_BITS;
+    wire part_clk = memory_clk;
+`else
+    localparam SDRAM_BITS = BITS;
+    wire part_clk = clk;
+`endif
     wire              cke, cs_n, ras_n, cas_n, we_n, dq_oe;
     wire [1:0]        ba;
     wire [12:0]       a;
-    wire [BITS/8-1:0] dqm;
-    wire [BITS-1:0]   dq_o, dq;
-    assign dq = dq_oe ? dq_o : {BITS{1'bz}};
+    wire [SDRAM_BITS/8-1:0] dqm;
+    wire [SDRAM_BITS-1:0]   dq_o, dq;
+    assign dq = dq_oe ? dq_o : {SDRAM_BITS{1'bz}};
 
     sdram_controller controller (
+`ifdef TERN_SDRAM_BITS
+        .memory_clk(memory_clk), .memory_rst(rst),
+`endif
         .clk(clk), .rst(rst),
         .port__command__valid(command__valid), .port__command__ready(command__ready),
         .port__command__payload(command__payload),
@@ -46,14 +60,16 @@ module tern_memory #(
     );
 
     // The name `memory` is where sim/rtl.py looks for the words.
-    tern_sdram #(.DQ_BITS(BITS), `TERN_PART) memory (
-        .Dq(dq), .Addr(a), .Ba(ba), .Clk(clk), .Cke(cke), .Cs_n(cs_n), .Ras_n(ras_n),
+    tern_sdram #(.DQ_BITS(SDRAM_BITS), `TERN_PART) memory (
+        .Dq(dq), .Addr(a), .Ba(ba), .Clk(part_clk), .Cke(cke), .Cs_n(cs_n), .Ras_n(ras_n),
         .Cas_n(cas_n), .We_n(we_n), .Dqm(dqm)
     );
 
     always @(posedge clk) begin
         if (!rst && read__valid && !read__ready)
             $fatal(1, "memory: a word came and read.ready was low");
+    end
+    always @(posedge part_clk) begin
         if (dq_oe && memory.driving)
             $fatal(1, "sdram: data bus fight: controller and part drive it");
     end

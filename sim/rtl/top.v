@@ -1,11 +1,15 @@
 // Core and memory model, as the harness and the cocotb bench see them.
 //
 // sim/rtl.py puts the widths in front of this file: TERN_MEMORY_BITS, TERN_COMMAND_BITS,
-// TERN_LOGIT_BITS and TERN_DEPTH (words that the memory model holds).
+// TERN_LOGIT_BITS and TERN_DEPTH (words that the memory model holds); TERN_SDRAM_BITS if the memory
+// has a clock of its own.
 
 module top (
     input  wire        clk,
     input  wire        rst,
+`ifdef TERN_SDRAM_BITS
+    input  wire        memory_clk,
+`endif
 
     input  wire        request__valid,
     output wire        request__ready,
@@ -79,6 +83,9 @@ module top (
 
     tern_memory #(.BITS(`TERN_MEMORY_BITS), .COMMAND_BITS(`TERN_COMMAND_BITS),
                   .DEPTH(`TERN_DEPTH)) memory (
+`ifdef TERN_SDRAM_BITS
+        .memory_clk(memory_clk),
+`endif
         .clk(clk), .rst(rst), .seed(memory_seed), .latency(memory_latency),
         .gap(memory_gap), .busy(memory_busy),
         .command__valid(command__valid), .command__ready(command__ready),
