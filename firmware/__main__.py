@@ -3,18 +3,19 @@
     python -m firmware upload build/stories --port /dev/ttyUSB0     bring a model to a board
     python -m firmware chat build/stories --port /dev/ttyUSB0       talk to it
     python -m firmware selftest --port /dev/ttyUSB0                 is the board in order?
+    python -m firmware counters --port /dev/ttyUSB0                 where do its cycles go?
 
-With `--port sim` all of them work on a simulated board.
+With `--port sim` the first three work on a simulated board.
 """
 
 import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report
-from firmware import chat, selftest, upload
+from firmware import chat, counters, selftest, upload
 
 
-COMMANDS = {"upload": upload, "chat": chat, "selftest": selftest}
+COMMANDS = {"upload": upload, "chat": chat, "selftest": selftest, "counters": counters}
 
 
 def main(argv=None):

@@ -86,6 +86,12 @@ class Board:
     def write(self, name, value):
         self._ask(Code.WRITE_REGISTER, register(name).address, int(value), size=0)
 
+    def counters(self):
+        """All counters by name, as they were in one cycle."""
+        names = [counter.name for counter in registers.COUNTERS]
+        names.sort(key=lambda name: name != "cycles")       # its read keeps the others
+        return {name: self.read(name) for name in names}
+
     def status(self):
         return registers.Status(self.read("status"))
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from assembler import link
+from assembler import link, registers
 from firmware import programs
 from firmware.board import Board
 from firmware.link import LinkError
@@ -65,6 +65,10 @@ def test_a_conversation_goes_on_while_memory_is_read_and_written():
         board.write_memory(place, data)
         assert board.read_memory(place, 240) == data.tobytes()
     assert found == expected(CONFIG)
+    counters = board.counters()
+    assert counters["host_words"] == 12 * 480
+    for group, names in registers.GROUPS.items():
+        assert sum(counters[name] for name in names) == counters["cycles"], group
 
 
 def test_an_upload_fills_the_line():

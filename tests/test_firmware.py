@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from assembler import link, text
-from assembler.errors import TernError
+from assembler.errors import TernError, report
 from assembler.registers import MessageKind, message
-from firmware import programs
+from firmware import counters, port, programs
+from firmware.__main__ import main
 from firmware.board import Board
 from firmware.link import LinkError
 from firmware.upload import upload
@@ -35,6 +36,19 @@ def talk(board, image):
 def test_token_loop_follows_its_table(name):
     config = CONFIGS[name]
     assert talk(Board(GoldenPort(config)), programs.token_loop(config)) == expected(config)
+
+
+def test_counters_of_a_board_that_works(monkeypatch, capsys):
+    image = programs.token_loop(CONFIG)
+    line = GoldenPort(CONFIG)
+    talk(Board(line), image)
+    monkeypatch.setattr(port, "SerialPort", lambda name, baud: line)
+    counts = Board(line).counters()
+    assert counts["weight_words"] == line.core.machine.weight_words > 0
+    assert counters.lines(counts)[0].startswith(f"{counts['cycles']:,} cycles, ")
+    assert report(main, ["counters", "--port", "golden", "--seconds", "0.01"]) == 0
+    assert "no word: no room in the prefetch" in capsys.readouterr().out
+    assert report(main, ["counters", "--port", "sim"]) == 2
 
 
 def test_what_is_there_is_not_sent_again():
