@@ -41,11 +41,11 @@ class Activity(wiring.Component):
     Members
     -------
     running : In(1)
-    memory : :py:`In(MemoryArbiter.activity_layout(CLIENTS))`
-    weights, array, vector, sequencer :
-        The ``activity`` of each unit.
-    transfer : In(1)
-        It has an instruction.
+    of_memory : :py:`In(MemoryArbiter.activity_layout(CLIENTS))`
+    of_weights, of_array, of_vector, of_sequencer :
+        The ``activity`` of each.
+    transfers : In(1)
+        The transfer unit has an instruction.
     blocked : :py:`In(queues_layout)`
     events : :py:`Out(len(COUNTERS))`
         In the order of :data:`assembler.registers.COUNTERS`.
@@ -53,12 +53,12 @@ class Activity(wiring.Component):
     def __init__(self):
         super().__init__({
             "running":   In(1),
-            "memory":    In(MemoryArbiter.activity_layout(CLIENTS)),
-            "weights":   In(WeightStream.activity_layout),
-            "array":     In(ArrayUnit.activity_layout),
-            "vector":    In(VectorUnit.activity_layout),
-            "transfer":  In(1),
-            "sequencer": In(Sequencer.activity_layout),
+            "of_memory": In(MemoryArbiter.activity_layout(CLIENTS)),
+            "of_weights": In(WeightStream.activity_layout),
+            "of_array":  In(ArrayUnit.activity_layout),
+            "of_vector": In(VectorUnit.activity_layout),
+            "of_sequencer": In(Sequencer.activity_layout),
+            "transfers": In(1),
             "blocked":   In(queues_layout),
             "events":    Out(len(COUNTERS)),
         })
@@ -72,12 +72,12 @@ class Activity(wiring.Component):
             return data.View(shape, value) if isinstance(shape, data.Layout) else value
 
         running   = register(self.running)
-        memory    = register(self.memory)
-        weights   = register(self.weights)
-        array     = register(self.array)
-        vector    = register(self.vector)
-        transfer  = register(self.transfer)
-        sequencer = register(self.sequencer)
+        memory    = register(self.of_memory)
+        weights   = register(self.of_weights)
+        array     = register(self.of_array)
+        vector    = register(self.of_vector)
+        sequencer = register(self.of_sequencer)
+        transfers = register(self.transfers)
         blocked   = register(self.blocked)
 
         # Words that were written while others came, and have not been counted.
@@ -128,7 +128,7 @@ class Activity(wiring.Component):
                 "vector_idle":    1,
             },
             "transfer": {
-                "transfer_busy":    transfer,
+                "transfer_busy":    transfers,
                 "transfer_operand": blocked.memory,
                 "transfer_idle":    1,
             },

@@ -135,12 +135,12 @@ class Core(wiring.Component):
         # Counters
         m.d.comb += [
             activity.running.eq(sequencer.running),
-            activity.memory.eq(arbiter.activity),
-            activity.weights.eq(weights.activity),
-            activity.array.eq(array.activity),
-            activity.vector.eq(vector.activity),
-            activity.transfer.eq(transfer.busy),
-            activity.sequencer.eq(sequencer.activity),
+            activity.of_memory.eq(arbiter.activity),
+            activity.of_weights.eq(weights.activity),
+            activity.of_array.eq(array.activity),
+            activity.of_vector.eq(vector.activity),
+            activity.of_sequencer.eq(sequencer.activity),
+            activity.transfers.eq(transfer.busy),
             activity.blocked.eq(sequencer.blocked),
             registers.events.eq(activity.events),
         ]

@@ -110,14 +110,14 @@ def test_activity_is_one_thing_a_cycle():
             quiet = n >= 2600           # so that what is owed can be counted
             rest = 0 if quiet else rng.getrandbits(30)
             ctx.set(dut.running, 1)
-            for port, bits in ((dut.array, 4), (dut.vector, 2), (dut.sequencer, 5),
+            for port, bits in ((dut.of_array, 4), (dut.of_vector, 2), (dut.of_sequencer, 5),
                                (dut.blocked, 4)):
                 ctx.set(port.as_value(), rest & (1 << bits) - 1)
                 rest >>= bits
             came = 0 if quiet else rng.choice((0, 0, 0, 1, 2, 4, 8))
             went = 0 if quiet else rng.choice((0, 0, 0, 0, 0, 0, 1, 4))
-            ctx.set(dut.memory.came.as_value(), came)
-            ctx.set(dut.memory.went.as_value(), went)
+            ctx.set(dut.of_memory.came.as_value(), came)
+            ctx.set(dut.of_memory.went.as_value(), went)
             wanted["store"] += went == 1
             wanted["host"] += (went == 4) + (came == 4)
             await ctx.tick()
