@@ -75,7 +75,7 @@ class Core(wiring.Component):
         arbiter   = MemoryArbiter(config=config, clients=CLIENTS)
         activity  = Activity()
         m.submodules.registers = registers
-        m.submodules.activity  = activity
+        m.submodules.watcher   = activity       # units have ports of the other name
         m.submodules.arbiter   = arbiter
         connect(m, flipped(self.request), registers.request)
         connect(m, registers.response, flipped(self.response))

@@ -98,7 +98,13 @@ def top_sources(config, words, memory=None, netlist=False, sdram_mhz=CORE_MHZ):
 
 # What C++ may look at by name: (module, variable), with wildcards.
 _PUBLIC = (("core.vector_memory.bank_*", "rows"), ("core.array.loader.memory", "rows"),
-           ("core.vector.scalars.operand_words", "rows"), ("core.sequencer", "r"), ("*", _STATE))
+           ("core.vector.scalars.operand_words", "rows"), ("core.sequencer", "r"), ("*", _STATE),
+           # What a trace is made of.
+           *(("core.sequencer", name) for name in ("pc", "activity", "done")),
+           *(("core.sequencer", f"{queue}__{part}") for part in ("valid", "ready")
+             for queue in ("memory", "vector", "array", "drain")),
+           ("core.registers.counters", "events"))
+_CHANGE = np.dtype([("cycle", np.uint64), ("watch", np.uint32), ("value", np.uint32)])
 
 
 def _public():
@@ -148,7 +154,8 @@ def _load(path):
             ("cycles", None, (pointer, u64)),
             ("tokens", u64, (pointer, pointer, u64)), ("logits", u64, (pointer, pointer, u64)),
             ("counters", None, (pointer, pointer)), ("names", text, (pointer,)),
-            ("data", pointer, (pointer, text, text))):
+            ("data", pointer, (pointer, text, text)), ("watch", u32, (pointer, pointer, u32)),
+            ("changes", u64, (pointer, pointer))):
         function = getattr(library, f"tern_{name}")
         function.restype, function.argtypes = result, arguments
     return library
@@ -242,6 +249,21 @@ class RtlMachine:
         if len(found) != 1:
             raise RuntimeError(f"the core has {len(found)} arrays called {'.'.join(path)}")
         return found[0]
+
+    def watch(self, *path):
+        """Note from now on how a public variable of up to 32 bits changes; returns its number."""
+        array = self._array(*path)
+        return self._lib.tern_watch(self._handle, array.ctypes.data, array.itemsize)
+
+    @property
+    def changes(self):
+        """(n,) records of cycle, watch and value, a copy; a variable starts as 0."""
+        start = ctypes.c_void_p()
+        count = self._lib.tern_changes(self._handle, ctypes.byref(start))
+        if not count:
+            return np.empty(0, _CHANGE)
+        buffer = (ctypes.c_uint8 * (count * _CHANGE.itemsize)).from_address(start.value)
+        return np.frombuffer(buffer, _CHANGE).copy()
 
     def _get(self, name):
         return self._lib.tern_request(self._handle, 0, register(name).address, 0)

@@ -27,6 +27,18 @@ constexpr uint32_t WAITING = 2;
 constexpr uint32_t POLL_CYCLES = 16;    // between two looks at STATUS while running
 constexpr uint32_t QUIET_CYCLES = 8;    // for a message on its way to the scheduler
 
+// A public variable of up to 32 bits, and its value in the last cycle.
+struct Watch {
+    const void* at;
+    uint32_t bytes;
+    uint32_t value;
+};
+
+struct Change {
+    uint64_t cycle;
+    uint32_t watch, value;
+};
+
 struct Machine {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
@@ -42,6 +54,8 @@ struct Machine {
     bool answered = false;              // a response came in the last cycle
     uint32_t answer = 0;
     std::string names;
+    std::vector<Watch> watches;
+    std::vector<Change> changes;        // of what is watched, in order
 #if VM_TRACE
     std::unique_ptr<VerilatedVcdC> trace;
 #endif
@@ -81,6 +95,14 @@ struct Machine {
         if (top->PORT(request, valid) && top->PORT(request, ready)) requested = true;
         answered = top->PORT(response, valid);
         answer = top->PORT(response, payload);
+        for (uint32_t n = 0; n < watches.size(); ++n) {
+            uint32_t value = 0;
+            std::memcpy(&value, watches[n].at, watches[n].bytes);       // little-endian hosts
+            if (value != watches[n].value) {
+                watches[n].value = value;
+                changes.push_back({cycles, n, value});
+            }
+        }
         reads += top->read_beat;
         writes += top->write_beat;
         if (taken || top->PORT(tokens, valid) || top->PORT(logits, valid) || top->read_beat
@@ -219,6 +241,17 @@ void tern_counters(Machine* m, uint64_t* to) {
     to[1] = m->reads;
     to[2] = m->writes;
     to[3] = m->messages.size();
+}
+
+// Note from now on every change of this variable, which starts as 0; returns its number.
+uint32_t tern_watch(Machine* m, const void* at, uint32_t bytes) {
+    m->watches.push_back({at, bytes, 0});
+    return m->watches.size() - 1;
+}
+
+uint64_t tern_changes(Machine* m, const Change** from) {
+    *from = m->changes.data();
+    return m->changes.size();
 }
 
 // One line a variable that the build made public: scope, name, bytes an entry, entries.
