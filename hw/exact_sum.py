@@ -154,15 +154,28 @@ class ExactSum(wiring.Component):
             rounder.i.exponent.eq(exponent),
             rounder.i.zero.eq(~top.one),
         ]
-        with m.If(arrived):
+        # Wide registers are changed by registers: the state drives too many other things.
+        resting     = Signal()      # one cycle late
+        normalising = Signal()
+        with m.If(resting):
+            m.d.sync += [acc.eq(0), sticky.eq(0), empty.eq(1)]
+            # The value of acc is acc * 2**(exponent - bias - (len(acc) - 1)), after as many
+            # steps of `stride` as there are buckets up to the largest used one.
+            m.d.sync += exponent.eq(len(acc) - 1 - fmt.bias - 2 * fmt.mantissa - stride)
+        with m.Elif(arrived):
             m.d.sync += [
                 acc.eq((acc >> stride) + total),
                 sticky.eq(sticky | acc[:stride].any()),
                 exponent.eq(exponent + stride),
                 empty.eq(0),
             ]
+        with m.Elif(normalising & ~top.one & ~empty):
+            with m.If(~acc[-8:].any()):
+                m.d.sync += [acc.eq(acc << 8), exponent.eq(exponent - 8)]
+            with m.Else():
+                m.d.sync += [acc.eq(acc << 1), exponent.eq(exponent - 1)]
 
-        with m.FSM(init="clear"):
+        with m.FSM(init="clear") as fsm:
             with m.State("clear"):      # after a reset in the middle of a vector
                 m.d.comb += clear.eq(1)
                 m.d.sync += [sweep.eq(sweep + 1), used.eq(0)]
@@ -170,11 +183,7 @@ class ExactSum(wiring.Component):
                     m.next = "rows"
             with m.State("rows"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [sweep.eq(0), wait.eq(shifter + 2), acc.eq(0), sticky.eq(0),
-                             empty.eq(1)]
-                # The value of acc is acc * 2**(exponent - bias - (len(acc) - 1)), after as many
-                # steps of `stride` as there are buckets up to the largest used one.
-                m.d.sync += exponent.eq(len(acc) - 1 - fmt.bias - 2 * fmt.mantissa - stride)
+                m.d.sync += [sweep.eq(0), wait.eq(shifter + 2)]
                 with m.If(taken & self.i.p.last):
                     m.next = "settle"
             with m.State("settle"):
@@ -189,15 +198,13 @@ class ExactSum(wiring.Component):
             with m.State("add"):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 0):
+                    m.d.sync += normalising.eq(1)
                     m.next = "normalise"
             with m.State("normalise"):
                 m.d.sync += wait.eq(rounder.latency - 1)
                 with m.If(top.one | empty):
+                    m.d.sync += normalising.eq(0)
                     m.next = "round"
-                with m.Elif(~acc[-8:].any()):
-                    m.d.sync += [acc.eq(acc << 8), exponent.eq(exponent - 8)]
-                with m.Else():
-                    m.d.sync += [acc.eq(acc << 1), exponent.eq(exponent - 1)]
             with m.State("round"):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 0):
@@ -208,6 +215,7 @@ class ExactSum(wiring.Component):
                 with m.If(self.o.ready):
                     m.d.sync += self.o.valid.eq(0)
                     m.next = "rows"
+        m.d.sync += resting.eq(fsm.ongoing("rows"))
         return m
 
 

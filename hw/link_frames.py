@@ -130,21 +130,23 @@ class FrameReceiver(wiring.Component):
         at   = Signal(8)
         last = Signal()         # that byte is the frame's last
         m.d.comb += lengths_read.addr.eq(reading)
-        m.d.comb += ram.read_address.eq(Cat(at, reading))
+        m.d.comb += [ram.read_address.eq(Cat(at, reading)), ram.read_enable.eq(1)]
+        # The block RAM's own register: it stays while `at` does.
+        read = Signal(8, reset_less=True)
+        m.d.sync += read.eq(ram.read_data)
+        m.d.comb += self.o.payload.data.eq(read)
         with m.FSM():
             with m.State("fetch"):
-                m.d.comb += ram.read_enable.eq(1)
                 m.d.sync += self.length.eq(lengths_read.data)
                 with m.If(full != 0):
                     m.next = "byte"
             with m.State("byte"):
-                m.d.sync += self.o.payload.data.eq(ram.read_data)
                 m.d.sync += last.eq(at + 1 == self.length)
-                m.d.sync += at.eq(at + 1)
                 m.next = "offer"
             with m.State("offer"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
+                    m.d.sync += at.eq(at + 1)
                     m.next = "fetch"
                     with m.If(last):
                         m.d.comb += pop.eq(1)

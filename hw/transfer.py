@@ -388,15 +388,17 @@ class VectorStorer(wiring.Component):
                                                        depth=WAITING)
         m.submodules.bursts    = bursts    = Bursts(config=config, write=True,
                                                     words_bits=words_bits(config))
+        m.submodules.job       = job       = Buffer(shape=job_layout(config))
+        connect(m, wiring.flipped(self.i), job.i)
         takers = rows.i, waiting.i, transfers.i
-        m.d.comb += self.i.ready.eq(Cat(taker.ready for taker in takers).all())
+        m.d.comb += job.o.ready.eq(Cat(taker.ready for taker in takers).all())
         for taker in takers:
-            m.d.comb += taker.valid.eq(self.i.valid & self.i.ready)
+            m.d.comb += taker.valid.eq(job.o.valid & job.o.ready)
         m.d.comb += [
-            rows.i.payload.eq(self.i.payload.vector),
-            waiting.i.payload.rows.eq(self.i.payload.vector.rows),      # the rest is not used
-            waiting.i.payload.last.eq(self.i.payload.vector.last),
-            transfers.i.payload.eq(self.i.payload.transfer),
+            rows.i.payload.eq(job.o.payload.vector),
+            waiting.i.payload.rows.eq(job.o.payload.vector.rows),       # the rest is not used
+            waiting.i.payload.last.eq(job.o.payload.vector.last),
+            transfers.i.payload.eq(job.o.payload.transfer),
         ]
         connect(m, waiting.o, returning.i)
         connect(m, transfers.o, bursts.i)
