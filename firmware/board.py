@@ -1,5 +1,6 @@
 """A board with a core on it, as a host sees it: memory, registers, programs, conversations."""
 
+from collections import deque
 import zlib
 
 from assembler import link, registers
@@ -178,9 +179,9 @@ class Board:
             raise TernError(f"{self.port.name}: no program runs on the board; was it reset?")
         return status
 
-    def end(self, slot=0):
-        """End the stream in ``slot`` and drop what it still says."""
-        self.send([message(MessageKind.STOP, slot)])
+    def end(self, slots=(0,)):
+        """End all streams, which are in ``slots``, and drop what they still say."""
+        self.send([message(MessageKind.STOP, slot) for slot in slots])
         end = self.port.time() + _PATIENCE
         while self.tokens() or not self._running() & registers.Status.WAITING:
             self._wait(end, 0.001)
@@ -190,22 +191,43 @@ class Board:
 
         ``stop_token``: the stream ends after it.
         """
+        for _, token, last in self.converse_all(config, [(ids, tokens)], slots=[slot],
+                                                stop_token=stop_token):
+            yield token, last
+
+    def converse_all(self, config, prompts, *, slots=None, stop_token=None):
+        """Continue prompts independently, each in a slot; those that find none free wait.
+
+        ``prompts``: (ids, tokens) each, the most that it may get. ``slots``: those to use; None:
+        all. Yields (number of the prompt, token, last), as they come.
+        """
         stop = registers.NO_STOP_TOKEN if stop_token is None else stop_token
-        self.send([message(MessageKind.STOP_TOKEN, payload=stop),
-                   *conversation(config, ids, tokens, slot=slot)])
-        end = self.port.time() + _PATIENCE + len(ids)
-        came, last = 0, False
-        while not last:
-            words = [w for w in self.tokens() if w >> registers.TOKEN_SLOT_SHIFT == slot]
+        free = deque(range(config.positions) if slots is None else slots)
+        waiting, running = deque(enumerate(prompts)), {}    # slot: [prompt, tokens to come]
+        self.send([message(MessageKind.STOP_TOKEN, payload=stop)])
+        end = self.port.time()
+        while waiting or running:
+            while free and waiting:
+                slot = free.popleft()
+                number, (ids, tokens) = waiting.popleft()
+                running[slot] = [number, tokens]
+                self.send(conversation(config, ids, tokens, slot=slot))
+                end = max(end, self.port.time() + _PATIENCE) + len(ids)
+            words = self.tokens()
             if not words:
                 self._wait(end, 0.0005)
             for word in words:
-                end = self.port.time() + _PATIENCE
-                came += 1
+                slot = word >> registers.TOKEN_SLOT_SHIFT
+                if slot not in running:
+                    continue
+                end  = max(end, self.port.time() + _PATIENCE)
                 last = bool(word & registers.TOKEN_LAST)
-                if came >= tokens and not last:
+                number, left = running[slot]
+                if left <= 1 and not last:
                     raise LinkError(f"{self.port.name}: the board gives more tokens than it was "
                                     f"asked for; upload the program again")
-                yield word & _TOKEN_MASK, last
+                running[slot][1] -= 1
                 if last:
-                    break
+                    del running[slot]
+                    free.append(slot)
+                yield number, word & _TOKEN_MASK, last

@@ -4,7 +4,8 @@
     python -m firmware chat build/stories --port sim --prompt "Once upon a time" --tokens 64
 
 What of the image is not on the board is uploaded first. Each prompt begins anew; an empty line or
-the end of the input ends the chat, and Ctrl-C ends an answer.
+the end of the input ends the chat, and Ctrl-C ends an answer. Several --prompt are answered at
+the same time, as many as the board has positions, and each is printed when it is complete.
 """
 
 from pathlib import Path
@@ -36,7 +37,8 @@ def add_arguments(parser):
     parser.add_argument("directory", metavar="DIR", type=Path,
                         help="image directory, from the assembler")
     parser.add_argument("--prompt", action="append", metavar="TEXT",
-                        help="text to continue instead of lines of the input; may be repeated")
+                        help="text to continue instead of lines of the input; several are "
+                             "independent streams")
     parser.add_argument("--ids", action="store_true",
                         help="prompts are token ids like 1,5,9, and so are the answers")
     parser.add_argument("--tokens", type=_count, default=256, metavar="N",
@@ -79,40 +81,58 @@ def _lines():
         yield line
 
 
-def _answer(board, image, words, text, args):
-    vocabulary, end = image.model()
+def _encode(image, words, text):
+    vocabulary, _ = image.model()
     ids = words.encode(text)
     if not ids or min(ids) < 0 or max(ids) >= vocabulary:
         raise TernError(f"the prompt {text!r} has no token, or one that the model does not have: "
                         f"0 to {vocabulary - 1}")
-    stream = words.stream(ids)
-    sys.stdout.write(text)
+    return ids
+
+
+def _answer(board, image, words, texts, args):
+    """Continue prompts at the same time; the only one is written as it comes."""
+    vocabulary, end = image.model()
+    prompts = [_encode(image, words, text) for text in texts]
+    streams = [words.stream(ids) for ids in prompts]
+    said    = [f"[{number}] {text}" for number, text in enumerate(texts)]
+    alone   = len(texts) == 1
+    if alone:
+        sys.stdout.write(texts[0])
     start, came = board.port.time(), 0
     try:
-        for token, last in board.converse(image.config, ids, args.tokens,
-                                          stop_token=None if args.ignore_eos else end):
+        for number, token, last in board.converse_all(
+                image.config, [(ids, args.tokens) for ids in prompts],
+                stop_token=None if args.ignore_eos else end):
             came += 1
             if token >= vocabulary:
                 raise LinkError(f"{board.port.name}: the board says token {token}, and the model "
                                 f"has {vocabulary}; upload it again")
-            sys.stdout.write(stream.push(token) + (stream.flush() if last else ""))
-            sys.stdout.flush()
+            new = streams[number].push(token) + (streams[number].flush() if last else "")
+            said[number] += new
+            if alone:
+                sys.stdout.write(new)
+                sys.stdout.flush()
+            elif last:
+                print(said[number], flush=True)
     except KeyboardInterrupt:
-        board.end()
-    print(flush=True)
+        board.end(range(image.config.positions))
+    if alone:
+        print(flush=True)
     seconds = board.port.time() - start
-    print(f"{len(ids)} prompt tokens, {came} sampled in {seconds:.2f} s", file=sys.stderr)
+    print(f"{sum(map(len, prompts))} prompt tokens, {came} sampled in {seconds:.2f} s",
+          file=sys.stderr)
 
 
 def run(args):
     image = images.load(args.directory)
     words = None if args.ids else tokenizer.load(image)
-    line = port.open_port(args, image.config)
+    where = port.open_port(args, image.config)
     try:
-        board = Board(line)
+        board = Board(where)
         show(board, image, args.directory.name)
         board.start(image.program_address, image.program_length)
-        for text in args.prompt or _lines():
-            _answer(board, image, words or _Ids(), text, args)
+        for texts in [args.prompt] if args.prompt else ([line] for line in _lines()):
+            _answer(board, image, words or _Ids(), texts, args)
     finally:
-        line.close()
+        where.close()

@@ -46,8 +46,9 @@ def test_chat_says_what_the_golden_machine_says(tiny):
          "--ignore-eos", "--ids", "--prompt", "1,77,42", "--prompt", "9"],
         cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    said = [[int(word) for word in line.split(",")] for line in done.stdout.split()]
-    assert said == [[1, 77, 42, *answers[0]], [9, *answers[1]]]
+    assert done.stdout.splitlines() == [
+        f"[{number}] {','.join(map(str, [*prompt, *answer]))}"
+        for number, (prompt, answer) in enumerate(zip(([1, 77, 42], [9]), answers))]
     assert "checksums right" in done.stderr
 
 

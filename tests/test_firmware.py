@@ -12,7 +12,7 @@ from firmware.board import Board
 from firmware.link import LinkError
 from firmware.upload import upload
 from sim.golden.machine import Machine
-from tests.compiled import CONFIGS
+from tests.compiled import CONFIGS, TINY_A, compiled
 from tests.golden_board import GoldenPort
 from tests.noise import expected, larger
 
@@ -218,3 +218,46 @@ def test_codec_takes_any_payload():
             assert (link.decode(frame) == payload) if size else link.decode(frame) is None
     with pytest.raises(ValueError, match="up to 254 bytes, not 255"):
         link.encode(bytes(251))
+
+
+# Several streams
+
+PROMPTS = [[3, 1, 4], [1], [5, 9, 2, 6, 5, 3], [5, 8], [9, 7, 9, 3, 2], [3, 8]]
+
+
+def test_prompts_together_get_what_each_gets_alone():
+    """Six streams of different lengths on four positions: two wait until others have left."""
+    config = CONFIGS["wide"]
+    image  = compiled(TINY_A, config)
+    board  = Board(GoldenPort(config))
+    upload(board, image)
+    board.start(image.program_address, image.program_length)
+    limits = [7, 12, 3, 9, 5, 6]
+    alone = [[token for token, _ in board.converse(config, ids, tokens)]
+             for ids, tokens in zip(PROMPTS, limits)]
+    assert [len(ids) for ids in alone] == limits
+    stop = alone[1][4]
+    for stop_token in (None, stop):
+        together = [[] for _ in PROMPTS]
+        for number, token, last in board.converse_all(config, list(zip(PROMPTS, limits)),
+                                                      stop_token=stop_token):
+            together[number].append(token)
+            assert last == (len(together[number]) == limits[number] or token == stop_token)
+        assert together == [
+            ids[:ids.index(stop) + 1] if stop_token is not None and stop in ids else ids
+            for ids in alone]
+
+
+def test_chat_answers_several_prompts(tmp_path, monkeypatch, capsys):
+    config = CONFIGS["wide"]
+    compiled(TINY_A, config).save(tmp_path / "image")
+    monkeypatch.setattr(port, "SerialPort", lambda name, baud: GoldenPort(config))
+
+    def chat(*prompts):
+        arguments = [x for ids in prompts for x in ("--prompt", ",".join(map(str, ids)))]
+        assert report(main, ["chat", str(tmp_path / "image"), "--port", "golden", "--ids",
+                             "--tokens", "6", "--ignore-eos", *arguments]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    alone = [chat(ids) for ids in PROMPTS]
+    assert sorted(chat(*PROMPTS)) == [f"[{n}] {line}" for n, (line,) in enumerate(alone)]
