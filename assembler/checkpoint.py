@@ -14,12 +14,11 @@ from assembler import files, ternary
 from assembler.errors import TernError
 
 
-__all__ = ["Tensor", "Checkpoint", "SINGLE", "INDEX", "BYTES", "TOKENIZER_BYTES"]
+__all__ = ["Tensor", "Checkpoint", "SINGLE", "INDEX", "BYTES"]
 
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-TOKENIZER_BYTES = 32 << 20 # the largest tokenizer.json that is read
 _MAX_RANK = 8              # dimensions of a tensor; the model's have two
 _FLOATS = ("BF16", "F16", "F32")       # of weights; the others are for packed matrices only
 _STORED = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1"}
@@ -116,8 +115,11 @@ def _read_header(path):
         raise TernError(f"{path}: cannot read: {error.strerror}") from None
     try:
         header = files.parse_json(text)
-        entries = [(name, entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
-                   for name, entry in header.items() if name != "__metadata__"]
+        entries = []
+        for name, entry in header.items():
+            if name != "__metadata__":
+                start, end = entry["data_offsets"]
+                entries.append((name, entry["dtype"], tuple(entry["shape"]), start, end))
     except (ValueError, TypeError, KeyError, AttributeError):
         raise TernError(f"{path}: damaged safetensors header") from None
     tensors = {}
@@ -157,6 +159,8 @@ def _read_index(path):
         if (shard in ("", "..") or "\0" in shard or Path(shard).name != shard
                 or not files.inside(place, path.parent)):
             raise TernError(f"{path}: shard {shard!r} leaves the folder of the checkpoint")
+        if not place.exists():
+            raise TernError(f"{path}: names shard {shard!r}, which is missing")
         shards[shard] = _read_header(_checked(place, path.parent))
     tensors = {}
     for name, shard in mapping.items():
@@ -241,8 +245,8 @@ class Checkpoint:
             self.tokenizer /= "tokenizer.json"
         if self._named("tokenizer") is None and not os.path.lexists(self.tokenizer):
             self.tokenizer = None
-        elif files.size_of(_checked(self.tokenizer, path.parent)) > TOKENIZER_BYTES:
-            raise TernError(f"{self.tokenizer}: larger than {TOKENIZER_BYTES:,} bytes")
+        else:
+            files.size_of(_checked(self.tokenizer, path.parent))
 
     def _named(self, key):
         """The file or folder that the config names under this key, or None."""

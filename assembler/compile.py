@@ -3,9 +3,9 @@
 import numpy as np
 
 from assembler import model as models, packing, text
-from assembler.checkpoint import TOKENIZER_BYTES, Checkpoint
+from assembler.checkpoint import Checkpoint
 from assembler.errors import TernError
-from assembler.files import read
+from assembler.files import JSON_BYTES, read
 from assembler.image import PROGRAM, TOKENIZER, Image, Section
 from assembler.isa import WORD_BITS
 from assembler.layout import advice, plan
@@ -203,7 +203,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
     }
     files = {PROGRAM: planned.source.encode()}
     if checkpoint.tokenizer is not None:
-        data = read(checkpoint.tokenizer, TOKENIZER_BYTES)
+        data = read(checkpoint.tokenizer, JSON_BYTES)
         FileTokenizer(data, checkpoint.tokenizer)       # a mistake is found here, not by a prompt
         files[TOKENIZER] = data
     return Image(config, memory.sections(), planned.addresses["program"], len(program.words),

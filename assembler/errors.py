@@ -28,6 +28,10 @@ def report(main, argv=None):
     A :class:`TernError` becomes one line on standard error and status 2; anything else is a
     defect of Tern and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal cannot show, as bytes of a prompt that are no text, is shown as \udcff.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return main(argv) or 0
     except TernError as error:

@@ -41,13 +41,17 @@ def read(path, limit):
 
 
 def write(path, data):
-    """All of a file or, on an error, nothing of it."""
+    """All of a file or, on an error, nothing of it. ``data``: bytes, or a function that writes
+    them to a file."""
     path, part = Path(path), None
     try:
         # A name that nobody can have put a link under.
         handle, part = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(part, 0o666 & ~mask)       # mkstemp gives it to the owner only
@@ -92,7 +96,8 @@ def read_json(path):
 
 
 def inside(path, folder):
-    """Whether ``path`` lies in ``folder`` once all links are followed.
+    """Whether ``path`` lies in ``folder`` once all links are followed; a name that no file can
+    have lies nowhere.
 
     Where Hugging Face's cache links a snapshot to its ``blobs`` folder counts as inside.
     """
@@ -100,4 +105,8 @@ def inside(path, folder):
     places = [folder]
     if folder.parent.name == "snapshots":
         places.append(folder.parent.parent / "blobs")
-    return any(Path(os.path.realpath(path)).is_relative_to(place) for place in places)
+    try:
+        path = Path(os.path.realpath(path))
+    except ValueError:
+        return False
+    return any(path.is_relative_to(place) for place in places)

@@ -44,7 +44,6 @@ _CRC = struct.Struct("<I")
 _NO_DATA = 0                                # file offset of a section without bytes
 _MAX_SECTIONS = 64
 _INSTRUCTION  = isa.WORD_BITS // 8
-_MAX_FILE     = 32 << 20                    # bytes of a file beside the binary that is kept
 
 
 @dataclass(frozen=True)
@@ -236,6 +235,26 @@ def _name(name):
     return name.rstrip(b"\0").decode("ascii", "replace")
 
 
+def _check_manifest(manifest):
+    """ValueError unless what reports read is what the compiler writes; all of it may be absent."""
+    def numbers(values, count=None):
+        return (isinstance(values, list) and all(type(n) is int and n >= 0 for n in values)
+                and count in (None, len(values)))
+
+    if not isinstance(manifest.get("target", ""), str):
+        raise ValueError("target is no name")
+    if not numbers(manifest.get("lines", [])):
+        raise ValueError("lines are no numbers")
+    if not isinstance(manifest.get("tensors", []), list):
+        raise ValueError("tensors are no list")
+    for n, tensor in enumerate(manifest.get("tensors", [])):
+        if (not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str)
+                or not (numbers(tensor.get("rows"), 2) and numbers([tensor.get("columns")])
+                        or numbers(tensor.get("shape"), 2) and "pitch" in tensor
+                        or numbers([tensor.get("elements")]))):
+            raise ValueError(f"entry {n} of tensors")
+
+
 def load(directory, config=None):
     """Read an image and check it.
 
@@ -266,6 +285,7 @@ def load(directory, config=None):
     try:
         manifest = files.parse_json(data)
         stored = Config(**manifest["config"])
+        _check_manifest(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise TernError(f"{manifest_path}: damaged manifest ({error}); compile the model "
                         f"again") from None
@@ -302,7 +322,7 @@ def load(directory, config=None):
         raise TernError(f"{path}: the program leaves its section; compile the model again")
     for name in (PROGRAM, TOKENIZER):
         if os.path.lexists(directory / name):
-            image.files[name] = files.read(_inside(directory / name), _MAX_FILE)
+            image.files[name] = files.read(_inside(directory / name), files.JSON_BYTES)
     return image
 
 

@@ -1,10 +1,9 @@
 """Text to token ids and back; text that streams never holds half a character."""
 
 import codecs
-import json
 import re
 
-from assembler import image as images
+from assembler import files, guard, image as images
 from assembler.errors import TernError
 
 
@@ -87,15 +86,30 @@ class FileTokenizer:
         from tokenizers import Tokenizer
 
         try:
-            self._tokenizer = Tokenizer.from_buffer(data)
-        except Exception as error:      # the library raises Exception itself
+            tree = files.parse_json(data)
+        except ValueError as error:
             raise TernError(f"{where}: not a tokenizer ({error})") from None
-        decoder = json.loads(self._tokenizer.to_str())["decoder"]
+        if not isinstance(tree, dict):
+            raise TernError(f"{where}: not a tokenizer (no JSON object)")
+        guard.check(tree, where)
+        self._where = where
+        self._tokenizer = guard.call(Tokenizer.from_buffer, data, where=where)
+        # Of the library's batches for training; a prompt is taken as it is.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        decoder = tree.get("decoder")
         self._is_bytes = bool(decoder) and decoder["type"] == "ByteLevel"
         self._added = self._tokenizer.get_added_tokens_decoder()
 
+    def _encode(self, texts):
+        texts = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+                 for text in texts]
+        encodings = guard.call(self._tokenizer.encode_batch, texts, where=self._where,
+                               size=sum(map(len, texts)))
+        return [encoding.ids for encoding in encodings]
+
     def encode(self, text):
-        return self._tokenizer.encode(text).ids
+        return self._encode([text])[0]
 
     def encode_documents(self, text):
         """The ids of a text file: each document's, then the separator's.
@@ -105,8 +119,7 @@ class FileTokenizer:
         end = self._tokenizer.token_to_id(SEPARATOR)
         if end is None:
             return self.encode(text)
-        return [token for encoding in self._tokenizer.encode_batch(documents(text))
-                for token in (*encoding.ids, end)]
+        return [token for ids in self._encode(documents(text)) for token in (*ids, end)]
 
     def _bytes_of(self, token):
         if token in self._added:
@@ -121,7 +134,11 @@ class FileTokenizer:
         """As in :class:`ByteTokenizer`."""
         if self._is_bytes:
             return _ByteStream(self._bytes_of, ids)
-        return _TokenStream(self._tokenizer, ids)
+        return _TokenStream(self._decode, ids)
+
+    def _decode(self, ids):
+        return guard.call(lambda: self._tokenizer.decode(ids, skip_special_tokens=True),
+                          where=self._where)
 
 
 class _TokenStream:
@@ -130,13 +147,10 @@ class _TokenStream:
     For decoders that are not byte-level. One that falls back to bytes decodes a run of them as
     a whole, so text that ends in U+FFFD waits for as many tokens as a character has bytes.
     """
-    def __init__(self, tokenizer, ids):
-        self._tokenizer = tokenizer
+    def __init__(self, decode, ids):
+        self._text = decode
         self._ids = list(ids[-_LONGEST:])       # the window: tokens given, then pending ones
         self._given = len(self._ids)
-
-    def _text(self, ids):
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
 
     def push(self, token):
         self._ids.append(token)

@@ -16,7 +16,7 @@ from assembler.config import CLOCK_MHZ
 from assembler.errors import TernError
 from assembler.registers import MessageKind, message
 from sim import engines, host, verilate
-from sim.generate import IdStream, positive
+from sim.generate import IdStream
 from sim.golden.machine import Machine
 from sim.golden.scheduler import parse_token
 from sim.rtl import RtlMachine
@@ -46,7 +46,7 @@ def add_arguments(parser):
                         help='text to continue (default: "Once upon a time")')
     prompt.add_argument("--ids", type=host.parse_ids, metavar="1,5,9",
                         help="token ids to continue, for a model without a tokenizer")
-    parser.add_argument("--tokens", type=positive(int), default=40, metavar="N",
+    parser.add_argument("--tokens", type=host.parse_count, default=40, metavar="N",
                         help="tokens to generate (default: 40)")
 
 

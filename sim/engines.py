@@ -10,6 +10,7 @@ from assembler.errors import TernError
 from assembler.registers import MessageKind, message
 from assembler.sampling import Sampling
 from sim import host
+from sim.golden.machine import ProgramError
 from sim.golden.scheduler import parse_token
 
 
@@ -17,6 +18,11 @@ __all__ = ["ENGINES", "Token", "Engine", "load", "start", "add_argument"]
 
 
 ENGINES = ("golden", "rtl", "float")
+
+# Elements that a program may work on (sim.golden.machine): some seconds' worth, and for each
+# step so many a byte of the image. A byte is five weights, or part of a parameter.
+_WORK           = 1 << 26
+_WORK_OF_A_BYTE = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ class Engine:
         self.image = image
         self.machine = machine
         self.vocabulary, self.end = image.model()
+        self._credit = _WORK
+        self._step_work = _WORK_OF_A_BYTE * sum(
+            section.size for section in image.sections if section.data is not None)
         self._heard = 0         # token words
         self._seen = 0          # arrays of logits
 
@@ -64,13 +73,44 @@ class Engine:
         """Run up to the next token; returns the new words as (slot, last, token)."""
         status = "running"
         while status == "running" and len(self.machine.tokens) == self._heard:
-            status = self.machine.run(tokens=self._heard + 1)   # the RTL also stops for logits
+            status = self._advance(self._heard + 1)     # the RTL also stops for logits
         words = self.machine.tokens[self._heard:]
         if not words:
-            raise RuntimeError(f"the machine is {status} at instruction {self.machine.pc} and "
-                               f"gave no token")
+            raise self._wrong(f"is {status} at instruction {self.machine.pc} and gives no token")
         self._heard += len(words)
-        return [parse_token(word) for word in words]
+        return [self._token(word) for word in words]
+
+    def _advance(self, tokens):
+        """``machine.run``, no longer than the program of any model would."""
+        machine = self.machine
+        if hasattr(machine, "work"):
+            steps = 1 + len(machine.scheduler.words)
+            self._credit += steps * self._step_work
+            machine.most_work = machine.work + self._credit // getattr(machine, "copies", 1)
+        try:
+            before = getattr(machine, "work", 0)
+            status = machine.run(tokens=tokens)
+        except ProgramError as error:
+            raise TernError(f"{images.BINARY}: {error}; compile the model again") from None
+        self._credit = min(_WORK, self._credit - (getattr(machine, "work", 0) - before))
+        return status
+
+    def _token(self, word):
+        slot, last, token = parse_token(word)
+        if token >= self.vocabulary:
+            raise self._wrong(f"chose token {token}, and the model has {self.vocabulary}")
+        return slot, last, token
+
+    def _rows(self, arrays):
+        """Rows of logits: a list of (vocabulary,)."""
+        for array in arrays:
+            if array.shape[1] != self.vocabulary:
+                raise self._wrong(f"has {array.shape[1]} logits, and the model {self.vocabulary}")
+        return [row for array in arrays for row in array]
+
+    @staticmethod
+    def _wrong(what):
+        return TernError(f"{images.BINARY}: the program {what}; compile the model again")
 
     def generate(self, prompts, count, *, stop_token=None, sampling=None):
         """Continue independent streams, ``positions`` of them at a time.
@@ -108,6 +148,8 @@ class Engine:
                     self.image.config, ids, count, slot=slot,
                     sampling=sampling[running[slot]] or Sampling()))
             for slot, last, token in self._run():
+                if slot not in running:
+                    raise self._wrong(f"gives a token of slot {slot}, where no stream runs")
                 yield Token(running[slot], token, last,
                             getattr(self.machine, "total_cycles", None))
                 if last:
@@ -134,10 +176,12 @@ class Engine:
             words = self._run()
             done += len(words)
             chosen += [token for *_, token in words]
-            if len(chosen) >= batch or done == len(ids):
+            if len(chosen) >= batch or done >= len(ids):
                 arrays = self.machine.logits[self._seen:]
                 self._seen += len(arrays)
-                rows += [row for array in arrays for row in array]
+                rows += self._rows(arrays)
+                if done > len(ids) or len(rows) < len(chosen):
+                    raise self._wrong("gives more or fewer tokens than it was given")
                 # Logits come before their token words, and may be of more tokens already.
                 yield np.array(rows[:len(chosen)]), np.array(chosen)
                 rows, chosen = rows[len(chosen):], []
@@ -170,11 +214,16 @@ class Engine:
             for scheduler in machine.schedulers:
                 scheduler.tokens.clear()
             machine.logits.clear()
-            machine.run(tokens=1)
-            logits = machine.logits[0].reshape(-1, copies, self.vocabulary)
-            chosen = np.array([[parse_token(word)[2] for word in scheduler.tokens]
-                               for scheduler in machine.schedulers[:len(part)]])
-            done += len(logits)
+            status = self._advance(1)
+            rows = self._rows(machine.logits)
+            tokens = [[self._token(word)[2] for word in scheduler.tokens]
+                      for scheduler in machine.schedulers]
+            done += len(tokens[0])
+            if not rows or len(rows) != len(tokens[0]) * copies or done > count:
+                raise self._wrong(f"is {status} at instruction {machine.pc} and gives more or "
+                                  f"fewer tokens than it was given")
+            logits = np.array(rows).reshape(-1, copies, self.vocabulary)
+            chosen = np.array(tokens[:len(part)])
             yield logits.transpose(1, 0, 2)[:len(part)], chosen
 
 

@@ -65,7 +65,7 @@ def add_arguments(parser):
     prompt.add_argument("--ids", action="append", type=host.parse_ids, metavar="1,5,9",
                         help="token ids to continue, and ids come out; may be given several "
                              "times too")
-    parser.add_argument("--tokens", type=positive(int), default=32, metavar="N",
+    parser.add_argument("--tokens", type=host.parse_count, default=32, metavar="N",
                         help="tokens to sample for each prompt (default: 32)")
     parser.add_argument("--ignore-eos", action="store_true",
                         help="go on after the model's end-of-sequence token")

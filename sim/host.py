@@ -2,11 +2,14 @@
 
 import argparse
 
+from rich.console import Console
+from rich.progress import Progress
+
 from assembler import registers
 from assembler.messages import conversation, prompt
 
 
-__all__ = ["parse_ids", "prompt", "conversation"]
+__all__ = ["parse_ids", "parse_count", "progress_bar", "prompt", "conversation"]
 
 
 def parse_ids(text):
@@ -18,3 +21,21 @@ def parse_ids(text):
     if not all(0 <= token < 1 << registers.PAYLOAD_BITS for token in ids):
         raise argparse.ArgumentTypeError(f"{text!r} names an id that no token has")
     return ids
+
+
+def parse_count(text):
+    """A number of tokens that a stream may sample."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1 << registers.PAYLOAD_BITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number below "
+                                         f"{1 << registers.PAYLOAD_BITS:,}")
+    return value
+
+
+def progress_bar():
+    """A bar on standard error, if that is a terminal; a log gets nothing."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)

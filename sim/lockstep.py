@@ -130,14 +130,14 @@ class Lockstep:
     def _difference(self, pc, where, rtl, golden):
         lines = self.image.manifest.get("lines", [])
         line = lines[pc] if pc < len(lines) else None
-        source = self.image.files.get(images.PROGRAM, b"").decode().splitlines()
+        source = self.image.files.get(images.PROGRAM, b"").decode("utf-8", "replace").splitlines()
         text = source[line - 1] if line and line <= len(source) else ""
         return Difference(pc, self.count, line, text, where, rtl, golden)
 
 
 def add_arguments(parser):
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
-    parser.add_argument("--tokens", type=int, default=4, metavar="N",
+    parser.add_argument("--tokens", type=host.parse_count, default=4, metavar="N",
                         help="tokens to generate (default: 4)")
     parser.add_argument("--ids", type=host.parse_ids, default=None, metavar="1,5,9",
                         help="prompt (default: as many ids as the machine has positions)")

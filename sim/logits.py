@@ -1,18 +1,22 @@
 """Logits of whole sequences, from any engine, as an array file."""
 
-import os
 from pathlib import Path
-import tempfile
+import re
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
+from assembler import files
 from assembler.errors import TernError
 from sim import engines
+from sim.host import progress_bar
 
 
-__all__ = ["HELP", "EXAMPLE", "add_arguments", "run", "read_ids", "save"]
+__all__ = ["HELP", "EXAMPLE", "add_arguments", "run", "read_ids"]
+
+
+_MOST_IDS = 1 << 28        # bytes of an array file that is read
+_IDS = re.compile(rb"\{'descr': ?'([<|>][iu][1248])', ?'fortran_order': ?(True|False), ?"
+                  rb"'shape': ?\((\d{1,15}), ?(\d{1,15})\),? ?\}\s*")
 
 
 HELP = "logits after every token of given sequences"
@@ -29,36 +33,25 @@ def add_arguments(parser):
 
 
 def read_ids(path):
-    """The (n, t) integers of an array file; TernError if it holds something else."""
-    try:
-        ids = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise TernError(f"{path}: cannot read: {error.strerror or error}") from None
-    except (ValueError, EOFError):
-        raise TernError(f"{path}: not an array file of NumPy (.npy)") from None
-    if not isinstance(ids, np.ndarray) or ids.ndim != 2 or ids.dtype.kind not in "iu":
-        shape = f"{ids.dtype} {ids.shape}" if isinstance(ids, np.ndarray) else "an archive"
-        raise TernError(f"{path}: expected integers in the shape (n, t), found {shape}")
-    return ids
+    """The (n, t) integers of an array file; TernError if it holds something else.
 
-
-def save(path, array):
-    """Write an array file; what was there stays whole until all is written."""
-    path = Path(path)
-    part = None
-    try:
-        handle, part = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, array)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)       # mkstemp gives it to the owner only
-        os.replace(part, path)
-    except OSError as error:
-        raise TernError(f"{path}: cannot write: {error.strerror}") from None
-    finally:
-        if part is not None and os.path.exists(part):
-            os.unlink(part)
+    NumPy's own reader evaluates the header as Python, and takes archives and pickles too.
+    """
+    data = files.read(path, _MOST_IDS)
+    length = int.from_bytes(data[8:10], "little")
+    header = data[10:10 + length]
+    if data[:7] != b"\x93NUMPY\x01" or not header.startswith(b"{'descr'"):
+        raise TernError(f"{path}: not an array file of NumPy (.npy)")
+    match = _IDS.fullmatch(header)
+    if not match:
+        found = header.decode("ascii", "replace").strip()
+        raise TernError(f"{path}: expected integers in the shape (n, t), found {found}")
+    dtype, n, t = np.dtype(match[1].decode()), int(match[3]), int(match[4])
+    if n * t * dtype.itemsize != len(data) - 10 - length:
+        raise TernError(f"{path}: truncated or damaged: {len(data) - 10 - length} bytes for "
+                        f"{n} x {t} numbers of {dtype.itemsize}")
+    ids = np.frombuffer(data, dtype, offset=10 + length)
+    return ids.reshape((n, t), order="F" if match[2] == b"True" else "C")
 
 
 def run(args):
@@ -68,7 +61,7 @@ def run(args):
     if not Path(args.output).absolute().parent.is_dir():
         raise TernError(f"{args.output}: no such folder")
     out = np.empty((*ids.shape, engine.vocabulary), np.float32)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("tokens", total=ids.size)
         for row, sequence in enumerate(ids):
             t = 0
@@ -76,5 +69,5 @@ def run(args):
                 out[row, t:t + len(chunk)] = chunk
                 t += len(chunk)
                 progress.advance(task, len(chunk))
-    save(args.output, out)
+    files.write(args.output, lambda file: np.save(file, out))
     print(f"{args.output}: {' x '.join(map(str, out.shape))} float32")

@@ -5,14 +5,12 @@ import json
 from pathlib import Path
 import shlex
 
-from rich.console import Console
-from rich.progress import Progress
-
 from assembler import tokenizer
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
 from sim import perplexity
+from sim.host import progress_bar
 
 
 __all__ = ["HELP", "EXAMPLE", "FORMATS", "Row", "measure", "add_arguments", "run"]
@@ -168,7 +166,7 @@ def run(args):
     if args.report and not args.report.absolute().parent.is_dir():
         raise TernError(f"{args.report}: no such folder")
     results = {}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("")
         for model in args.models:
             tokens, exact, rows = measure(

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import math
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
-from assembler import image as images, tokenizer
+from assembler import files, image as images, tokenizer
 from assembler.errors import TernError
 from sim import engines
+from sim.host import progress_bar
 from sim.reference import Reference
 
 
@@ -28,6 +27,8 @@ EXAMPLE = "python -m sim perplexity build/stories --text story.txt --compare mod
 CONTEXT = 256
 
 _AT_A_TIME = 512           # tokens in a step of a batch: more leave the processor's cache
+_REGISTERS = 1 << 25       # elements of the registers of a batch
+_MOST_TEXT = 1 << 28       # bytes of a text that is read
 _LOGITS = 1 << 23          # of the float64 model, held at a time
 
 
@@ -70,7 +71,9 @@ def windows(ids, context=CONTEXT):
 
 def of_engine(image, engine, inputs, targets, progress=lambda tokens: None):
     """The :class:`Score` of an engine."""
-    copies = min(len(inputs), max(1, _AT_A_TIME // image.config.positions))
+    config = image.config
+    elements = config.registers * config.positions * config.register_elements
+    copies = max(1, min(len(inputs), _AT_A_TIME // config.positions, _REGISTERS // elements))
     machine = engines.start(image, engine, logits=True, copies=copies)
     score = Score(np.empty(inputs.shape), np.empty(inputs.shape, np.int64))
     for rows, columns, logits, chosen in machine.predict_all(inputs):
@@ -112,12 +115,10 @@ def add_arguments(parser):
 def read_ids(path, words):
     """The tokens of a text file, (n,) int; TernError if there are less than two."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except OSError as error:
-        raise TernError(f"{path}: cannot read: {error.strerror}") from None
+        text = files.read(path, _MOST_TEXT).decode()
     except UnicodeDecodeError as error:
         raise TernError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     ids = np.array(words.encode_documents(text), np.int64)
     if len(ids) < 2:
         raise TernError(f"{path}: needs at least two tokens")
@@ -134,7 +135,7 @@ def run(args):
     if words is None:
         raise TernError(f"{args.directory}: the model has no tokenizer")
     inputs, targets = windows(read_ids(args.text, words)[:args.limit], args.context)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(args.engine, total=inputs.size)
         score = of_engine(image, args.engine, inputs, targets, lambda n: bar.advance(task, n))
         if args.compare:

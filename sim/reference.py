@@ -4,6 +4,7 @@ import numpy as np
 
 from assembler import model
 from assembler.checkpoint import Checkpoint
+from assembler.compile import check_tensors
 from assembler.ternary import Packed
 from sim.golden import ternary
 
@@ -95,6 +96,7 @@ class Reference:
         """
         checkpoint = Checkpoint(path)
         shape = model.load(checkpoint.config, checkpoint.path)
+        check_tensors(checkpoint, shape)
 
         def read(name):
             tensor = checkpoint.tensors[name]

@@ -12,10 +12,15 @@ from sim.golden.vector import VectorUnit
 from sim.golden.weights import WeightStream
 
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "ProgramError"]
 
 
 _MASK32 = (1 << 32) - 1
+_INSTRUCTION = 512         # elements whose work is that of an instruction without any
+
+
+class ProgramError(ValueError):
+    """A program leaves the registers, the memory or the weight stream; or it never ends."""
 
 
 class Machine:
@@ -45,6 +50,9 @@ class Machine:
     logits : list of (sampled positions ascending, rows) float64
         One array for each ``emit``, if they are kept.
     saturated : bool
+    work, most_work : int
+        Elements and weights that the instructions so far worked on, and how many they may: who
+        runs a program that he does not know sets a limit, for it may have no end.
     counters : dict
         Those of ``assembler.registers`` that know nothing of time. They are the core's when no
         instruction is under way; it may have fetched more weights.
@@ -53,8 +61,8 @@ class Machine:
 
     Raises
     ------
-    ValueError
-        ``step`` met a program that leaves the registers, the memory or the weight stream.
+    ProgramError
+        In ``step``, before or at the instruction that is wrong.
     """
     def __init__(self, image, *, logits=False):
         self._setup(image.config, image.instructions(), image.memory(), logits)
@@ -89,7 +97,8 @@ class Machine:
         self.step_now = Step(0, 0, False, False, 0, 0, (0,) * config.positions)
         self.logits = []
         self._rows = []                 # logits since the last emit: (sampled, rows) each
-        self._decoded = {}
+        self._decoded = {}              # word: (mnemonic, operands, work)
+        self.work, self.most_work = 0, None
         self._done = dict.fromkeys(("instructions", "load_words", "store_words"), 0)
         self._waits = False             # `pc` was fetched and is not done
 
@@ -143,20 +152,30 @@ class Machine:
         word = self.program[self.pc] if self.pc < len(self.program) else 0
         if word not in self._decoded:
             try:
-                self._decoded[word] = isa.decode(word)
+                mnemonic, operands = isa.decode(word)
             except ValueError:
                 return "fault"
-        mnemonic, operands = self._decoded[word]
+            self._decoded[word] = mnemonic, operands, self._work_of(operands)
+        mnemonic, operands, work = self._decoded[word]
         self._target = self.pc + 1
+        self.work += work
+        if self.most_work is not None and self.work > self.most_work:
+            raise ProgramError(f"instruction {self.pc}, {mnemonic}: the program does not end, or "
+                               f"works on more than the image holds")
         try:
             status = getattr(self, "_" + mnemonic)(**operands) or "running"
-        except ValueError as error:
-            raise ValueError(f"instruction {self.pc}, {mnemonic}: {error}") from None
+        except (ValueError, IndexError, ArithmeticError) as error:
+            raise ProgramError(f"instruction {self.pc}, {mnemonic}: {error}") from None
         self._waits = status != "running"
         if status == "running":
             self._done["instructions"] += 1
             self.pc = self._target
         return status
+
+    def _work_of(self, operands):
+        elements = operands.get("n", operands.get("rows", 0))
+        weights = elements * operands.get("blocks", 0) * self.config.lanes
+        return _INSTRUCTION + self.config.positions * (elements + weights // 4)
 
     # Control
 

@@ -151,6 +151,8 @@ class Scheduler:
     def emit(self, ids):
         """Hand out what the sampler chose. ``ids``: one per position, read where sampled."""
         step = self.step
+        if step is None:            # nothing was sampled yet
+            return
         for p in range(self.positions):
             if not step.sample >> p & 1:
                 continue

@@ -112,6 +112,7 @@ class Corpus:
             image = compile_model(made, CONFIG, "sim-tiny")
             image.save(folder / "image")
             self.shards = _folder(random_model.write(folder / "shards", **SHAPE, shards=3))
+            self.shards["tokenizer.json"] = words
             self.whole, self.packed, self.image = (_folder(folder / name) for name in
                                                    ("whole", "packed", "image"))
         self.source = self.image[PROGRAM]

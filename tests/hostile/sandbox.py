@@ -252,7 +252,8 @@ class Sandbox:
         if status == 0 and case.refused:
             yield "was accepted"
         if status == 2:
-            lines = err.splitlines()
+            # What a command did before it met the mistake is no fault.
+            lines = [line for line in err.splitlines() if not line.startswith("image: ")]
             if len(lines) != 1 or not err.endswith("\n"):
                 yield f"{len(lines)} lines of errors"
             elif not lines[0].startswith("error: "):

@@ -117,8 +117,8 @@ def prompts(corpus, rng):
             command = ("sim", "logits", "image", "--ids", "ids.npy", "-o", "logits.npy")
         case 3:
             files["text.txt"] = rng.choice((
-                b"", b"a", b"\xff\xfe", bytes(5000), b"\n" * 5000, b"<|endoftext|>\n" * 99,
-                damaged(b"the lion said " * 40, rng), "🦁".encode() * 15, Fifo, Link("nowhere")))
+                b"", b"a", b"\xff\xfe", bytes(99), b"\n" * 99, b"<|endoftext|>\n" * 9,
+                damaged(b"the lion said " * 8, rng), "🦁".encode() * 15, Fifo, Link("nowhere")))
             context = rng.choice((("--context", "5"), ("--limit", "2"), ("--limit", "9" * 30),
                                   ("--context", "0"), ("--context", "9" * 30), ()))
             if files["text.txt"] is Fifo:       # the user named it, and waits for its writer
@@ -131,7 +131,7 @@ def prompts(corpus, rng):
             command = ("firmware", "chat", "image", "--port", "board", "--tokens", tokens,
                        *rng.choice(((), ("--ids",))))
     return Case("prompts", "prompt", command, files=files, base=base, stdin=stdin, prepare=prepare,
-                named=("prompt", "--ids", "--prompt", "--tokens", "ids.npy", "text.txt",
+                named=("prompt", "golden", "--ids", "--prompt", "--tokens", "ids.npy", "text.txt",
                        "--limit", "--context", "sequence"), outputs=("logits.npy",))
 
 
