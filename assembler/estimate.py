@@ -10,10 +10,10 @@ the vector memory.
 from dataclasses import dataclass
 
 from assembler import isa
-from assembler.config import CLOCK_MHZ
+from assembler.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ
 from assembler.costs import column_cycles, load_latency, matmul_latency, vector_cycles
 from assembler.isa import Space, Unit
-from assembler.sdram_parts import BOARDS, PARTS, Timing
+from assembler.sdram_parts import BOARDS, PARTS, Timing, words_per_cycle
 from assembler.text import registers_of
 
 
@@ -29,18 +29,21 @@ _AHEAD = 128                # words that the loader asks for before they came
 
 @dataclass(frozen=True)
 class Memory:
-    """``share``: words a cycle of a long read. ``queued``: words of weights that are asked for,
-    and so come before those of a load."""
+    """``share``: words a cycle of a long read. ``peak``: what the pins could. ``queued``: words of
+    weights that are asked for, and so come before those of a load."""
     share: float = 1.0
     queued: int = 1024
+    peak: float = 1.0
 
 
 def memory_of(target):
     """The :class:`Memory` of a board: its SDRAM, or one that brings a word a cycle."""
     if target not in BOARDS:
         return Memory()
-    timing = Timing.of(PARTS[BOARDS[target]], CLOCK_MHZ[target])
-    return Memory(share=timing.share, queued=448)
+    sdram_mhz = SDRAM_MHZ[target]
+    peak = words_per_cycle(PRESETS[target], CLOCK_MHZ[target], sdram_mhz)
+    timing = Timing.of(PARTS[BOARDS[target]], float(sdram_mhz))
+    return Memory(share=timing.share * peak, queued=448, peak=peak)
 
 
 class _Timeline:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from assembler.config import CLOCK_MHZ, PRESETS
-from assembler.estimate import estimate
+from assembler.estimate import estimate, memory_of
 from assembler.formats import TRITS_PER_BYTE
 from assembler.image import PROGRAM, TOKENIZER
 
@@ -66,7 +66,8 @@ def summary(image, directory):
         f"target       {machine}: {config.lanes} lanes, {config.positions} positions, "
         f"{config.memory_bits}-bit memory, digest {config.digest}",
         f"prediction   {cycles:,} cycles a token, {clock * 1e6 / cycles:,.1f} tokens/s at "
-        f"{clock} MHz, {words / cycles:.1%} of the memory's peak (an estimate)",
+        f"{clock} MHz, {words / cycles / memory_of(target).peak:.1%} of the memory's peak (an "
+        f"estimate)",
         *together,
         f"written      {directory}" + (" (with tokenizer)" if TOKENIZER in image.files else ""),
     ]

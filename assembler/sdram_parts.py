@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 
-__all__ = ["Part", "PARTS", "BOARDS", "BUNDLE", "Timing", "part"]
+__all__ = ["Part", "PARTS", "BOARDS", "BUNDLE", "SDRAM_BITS", "Timing", "part",
+           "words_per_cycle"]
 
 
 BUNDLE = 8          # refreshes that are postponed and done together
+SDRAM_BITS = 16     # of a part's words
 _LATE = 1000        # cycles: seven segments of 64 words and the changes between them
 
 
@@ -80,6 +82,13 @@ def part(name):
         return PARTS[name]
     except KeyError:
         raise ValueError(f"no SDRAM part {name!r}; known parts: {', '.join(PARTS)}") from None
+
+
+def words_per_cycle(config, clock_mhz, sdram_mhz):
+    """Words of the core's port that the SDRAM's pins move in a cycle of the core, at most."""
+    if sdram_mhz == clock_mhz:
+        return 1.0
+    return float(sdram_mhz * SDRAM_BITS / (clock_mhz * config.memory_bits))
 
 
 @dataclass(frozen=True)

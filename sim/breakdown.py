@@ -38,8 +38,8 @@ def trit_bytes(image):
                ) / formats.TRITS_PER_BYTE
 
 
-def memory(counters, image, *, parameters, refresh=0):
-    """Shares of the cycles by :data:`MEMORY`.
+def memory(counters, image, *, parameters, refresh=0, peak=1.0):
+    """Shares of what the memory's pins could have moved, by :data:`MEMORY`.
 
     Parameters
     ----------
@@ -49,13 +49,16 @@ def memory(counters, image, *, parameters, refresh=0):
         Says how much of the weights is padding.
     parameters : float
         Words of parameters, but trits, that had to be loaded in that time.
-    refresh : int
-        Cycles without a word that the memory spent on refreshes: only it knows.
+    refresh : float
+        Words that the memory did not move while it was refreshed: only it knows.
+    peak : float
+        Words that the pins could move in a cycle of the core.
     """
     cycles, words = counters["cycles"], counters["weight_words"]
+    late = counters["memory_late"] - cycles * (1 - peak)    # of slower pins, only what they lost
     useful  = words * trit_bytes(image) / image.section("weights").size
     needed  = min(parameters, counters["load_words"])
-    refresh = min(refresh, counters["memory_late"])
+    refresh = min(refresh, late)
     parts = {
         "weights":    useful,
         "padding":    words - useful,
@@ -65,12 +68,12 @@ def memory(counters, image, *, parameters, refresh=0):
         "program":    counters["program_words"],
         "host":       counters["host_words"],
         "refresh":    refresh,
-        "late":       counters["memory_late"] - refresh,
+        "late":       late - refresh,
         "starved":    counters["memory_starved"],
         "full":       counters["memory_full"],
         "unasked":    counters["memory_unasked"],
     }
-    return {name: parts[name] / cycles for name in MEMORY}
+    return {name: parts[name] / (cycles * peak) for name in MEMORY}
 
 
 def units(counters):

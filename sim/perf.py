@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from assembler import formats, image as images
-from assembler.config import CLOCK_MHZ, preset
+from assembler.config import CLOCK_MHZ, SDRAM_MHZ, preset
 from assembler.errors import TernError
 from assembler.registers import register
-from assembler.sdram_parts import BOARDS
+from assembler.sdram_parts import BOARDS, words_per_cycle
 from sim import breakdown, host, sdram_parts
 from sim.rtl import RtlMachine
 
@@ -29,7 +29,7 @@ class Performance:
     bytes_read: float
     bytes_written: float
     useful_bytes: float         # parameters that a token must read, each once, as stored
-    peak_share: float           # useful bytes over what the port could have moved
+    peak_share: float           # useful bytes over what the pins could have moved
     clock_mhz: float
     tokens_per_second: float
     memory: dict[str, float]            # shares of the cycles: sim.breakdown.MEMORY
@@ -37,14 +37,18 @@ class Performance:
     counters: dict[str, int]            # of the core, over all measured tokens
 
 
-def measure(image, *, clock_mhz, tokens=8, warm_up=2, ids=(1,), **options):
+def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), **options):
     """Run one stream in the RTL and return its :class:`Performance`.
+
+    ``sdram_mhz``: clock of the memory, where it has one of its own.
 
     The first ``warm_up`` tokens, and the prompt, are not counted; ``options`` are those of
     :class:`sim.rtl.RtlMachine`.
     """
     config = image.config
-    machine = RtlMachine(image, **options)
+    sdram_mhz = sdram_mhz or clock_mhz
+    peak = words_per_cycle(config, clock_mhz, sdram_mhz)
+    machine = RtlMachine(image, sdram_mhz=sdram_mhz, **options)
     machine.send(host.conversation(config, list(ids), warm_up + tokens))
     machine.run(tokens=warm_up)
 
@@ -63,10 +67,11 @@ def measure(image, *, clock_mhz, tokens=8, warm_up=2, ids=(1,), **options):
     return Performance(
         cycles=cycles, bytes_read=read * config.word_bytes,
         bytes_written=written * config.word_bytes, useful_bytes=useful,
-        peak_share=useful / (cycles * config.word_bytes), clock_mhz=clock_mhz,
+        peak_share=useful / (cycles * config.word_bytes * peak), clock_mhz=clock_mhz,
         tokens_per_second=clock_mhz * 1e6 / cycles,
         memory=breakdown.memory(counters, image, parameters=parameters,
-                                refresh=round(refresh * tokens)),
+                                refresh=refresh * tokens * peak * clock_mhz / sdram_mhz,
+                                peak=peak),
         units=breakdown.units(counters), counters=counters)
 
 
@@ -123,7 +128,9 @@ def run(args):
         raise TernError(f"{args.directory}: made for config {image.config.digest}, but {target} "
                         f"is config {preset(target).digest}; compile the model for it")
     memory = chosen_memory(target, args.memory)
-    result = measure(image, clock_mhz=CLOCK_MHZ[target], tokens=args.tokens, memory=memory)
+    result = measure(image, clock_mhz=CLOCK_MHZ[target],
+                     sdram_mhz=SDRAM_MHZ[target] if memory else None, tokens=args.tokens,
+                     memory=memory)
     if args.json:
         print(json.dumps({"target": target, "digest": image.config.digest,
                           "memory": memory or "plain", **asdict(result)}, indent=1))

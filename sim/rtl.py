@@ -13,14 +13,14 @@ from rich.console import Console
 
 from assembler import formats, isa
 from assembler.registers import COUNTERS, Control, Status, register
+from assembler.sdram_parts import SDRAM_BITS
 from sim import hardware, sdram_parts, verilate
 
 
 __all__ = ["RtlMachine", "Hang", "top_sources"]
 
 
-CORE_MHZ = 100
-SDRAM_BITS = 16                 # of the words of an SDRAM with a clock of its own
+CORE_MHZ = 100                  # of which the SDRAM's clock is a multiple
 _SOURCES = Path(__file__).with_name("rtl")
 _ID = 0x4e524554
 _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
