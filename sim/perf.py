@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 import json
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,7 @@ from assembler.registers import register
 from assembler.sdram_parts import BOARDS, words_per_cycle
 from sim import breakdown, host, sdram_parts
 from sim.rtl import RtlMachine
+from sim.trace import Trace, write_names
 
 
 __all__ = ["HELP", "EXAMPLE", "Performance", "measure", "useful_bytes", "add_arguments", "run"]
@@ -37,10 +39,12 @@ class Performance:
     counters: dict[str, int]            # of the core, over all measured tokens
 
 
-def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), **options):
+def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), trace=None,
+            waves=None, **options):
     """Run one stream in the RTL and return its :class:`Performance`.
 
-    ``sdram_mhz``: clock of the memory, where it has one of its own.
+    ``sdram_mhz``: clock of the memory, where it has one of its own. ``trace``, ``waves``: files
+    to write of the whole run, see :mod:`sim.trace`.
 
     The first ``warm_up`` tokens, and the prompt, are not counted; ``options`` are those of
     :class:`sim.rtl.RtlMachine`.
@@ -48,7 +52,8 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), 
     config = image.config
     sdram_mhz = sdram_mhz or clock_mhz
     peak = words_per_cycle(config, clock_mhz, sdram_mhz)
-    machine = RtlMachine(image, sdram_mhz=sdram_mhz, **options)
+    machine = RtlMachine(image, sdram_mhz=sdram_mhz, trace=waves, **options)
+    record = Trace(machine, image, clock_mhz=clock_mhz) if trace else None
     machine.send(host.conversation(config, list(ids), warm_up + tokens))
     machine.run(tokens=warm_up)
 
@@ -62,6 +67,12 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), 
     *stop, after = now()
     cycles, read, written, refresh = ((b - a) / tokens for a, b in zip(start, stop))
     counters = breakdown.difference(after, before)
+    if record:
+        machine.run()               # so that all that was begun is done
+        record.write(trace)
+    if waves:
+        machine.close()
+        write_names(image, waves)
     useful = useful_bytes(image)
     parameters = tokens * (useful - breakdown.trit_bytes(image)) / config.word_bytes
     return Performance(
@@ -106,6 +117,11 @@ def add_arguments(parser):
     parser.add_argument("--tokens", type=int, default=8, metavar="N",
                         help="tokens to measure (default: 8)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--trace", type=Path, metavar="FILE",
+                        help="write what each unit did when, for https://ui.perfetto.dev")
+    parser.add_argument("--waves", type=Path, metavar="FILE.vcd",
+                        help="write waveforms, and FILE.names with the instructions' names; slow, "
+                             "and much: give few --tokens")
 
 
 def chosen_memory(target, kind=None):
@@ -127,10 +143,13 @@ def run(args):
     if args.target and preset(target).digest != image.config.digest:
         raise TernError(f"{args.directory}: made for config {image.config.digest}, but {target} "
                         f"is config {preset(target).digest}; compile the model for it")
+    for path in filter(None, (args.trace, args.waves)):
+        if not path.absolute().parent.is_dir():
+            raise TernError(f"{path}: no such folder")
     memory = chosen_memory(target, args.memory)
     result = measure(image, clock_mhz=CLOCK_MHZ[target],
                      sdram_mhz=SDRAM_MHZ[target] if memory else None, tokens=args.tokens,
-                     memory=memory)
+                     memory=memory, trace=args.trace, waves=args.waves)
     if args.json:
         print(json.dumps({"target": target, "digest": image.config.digest,
                           "memory": memory or "plain", **asdict(result)}, indent=1))
