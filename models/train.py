@@ -68,10 +68,10 @@ class Recipe:
 PRESETS = {
     "toy": Recipe(Shape(vocab=300, hidden=40, layers=2, intermediate=80), steps=60, batch=8,
                   window=32, warmup=10, rows=64),
-    "stories-5m": Recipe(Shape(vocab=2048, hidden=320, layers=4, intermediate=880), steps=18500,
-                         warmup=300, fall=2.0, decay=0.3, synthetic=0.5),
+    "stories-5m": Recipe(Shape(vocab=2048, hidden=320, layers=4, intermediate=880), steps=19500,
+                         rate=1.2e-2, warmup=300, decay=0.3, dampening=2.0, synthetic=0.5),
     "stories-30m": Recipe(Shape(vocab=2048, hidden=640, layers=6, intermediate=1760),
-                          steps=12500, dropout=0.3),
+                          steps=15000, dampening=1.0, dropout=0.3),
 }
 
 

@@ -21,15 +21,15 @@ BEGUN = [1626, 400, 893, 259, 542]
 # Greedy, the same on every preset: what their floats round differently decides no token here.
 WRITTEN = {
     "stories-5m": (
-        [449, 309, 259, 423, 596, 479, 343, 259, 423, 596, 296, 1409, 346, 299, 465, 425, 1170,
-         654, 14, 495, 309, 259, 474, 579, 596, 12, 272, 281, 309, 259, 474, 579],
-        " there was a little boy who had a little boy named Madame Coudert. He was a very good "
-        "boy, and he was a very good"),
+        [12, 434, 261, 1081, 309, 381, 263, 280, 12, 261, 1081, 309, 381, 263, 280, 1532, 319, 12,
+         272, 261, 1081, 309, 381, 263, 280, 1532, 319, 14, 199, 2, 41, 984],
+        ", when the sun was shining, the sun was shining brightly, and the sun was shining "
+        "brightly.\n\"I wonder"),
     "stories-30m": (
-        [449, 309, 259, 423, 596, 841, 346, 364, 1320, 12, 479, 309, 474, 694, 264, 295, 709, 14,
-         199, 1773, 586, 12, 434, 261, 423, 596, 309, 403, 1236, 280, 300, 261],
-        " there was a little boy called Mamma, who was very fond of children.\nOne day, when the "
-        "little boy was out walking in the"),
+        [449, 309, 259, 423, 692, 841, 346, 364, 1320, 12, 479, 1329, 300, 259, 423, 691, 300, 261,
+         1402, 14, 657, 309, 259, 423, 692, 12, 272, 353, 309, 842, 841, 1663],
+        " there was a little girl called Mamma, who lived in a little house in the woods. She was "
+        "a little girl, and she was always called Little"),
 }
 SIZES = {"stories-5m": (5_672_960, 4 << 20), "stories-30m": (31_416_320, 16 << 20)}
 over_models = pytest.mark.parametrize("name", WRITTEN)
