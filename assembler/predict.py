@@ -6,7 +6,6 @@ import numpy as np
 
 from assembler import model as models, text
 from assembler.checkpoint import Checkpoint
-from assembler.errors import TernError
 from assembler.estimate import Memory, estimate
 from assembler.image import PROGRAM, Image, Section
 from assembler.isa import WORD_BITS
@@ -18,12 +17,15 @@ __all__ = ["Prediction", "predicted"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """``bytes``: of the image. ``cycles`` and ``words``: of a token of one stream, and what it
-    moves. ``together``: cycles in which each of ``positions`` streams gets a token."""
+    """``bytes``: of the image; the rest is None if the memory is smaller.
+
+    ``cycles`` and ``words``: of a token of one stream, and memory words that it moves.
+    ``together``: cycles in which each of ``positions`` streams gets a token.
+    """
     bytes: int
-    cycles: int
-    words: int
-    together: int
+    cycles: int | None = None
+    words: int | None = None
+    together: int | None = None
 
 
 def _image(planned):
@@ -44,14 +46,13 @@ def predicted(folder, config, memory=None):
     Raises
     ------
     TernError
-        The model cannot be read, or does not fit.
+        The model cannot be read, or the registers are too few for it.
     """
     checkpoint = Checkpoint(folder)
     model = models.load(checkpoint.config, checkpoint.path)
     planned = plan(model, config, checkpoint.path)
     if planned.bytes > config.memory_bytes:
-        raise TernError(f"{checkpoint.path}: needs {planned.bytes:,} bytes, and "
-                        f"{config.memory_bytes:,} are there")
+        return Prediction(planned.bytes)
     image, memory = _image(planned), memory or Memory()
     cycles, words = estimate(image, memory=memory)
     return Prediction(planned.bytes, cycles, words,

@@ -1,6 +1,7 @@
 """Boards that a core is made for: what they are, what they hold, and their bitstreams.
 
     python -m boards list              the boards, their machines and what fits
+    python -m boards recommend MODEL   the boards that a model fits, and how fast it runs there
     python -m boards build BOARD       make a bitstream, which must meet its timing
     python -m boards report BOARD      area, clock and critical path of the last one
     python -m boards flash BOARD       bring it to the board
@@ -10,10 +11,11 @@ import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report as report_errors
-from boards import build, flash, list as list_command, report
+from boards import build, flash, list as list_command, recommend, report
 
 
-COMMANDS = {"list": list_command, "build": build, "report": report, "flash": flash}
+COMMANDS = {"list": list_command, "recommend": recommend, "build": build, "report": report,
+            "flash": flash}
 
 
 def main(argv=None):

@@ -1,0 +1,82 @@
+"""Which boards a model fits, how fast it would run there, and what limits it."""
+
+from functools import cache
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from assembler.config import PRESETS
+from assembler.errors import TernError
+from assembler.estimate import memory_of
+from assembler.predict import predicted
+from boards.parts import BOARDS
+
+
+__all__ = ["EXAMPLE", "HEADS", "add_arguments", "rows", "run"]
+
+
+EXAMPLE = "python -m boards recommend models/stories-5m"
+
+HEADS = ("board", "MB", "of", "tokens/s", "streams", "in all", "limit")
+
+NOTES = """
+MB        what the compiled model takes, of the memory that there is
+tokens/s  of one stream, estimated
+in all    of as many streams as there are positions
+limit     memory, and the share of its peak that is used; or the core: vector
+          instructions and drains, for which memory waits"""
+
+_BOUND = 0.95               # share of the memory's peak from which on it is the limit
+
+
+def add_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", type=Path,
+                        help="folder of a checkpoint: config.json and safetensors")
+
+
+@cache                      # boards share machines
+def _predicted(model, config, memory):
+    try:
+        return predicted(model, config, memory), ""
+    except TernError as error:
+        return None, str(error).partition(": ")[2]
+
+
+def rows(model):
+    """``((tokens/s, positions), row)`` for every board, fastest first; zeros where the model does
+    not fit."""
+    predicted(model, next(iter(PRESETS.values())))      # refuses what is no model
+    found = []
+    for name, board in BOARDS.items():
+        config = PRESETS[name]
+        result, why = _predicted(model, config, memory_of(name))
+        size   = f"{result.bytes / 1e6:.1f}" if result else "-"
+        memory = f"{config.memory_bytes / 1e6:.0f}"
+        if result is None or result.cycles is None:
+            why = why or f"{result.bytes - config.memory_bytes:,} bytes too large"
+            found.append(((0, 0), (name, size, memory, "-", "-", "-", why)))
+            continue
+        clock = board.clock * 1e6
+        share = result.words / (result.cycles * memory_of(name).peak)
+        speed = clock / result.cycles
+        limit = f"{'memory' if share >= _BOUND else 'core'} ({share:.0%})"
+        found.append(((speed, config.positions), (
+            name, size, memory, f"{speed:.0f}", str(config.positions),
+            f"{config.positions * clock / result.together:.0f}",
+            limit if board.platform else f"{limit}, no bitstream yet")))
+    return sorted(found, key=lambda each: each[0], reverse=True)
+
+
+def run(arguments):
+    found = rows(arguments.model)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in HEADS:
+        table.add_column(head, justify="left" if head in ("board", "limit") else "right")
+    for _, row in found:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(NOTES, style="dim")
+    best = next((row[0] for (speed, _), row in found if speed and BOARDS[row[0]].platform), None)
+    console.print(f"Take {best}." if best else "It fits no board that bitstreams are made for.")
