@@ -7,7 +7,7 @@ from assembler.commands import dispatch
 from assembler.errors import report
 
 
-COMMANDS = ("generate", "logits", "perplexity", "numerics", "lockstep", "perf", "netlist", "sdram",
+COMMANDS = ("generate", "logits", "perplexity", "numerics", "lockstep", "perf", "roofline", "netlist", "sdram",
             "demo", "board")
 
 
