@@ -19,7 +19,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram noise bitstreams docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates noise bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -53,6 +53,18 @@ netlist: $(TOOLS)
 ## make sdram    prove the SDRAM controller on all parts: docs/reports/sdram.md
 sdram: $(BASE)
 	$(VENV)/bin/python -m sim sdram --report docs/reports/sdram.md
+
+## make positions  prompts and several streams on ulx3s-85f, in RTL: docs/reports/positions.md
+positions: $(BASE)
+	$(VENV)/bin/python -m assembler models/stories-5m -o build/positions-8 --target ulx3s-85f
+	$(VENV)/bin/python -m assembler models/stories-5m -o build/positions-4 --target ulx3s-85f \
+	    --set positions=4
+	$(VENV)/bin/python -m sim positions build/positions-8 build/positions-4 \
+	    --report docs/reports/positions.md
+
+## make rates    estimates and wide machines against the RTL: docs/reports/estimator.md, wide.md
+rates: $(TEST)
+	$(VENV)/bin/python -m tests.rates --reports docs/reports
 
 ## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
 noise: $(TEST)
