@@ -7,8 +7,8 @@ from assembler.commands import dispatch
 from assembler.errors import report
 
 
-COMMANDS = ("generate", "logits", "perplexity", "numerics", "lockstep", "perf", "roofline", "positions",
-            "netlist", "sdram", "demo", "board")
+COMMANDS = ("generate", "logits", "perplexity", "numerics", "lockstep", "perf", "roofline",
+            "positions", "netlist", "sdram", "demo", "board")
 
 
 def main(argv=None):

@@ -17,7 +17,8 @@ from sim.rtl import RtlMachine
 from sim.trace import Trace, write_names
 
 
-__all__ = ["HELP", "EXAMPLE", "Performance", "measure", "useful_bytes", "add_arguments", "run"]
+__all__ = ["HELP", "EXAMPLE", "Performance", "measure", "useful_bytes", "model_name",
+           "add_arguments", "run"]
 
 
 HELP = "measure a token in the RTL"
@@ -26,27 +27,30 @@ EXAMPLE = "python -m sim perf build/stories --target ulx3s-85f --json"
 
 @dataclass(frozen=True)
 class Performance:
-    """Means over the measured tokens of one stream in steady state."""
-    cycles: float               # from one token's word to the next
+    """Means over the measured steps, which make a token of each stream, in steady state."""
+    streams: int
+    cycles: float               # of a step: from one token's word to the stream's next
     bytes_read: float
     bytes_written: float
-    useful_bytes: float         # parameters that a token must read, each once, as stored
+    useful_bytes: float         # parameters that a step must read, each once, as stored
     peak_share: float           # useful bytes over what the pins could have moved
+    adds: float                 # ternary weights, times the streams: additions or none
     clock_mhz: float
-    tokens_per_second: float
+    peak_bytes: float           # that the pins could move in a second
+    tokens_per_second: float    # of all streams
     memory: dict[str, float]            # shares of the cycles: sim.breakdown.MEMORY
     units: dict[str, dict[str, float]]  # by unit and what it did
     counters: dict[str, int]            # of the core, over all measured tokens
 
 
-def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), trace=None,
+def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1, trace=None,
             waves=None, **options):
-    """Run one stream in the RTL and return its :class:`Performance`.
+    """Run some streams in the RTL and return the :class:`Performance`.
 
     ``sdram_mhz``: clock of the memory, where it has one of its own. ``trace``, ``waves``: files
     to write of the whole run, see :mod:`sim.trace`.
 
-    The first ``warm_up`` tokens, and the prompt, are not counted; ``options`` are those of
+    Each stream's prompt and first ``warm_up`` tokens are not counted; ``options`` are those of
     :class:`sim.rtl.RtlMachine`.
     """
     config = image.config
@@ -54,8 +58,9 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), 
     peak = words_per_cycle(config, clock_mhz, sdram_mhz)
     machine = RtlMachine(image, sdram_mhz=sdram_mhz, trace=waves, **options)
     record = Trace(machine, image, clock_mhz=clock_mhz) if trace else None
-    machine.send(host.conversation(config, list(ids), warm_up + tokens))
-    machine.run(tokens=warm_up)
+    for slot in range(streams):     # a step each for the prompts, then all together
+        machine.send(host.conversation(config, [1 + slot], warm_up + tokens, slot=slot))
+    machine.run(tokens=streams * warm_up)
 
     def now():
         at = machine.total_cycles
@@ -63,7 +68,7 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), 
             machine.counters)           # last: reading them takes time
 
     *start, before = now()
-    machine.run(tokens=warm_up + tokens)
+    machine.run(tokens=streams * (warm_up + tokens))
     *stop, after = now()
     cycles, read, written, refresh = ((b - a) / tokens for a, b in zip(start, stop))
     counters = breakdown.difference(after, before)
@@ -76,22 +81,30 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, ids=(1,), 
     useful = useful_bytes(image)
     parameters = tokens * (useful - breakdown.trit_bytes(image)) / config.word_bytes
     return Performance(
-        cycles=cycles, bytes_read=read * config.word_bytes,
+        streams=streams, cycles=cycles, bytes_read=read * config.word_bytes,
         bytes_written=written * config.word_bytes, useful_bytes=useful,
-        peak_share=useful / (cycles * config.word_bytes * peak), clock_mhz=clock_mhz,
-        tokens_per_second=clock_mhz * 1e6 / cycles,
+        peak_share=useful / (cycles * config.word_bytes * peak),
+        adds=streams * image.manifest["model"]["ternary_weights"], clock_mhz=clock_mhz,
+        peak_bytes=clock_mhz * 1e6 * config.word_bytes * peak,
+        tokens_per_second=streams * clock_mhz * 1e6 / cycles,
         memory=breakdown.memory(counters, image, parameters=parameters,
                                 refresh=refresh * tokens * peak * clock_mhz / sdram_mhz,
                                 peak=peak),
         units=breakdown.units(counters), counters=counters)
 
 
+def model_name(image):
+    """The name of the folder, or of the file, that the model came from."""
+    path = Path(image.manifest["model"]["source"])
+    return path.parent.name if path.name in ("config.json", "model.json") else path.stem
+
+
 def useful_bytes(image):
-    """Bytes that one token must read: each parameter once, as it is stored.
+    """Bytes that a step must read: each parameter once, as it is stored.
 
     Trits count 1.6 bits, gains and bounds the width of the machine's float, and the embedding
-    is one row. Padding does not count, nor what the program derives from a parameter and stores
-    beside it (``slope``, which is 1 - ``floor``).
+    is one row, of one stream. Padding does not count, nor what the program derives from a
+    parameter and stores beside it (``slope``, which is 1 - ``floor``).
     """
     bits = 0.0
     width = image.config.float.width
@@ -114,8 +127,11 @@ def add_arguments(parser):
                         help="sdram: the board's SDRAM and its controller; plain: a word in every "
                              "cycle; or the name of a part (default: sdram where the board has "
                              "one)")
+    parser.add_argument("--streams", type=int, default=1, metavar="N",
+                        help="independent streams at once, up to the machine's positions "
+                             "(default: 1)")
     parser.add_argument("--tokens", type=int, default=8, metavar="N",
-                        help="tokens to measure (default: 8)")
+                        help="tokens of each stream to measure (default: 8)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--trace", type=Path, metavar="FILE",
                         help="write what each unit did when, for https://ui.perfetto.dev")
@@ -137,6 +153,10 @@ def run(args):
     if args.tokens < 1:
         raise TernError(f"--tokens must be at least 1, not {args.tokens}")
     image = images.load(args.directory)
+    positions = image.config.positions
+    if not 1 <= args.streams <= positions:
+        raise TernError(f"--streams must be 1 to {positions}, the machine's positions, not "
+                        f"{args.streams}")
     target = args.target or image.manifest.get("target")
     if target not in CLOCK_MHZ:
         raise TernError(f"{args.directory}: made for no known board; give --target")
@@ -149,20 +169,24 @@ def run(args):
     memory = chosen_memory(target, args.memory)
     result = measure(image, clock_mhz=CLOCK_MHZ[target],
                      sdram_mhz=SDRAM_MHZ[target] if memory else None, tokens=args.tokens,
-                     memory=memory, trace=args.trace, waves=args.waves)
+                     memory=memory, streams=args.streams, trace=args.trace, waves=args.waves)
     if args.json:
-        print(json.dumps({"target": target, "digest": image.config.digest,
-                          "memory": memory or "plain", **asdict(result)}, indent=1))
+        print(json.dumps({"model": model_name(image), "target": target,
+                          "digest": image.config.digest, "lanes": image.config.lanes,
+                          "positions": positions, "memory": memory or "plain",
+                          **asdict(result)}, indent=1))
         return
-    table = Table(title=f"One stream on {target}, {memory or 'plain memory'}, mean of "
-                        f"{args.tokens} tokens", show_header=False)
+    some = "One stream" if args.streams == 1 else f"{args.streams} streams"
+    table = Table(title=f"{some} on {target}, {memory or 'plain memory'}, mean of {args.tokens} "
+                        f"tokens each", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, text in (
-            ("cycles a token", f"{result.cycles:,.0f}"),
-            ("bytes read a token", f"{result.bytes_read:,.0f}"),
-            ("bytes written a token", f"{result.bytes_written:,.0f}"),
-            ("useful bytes a token", f"{result.useful_bytes:,.0f}"),
+            ("cycles a token" if args.streams == 1 else "cycles a step, a token of each",
+             f"{result.cycles:,.0f}"),
+            ("bytes read in them", f"{result.bytes_read:,.0f}"),
+            ("bytes written in them", f"{result.bytes_written:,.0f}"),
+            ("useful bytes", f"{result.useful_bytes:,.0f}"),
             ("useful share of the memory's peak", f"{result.peak_share:.1%}"),
             ("clock", f"{result.clock_mhz} MHz"),
             ("tokens a second", f"{result.tokens_per_second:,.1f}")):

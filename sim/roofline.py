@@ -1,0 +1,162 @@
+"""How near the ceilings of memory and array a model runs: a picture of measurements."""
+
+import json
+from pathlib import Path
+
+from assembler.errors import TernError
+
+
+__all__ = ["HELP", "EXAMPLE", "Point", "read", "table", "draw", "add_arguments", "run"]
+
+
+HELP = "draw measurements under the ceilings of memory and array"
+EXAMPLE = ("python -m sim perf build/stories-5m --json > one.json && "
+           "python -m sim roofline one.json --report docs/reports/roofline.md")
+
+_NEEDED = ("model", "target", "lanes", "positions", "memory", "streams", "cycles", "bytes_read",
+           "bytes_written", "adds", "clock_mhz", "peak_bytes")
+_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
+
+
+class Point:
+    """What ``sim perf --json`` measured, in additions (of a trit and a code; a zero counts too).
+
+    Members
+    -------
+    values : dict
+        The numbers that the plot needs, as they were measured.
+    intensity : float
+        Additions a byte that crossed the memory port; of trits alone it would be 5 a stream.
+    rate, memory, array : float
+        Additions a second: measured, what the memory's peak allows at this intensity, and what
+        the array adds when it takes a beat in every cycle.
+    """
+    def __init__(self, values):
+        self.values = {name: values[name] for name in _NEEDED}
+        v = self.values
+        hertz = v["clock_mhz"] * 1e6
+        self.intensity = v["adds"] / (v["bytes_read"] + v["bytes_written"])
+        self.rate   = v["adds"] * hertz / v["cycles"]
+        self.memory = self.intensity * v["peak_bytes"]
+        self.array  = v["lanes"] * v["streams"] * hertz
+
+    @property
+    def name(self):
+        streams = self.values["streams"]
+        return f"{self.values['model']}, {streams} stream{'s' * (streams > 1)}"
+
+
+def read(paths):
+    """Points of files that hold a result, or a list of them, in order, each once."""
+    points = []
+    for path in paths:
+        try:
+            found = json.loads(Path(path).read_text())
+            for values in found if isinstance(found, list) else [found]:
+                points.append(Point(values))
+        except OSError as error:
+            raise TernError(f"{path}: cannot read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, ZeroDivisionError):
+            raise TernError(f"{path}: no result of `python -m sim perf DIR --json`") from None
+    if not points:
+        raise TernError("no results in these files")
+    return points
+
+
+def table(points):
+    """Lines of Markdown, a row a point."""
+    lines = ["| board | model | streams | adds a byte | adds/s | of the memory's ceiling | of the "
+             "array's |", "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    for point in points:
+        v = point.values
+        lines.append(f"| {v['target']} | {v['model']} | {v['streams']} | {point.intensity:.2f} | "
+                     f"{point.rate / 1e9:.2f} G | {point.rate / point.memory:.1%} | "
+                     f"{point.rate / point.array:.1%} |")
+    return lines
+
+
+def draw(points, path):
+    """One picture with axes for each board."""
+    import matplotlib
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # the same file each time
+    boards = list(dict.fromkeys(point.values["target"] for point in points))
+    models = list(dict.fromkeys(point.values["model"] for point in points))
+    figure, all_axes = pyplot.subplots(1, len(boards), figsize=(4.6 * len(boards), 3.8),
+                                       layout="constrained", squeeze=False, sharey=True)
+    for axes, board in zip(all_axes[0], boards):
+        here = [point for point in points if point.values["target"] == board]
+        _ceilings(axes, here[0].values)
+        for point in here:
+            colour = _COLOURS[models.index(point.values["model"]) % len(_COLOURS)]
+            axes.plot(point.intensity, point.rate / 1e9, "o", color=colour, zorder=3)
+            axes.annotate(point.name, (point.intensity, point.rate / 1e9), color=colour,
+                          xytext=(6, -10), textcoords="offset points")
+        axes.set(title=board, xscale="log", yscale="log", xlabel="additions a byte of memory")
+        axes.grid(alpha=0.3, which="both")
+    all_axes[0][0].set_ylabel("additions, 10⁹ a second")
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def _ceilings(axes, v):
+    """The memory's, and the array's for each number of positions that share a beat."""
+    hertz, ends = v["clock_mhz"] * 1e6, (1, 100)
+    axes.set_xlim(ends)
+    axes.plot(ends, [x * v["peak_bytes"] / 1e9 for x in ends], "-", color="black", linewidth=1)
+    axes.annotate(f"memory: {v['peak_bytes'] / 1e6:.0f} MB/s", (1.1, 1.1 * v["peak_bytes"] / 1e9),
+                  xytext=(0, 14), textcoords="offset points")
+    positions = 1
+    while positions <= v["positions"]:
+        height = v["lanes"] * positions * hertz / 1e9
+        axes.plot(ends, (height, height), "--", color="grey", linewidth=1)
+        text = f"array, {positions} position{'s' * (positions > 1)}"
+        axes.annotate(text, (ends[1], height), xytext=(-2, 2), textcoords="offset points",
+                      ha="right", color="grey")
+        positions *= 2
+
+
+def add_arguments(parser):
+    parser.add_argument("results", metavar="RESULT.json", nargs="+", type=Path,
+                        help="what `python -m sim perf DIR --json` printed")
+    parser.add_argument("--report", type=Path, metavar="FILE.md",
+                        help="write the table there, the picture beside it as FILE.svg and the "
+                             "numbers, which may be given again, as FILE.json (needs the extra "
+                             "`plots`)")
+
+
+_PAGE = """\
+# Roofline
+
+<!-- Generated by `python -m sim roofline`; the numbers are in {json}. -->
+
+Additions are the matrices' trits times the streams that share them. A byte of memory holds 5
+trits, so a stream alone cannot do more than 5 additions a byte: the memory is its ceiling, and
+streams lift it until the array is. Bytes are all that crossed the memory port, measured in RTL with
+the board's SDRAM, its controller and refreshes; the memory's ceiling is its pins' peak. Each point
+is a `python -m sim perf DIR --streams N --json`.
+
+![Additions a second over additions a byte]({svg})
+
+{table}
+"""
+
+
+def run(args):
+    points = read(args.results)
+    lines = table(points)
+    print("\n".join(lines))
+    if not args.report:
+        return
+    if not args.report.absolute().parent.is_dir():
+        raise TernError(f"{args.report}: no such folder")
+    picture, numbers = args.report.with_suffix(".svg"), args.report.with_suffix(".json")
+    try:
+        draw(points, picture)
+    except ImportError:
+        raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
+    numbers.write_text(json.dumps([point.values for point in points], indent=1) + "\n")
+    args.report.write_text(_PAGE.format(json=numbers.name, svg=picture.name,
+                                        table="\n".join(lines)))
