@@ -30,7 +30,7 @@ MODEL is a checkpoint folder, its config.json, or a model.json: a config.json th
 `weights`, `tokenizer` and `target`.
 """
 _WORD_BYTES = isa.WORD_BITS // 8
-_MAX_SOURCE = 4 << 20      # bytes of text; the longest program has 4096 instructions
+_MAX_SOURCE = 1 << 20      # bytes of text; the longest program has 4096 instructions
 _MAX_WORDS = 1 << 14       # instructions to be shown
 
 

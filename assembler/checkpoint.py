@@ -159,7 +159,7 @@ def _read_index(path):
         if (shard in ("", "..") or "\0" in shard or Path(shard).name != shard
                 or not files.inside(place, path.parent)):
             raise TernError(f"{path}: shard {shard!r} leaves the folder of the checkpoint")
-        if not place.exists():
+        if not os.path.lexists(place):
             raise TernError(f"{path}: names shard {shard!r}, which is missing")
         shards[shard] = _read_header(_checked(place, path.parent))
     tensors = {}

@@ -5,6 +5,7 @@ library runs it without limits, and panics where parts of the file contradict ea
 exception that is no ``Exception``, and lines of its own on standard error.
 """
 
+import base64
 from contextlib import contextmanager
 import os
 import sys
@@ -34,11 +35,24 @@ def _parts(tree):
             waiting += node
 
 
+def _is_charsmap(text):
+    """Whether a table of SentencePiece holds as much as it says: the library allocates that."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        return False
+    return int.from_bytes(data[:4], "little") <= len(data) - 4
+
+
 def check(tree, where):
-    """TernError if the normalizer, decoder or template in a tokenizer.json multiplies a text."""
+    """TernError if the normalizer, decoder or template in a tokenizer.json multiplies a text, or
+    takes memory that the file does not fill."""
     for name in ("normalizer", "pre_tokenizer", "decoder"):
         growth = 1
         for part in _parts(tree.get(name)):
+            charsmap = part.get("precompiled_charsmap")
+            if charsmap is not None and not _is_charsmap(charsmap):
+                raise TernError(f"{where}: not a tokenizer (a damaged precompiled_charsmap)")
             for key in ("content", "prepend"):
                 if isinstance(part.get(key), str):
                     growth *= max(1, len(part[key]))

@@ -31,6 +31,7 @@ __all__ = ["Program", "assemble", "disassemble", "registers_of"]
 
 _POSITIONAL = {"operand", "code", "scalar", "address", "target", "float"}
 _OPTIONAL = {"address", "pitch"}            # 0 when left out
+_LONGEST = 4096                             # characters of a line
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _REGISTER = re.compile(r"([vusqr])([0-9]+)(\+x)?\Z")
 _STATS = {stat.name.lower(): stat for stat in isa.Stat if stat is not isa.Stat.NONE}
@@ -53,12 +54,24 @@ def _is_positional(f):
     return f.kind in _POSITIONAL or f.name == "imm"
 
 
+def _number(text, parse):
+    """What ``parse`` makes of the text; ValueError if that is no number, or none of ours."""
+    try:
+        value = parse(text)
+    except ValueError:
+        value = None
+    if value is None or not text.isascii():         # Python takes the digits of all scripts
+        raise ValueError(f"{text!r} is no number")
+    return value
+
+
 def _integer(text, aliases):
     """A number, an alias of one, or a sum of such."""
-    try:
-        return sum(int(aliases.get(term.strip(), term), 0) for term in text.split("+"))
-    except ValueError:
-        raise ValueError(f"{text!r} is no number") from None
+    value = sum(_number(aliases.get(term.strip(), term), lambda term: int(term, 0))
+                for term in text.split("+"))
+    if value.bit_length() > isa.WORD_BITS + 1:      # or it cannot even be shown
+        raise ValueError(f"{text!r} does not fit {isa.WORD_BITS} bits")
+    return value
 
 
 def _register(text, kind, aliases):
@@ -83,11 +96,8 @@ def _value(f, text, program, float_format):
     if f.kind == "float":
         text = program.aliases.get(text, text)
         if text.lower().startswith("0x"):
-            return int(text, 16)
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is no number") from None
+            return _integer(text, {})
+        value = _number(text, float)
         if not abs(value) < float("inf"):
             raise ValueError(f"{text!r} is not finite")
         if float_format is None:
@@ -206,8 +216,10 @@ def assemble(text, config=None, name="program"):
     """
     program, code = Program(), []
     for number, line in enumerate(text.splitlines(), 1):
-        line = line.partition(";")[0].strip().replace("\t", " ")
         try:
+            if len(line) > _LONGEST:
+                raise ValueError(f"a line of {len(line)} characters; the most are {_LONGEST}")
+            line = line.partition(";")[0].strip().replace("\t", " ")
             while (match := re.match(r"([^\s:=]+):\s*", line)):
                 label, line = match[1], line[match.end():]
                 if not _NAME.match(label) or label in program.labels:

@@ -134,7 +134,11 @@ def run(args):
     words = tokenizer.load(image)
     if words is None:
         raise TernError(f"{args.directory}: the model has no tokenizer")
-    inputs, targets = windows(read_ids(args.text, words)[:args.limit], args.context)
+    ids = read_ids(args.text, words)[:args.limit]
+    if ids.max() >= image.model()[0]:
+        raise TernError(f"{args.text}: has token {ids.max()}, and the model {image.model()[0]}; "
+                        f"is {args.directory}'s tokenizer of another model?")
+    inputs, targets = windows(ids, args.context)
     with progress_bar() as bar:
         task = bar.add_task(args.engine, total=inputs.size)
         score = of_engine(image, args.engine, inputs, targets, lambda n: bar.advance(task, n))

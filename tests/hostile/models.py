@@ -56,7 +56,8 @@ def configs(corpus, rng):
         data = damaged(data, rng)
     base = {k: v for k, v in corpus.whole.items() if k != "config.json"}
     return case(rng, "config.json, model.json", name, {f"model/{name}": data}, base,
-                (name, SINGLE, "--target", "target"), model=rng.choice((f"model/{name}", "model")))
+                (name, SINGLE, "--target", "target", "model/"),
+                model=rng.choice((f"model/{name}", "model")))
 
 
 def _claims(header, rng):

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import zlib
 
 from assembler.errors import report
@@ -29,8 +30,9 @@ __all__ = ["Case", "Fifo", "Link", "Outcome", "Sandbox", "MEMORY", "SECONDS"]
 
 SECONDS = 5                # of the processor; an input may not take more
 MEMORY  = 1 << 30          # bytes that may be resident
-_WALL   = 40               # seconds after which who waits is killed; the machine may be busy
+_WALL   = 120              # seconds after which who waits is killed; the machine may be busy
 _SPACE  = 3 << 30          # bytes of addresses: libraries map more than they use
+_ROOT   = Path(__file__).parents[2]
 _LINE   = 600              # characters of a message at most
 
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
@@ -152,7 +154,11 @@ class Sandbox:
         self._fill(case)
         before = self._contents()
         start = time.monotonic()
-        pid = self._spawn(case) if process else self._fork(case)
+        (self._out / "in").write_bytes(case.stdin)
+        (self._out / "opened").write_bytes(b"")
+        with open(self._out / "in", "rb") as stdin, open(self._out / "out", "wb") as out, \
+                open(self._out / "err", "wb") as err:
+            pid = (self._spawn if process else self._fork)(case, (stdin, out, err))
         _, status, usage = os.wait4(pid, 0)
         wall = time.monotonic() - start
         out, err, opened = ((self._out / name).read_bytes().decode(errors="replace")
@@ -165,12 +171,14 @@ class Sandbox:
 
     # The child
 
-    def _fork(self, case):
-        pid = os.fork()
+    def _fork(self, case, files):
+        with warnings.catch_warnings():     # newer Pythons warn where there are threads
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if pid:
             return pid
         try:
-            code = self._child(case)
+            code = self._child(case, files)
         except BaseException:       # as the interpreter would
             traceback.print_exc()
             code = 1
@@ -187,15 +195,8 @@ class Sandbox:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_WALL)
 
-    def _files(self, case):
-        """Our ends of what the child calls standard input, output and errors."""
-        (self._out / "in").write_bytes(case.stdin)
-        (self._out / "opened").write_bytes(b"")
-        return [open(self._out / name, mode) for name, mode in
-                (("in", "rb"), ("out", "wb"), ("err", "wb"))]
-
-    def _child(self, case):
-        for number, file in enumerate(self._files(case)):
+    def _child(self, case, files):
+        for number, file in enumerate(files):
             os.dup2(file.fileno(), number)
         sys.stdin  = open(0, encoding="utf-8", closefd=False)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
@@ -228,11 +229,12 @@ class Sandbox:
                 os.write(log, f"{'writes' if writes else 'reads'} {path}\n".encode())
         return hook
 
-    def _spawn(self, case):
-        files = self._files(case)
-        process = subprocess.Popen([sys.executable, "-m", *case.command], cwd=self.box,
-                                   stdin=files[0], stdout=files[1], stderr=files[2],
-                                   preexec_fn=self._limits)
+    def _spawn(self, case, files):
+        stdin, out, err = files
+        process = subprocess.Popen([sys.executable, "-m", *case.command], cwd=self.box, stdin=stdin,
+                                   stdout=out, stderr=err, preexec_fn=self._limits,
+                                   env=os.environ | {"PYTHONPATH": str(_ROOT)})
+        process.returncode = 0      # we wait for it, with what it has used
         return process.pid
 
     # The verdict
