@@ -11,6 +11,7 @@ BITSTREAMS  ?= ulx3s-25f icepi-zero icesugar-pro ulx3s-85f
 BASE  := $(VENV)/.installed-base
 TEST  := $(VENV)/.installed-test
 TOOLS := $(VENV)/.installed-boards
+PLOTS := $(VENV)/.installed-plots
 MODELS := $(MODELS_VENV)/.installed-models
 
 # PyTorch for CPUs; the one on PyPI brings some GB of CUDA.
@@ -19,7 +20,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates noise bitstreams docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -66,6 +67,17 @@ positions: $(BASE)
 rates: $(TEST)
 	$(VENV)/bin/python -m tests.rates --reports docs/reports
 
+## make roofline  stories-5m under the ceilings of memory and array: docs/reports/roofline.md
+roofline: $(PLOTS)
+	$(VENV)/bin/python -m assembler models/stories-5m -o build/roofline --target ulx3s-85f
+	for n in 1 4 8; do $(VENV)/bin/python -m sim perf build/roofline --streams $$n --tokens 4 \
+	    --json > build/roofline/streams-$$n.json || exit; done
+	$(VENV)/bin/python -m assembler models/stories-5m -o build/roofline-25f --target ulx3s-25f
+	$(VENV)/bin/python -m sim perf build/roofline-25f --tokens 4 --json \
+	    > build/roofline-25f/streams-1.json
+	$(VENV)/bin/python -m sim roofline build/roofline/streams-[148].json \
+	    build/roofline-25f/streams-1.json --report docs/reports/roofline.md
+
 ## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
 noise: $(TEST)
 	$(VENV)/bin/python -m tests.noise --runs 20 -o docs/reports/link.md
@@ -110,6 +122,11 @@ $(TEST): pyproject.toml | $(VENV)/bin/python
 $(TOOLS): pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what pyproject.toml names into $(VENV) ..."
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[boards]'
+	@touch $@ $(BASE)
+
+$(PLOTS): pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what pyproject.toml names into $(VENV) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[plots]'
 	@touch $@ $(BASE)
 
 $(MODELS): pyproject.toml | $(MODELS_VENV)/bin/python
