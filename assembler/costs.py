@@ -32,12 +32,14 @@ def vector_cycles(mnemonic, operands, config, live, chain):
         case "carry" if chain:
             live = 1
     once, each = 22 + _adder(config), 2
-    once += {"sigmoid": 4, "silu": 9, "quant": -8 - _adder(config) + 10}.get(mnemonic, 0)
+    once += {"sigmoid": 4, "silu": 9, "quant": 2 - _adder(config)}.get(mnemonic, 0)
+    if mnemonic != "quant" and operands["dst"].space is Space.S:
+        once -= 3
     if any(operands[name].space is Space.S for name in "abc" if name in operands):
         once, each = once - 5, 6
     match operands.get("stat"):
         case Stat.ABSMAX:
-            each = max(each, 3 + config.vector_lanes.bit_length() - 1 + 2)
+            each = max(each, 2 + config.vector_lanes.bit_length())
         case Stat.SUMSQ:
             each = 26       # 14 to 40, by the largest value and the sum's leading zeros
     return once + live * (config.rows(operands["n"]) + each)
