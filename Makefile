@@ -82,6 +82,10 @@ roofline: $(PLOTS)
 noise: $(TEST)
 	$(VENV)/bin/python -m tests.noise --runs 20 -o docs/reports/link.md
 
+## make hostile  5,000 hostile inputs: docs/reports/hostile.md (long)
+hostile: $(TEST)
+	$(VENV)/bin/python -m tests.hostile --inputs 5000 --seed 1 --every 20 -o docs/reports/hostile.md
+
 ## make bitstreams  bitstreams of four boards, and their reports in docs/reports (long)
 bitstreams: $(TOOLS)
 	@failed=; for board in $(BITSTREAMS); do \
