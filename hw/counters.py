@@ -27,7 +27,7 @@ class CounterBank(wiring.Component):
 
     Latency: up to a pass and 2 cycles for a read, three passes with ``keep``.
 
-    Cost: about 12 LUT4 a counter and 100 more, 10 flip-flops a counter, one DP16KD.
+    Cost: 434 LUT4, 375 flip-flops and one DP16KD for 29 counters (Yosys 0.70).
 
     Parameters
     ----------

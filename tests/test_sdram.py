@@ -13,6 +13,7 @@ import pytest
 
 from assembler.config import Config, preset
 from assembler.errors import TernError
+from assembler.registers import GROUPS
 from assembler.sdram_parts import PARTS, Timing, part
 from hw.sdram import SdramController
 from sim import host, perf, sdram, sdram_parts
@@ -201,3 +202,7 @@ def test_the_core_makes_the_same_tokens_from_an_sdram(config, mhz):
     rtl.settle()
     assert rtl.tokens == golden.tokens
     assert (rtl.memory[:len(golden.memory)] == golden.memory).all()
+    counters = rtl.counters
+    assert sum(counters[name] for name in GROUPS["memory"]) == counters["cycles"]
+    assert 0.01 < rtl.refresh_cycles / counters["cycles"] < 0.02
+    assert counters["memory_late"] > 0.01 * counters["cycles"]
