@@ -65,9 +65,9 @@ module tern_sdram #(
     reg [127:0] broken;             // name of the last rule that was broken
     integer     violations;
     integer     refreshes;          // for statistics
-    // Cycles without a word from the PRECHARGE before a refresh to the next READ or WRITE.
+    // Cycles without a word for a refresh: from the PRECHARGE before it until a row is open again.
     reg [63:0]  refresh_cycles /* verilator public_flat_rd */;
-    reg         refreshing;
+    reg [63:0]  refreshing;         // until this time
     reg [63:0]  now;
 
     reg [3:0]          opened;
@@ -231,6 +231,7 @@ module tern_sdram #(
             refresh_at     = now;
             init_refreshes = init_refreshes + 1;
             refreshes      = refreshes + 1;
+            refreshing     = now + tRFC + tRCD + 3 * CLOCK_PS;
             if (set) begin
                 refresh_by = refresh_by + tREFI;
                 if (refresh_by > now + (POSTPONED + 1) * tREFI)
@@ -239,7 +240,7 @@ module tern_sdram #(
         end
         PRECHARGE: begin
             if (Addr[10]) begin
-                refreshing = 1;
+                refreshing = now + tRP + tRFC;
                 for (n = 0; n < 4; n = n + 1)
                     close(n[1:0]);
                 closed_once = 1;
@@ -294,7 +295,7 @@ module tern_sdram #(
             burst_done = burst_done + 1'b1;
         end
 
-        if (refreshing && !moves && !moves_write)
+        if (now < refreshing && !moves && !moves_write)
             refresh_cycles = refresh_cycles + 1;
 
         drove  = driving;
