@@ -1,0 +1,268 @@
+"""Reading what strangers wrote: files, JSON, tokenizers and programs, each within its bounds."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from assembler import files, guard, image as images, isa
+from assembler.checkpoint import Checkpoint
+from assembler.compile import compile_model
+from assembler.errors import TernError, one_line
+from assembler.tokenizer import FileTokenizer
+from sim import engines, logits
+from tests import random_model
+from tests.hostile.corpus import CONFIG, tokenizers
+from tests.hostile.programs import sealed
+
+
+SHAPE = {"hidden": 10, "inner": 15, "layers": 1, "vocab": 20}
+
+
+def test_only_regular_files_of_a_size_are_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert files.read(path, 5) == b"12345"
+    with pytest.raises(TernError, match="file: larger than 4 bytes"):
+        files.read(path, 4)
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(TernError, match="is no regular file"):
+            files.read(place, 5)
+    for name in ("missing", "\0", "\ud800"):
+        with pytest.raises(TernError, match="no such file|cannot read"):
+            files.read(tmp_path / name, 5)
+
+
+def test_a_planted_link_is_not_written_through(tmp_path):
+    """As `.x.bin.part` was: its name is not to be guessed."""
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in (".x.part", ".x-", "x"):
+        (folder / name).symlink_to(outside)
+    files.write(folder / "x", b"new")
+    assert outside.read_bytes() == b"mine" and (folder / "x").read_bytes() == b"new"
+    assert sorted(os.listdir(folder)) == [".x-", ".x.part", "x"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    (tmp_path / "x").write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(TernError, match="x: cannot write: No space"):
+        files.write(tmp_path / "x", fail)
+    assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("text, message", [
+    (b'{"a": 1, "b": {"c": 1, "c": 2}}', "'c' is there twice"), (b"[" * 100_000, "too deeply"),
+    (b"[" + b"[]," * (1 << 19), "more than"), (b"{", "Expecting")])
+def test_hostile_json_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        files.parse_json(text)
+
+
+def test_inside_follows_links(tmp_path):
+    for name in ("model/sub", "other", "hub/blobs", "hub/snapshots/a"):
+        (tmp_path / name).mkdir(parents=True)
+    model, snapshot = tmp_path / "model", tmp_path / "hub" / "snapshots" / "a"
+    (model / "near").symlink_to("sub/x")
+    (model / "far").symlink_to("../other/x")
+    (model / "loop").symlink_to("loop")
+    (snapshot / "x").symlink_to("../../blobs/x")
+    (snapshot / "y").symlink_to("../b/y")
+    assert all(files.inside(model / name, model) for name in ("near", "sub/x", "x", "loop"))
+    assert not any(files.inside(model / name, model) for name in ("far", "../x", "\0", "\ud800"))
+    assert files.inside(snapshot / "x", snapshot) and not files.inside(snapshot / "y", snapshot)
+
+
+def test_a_checkpoint_in_the_cache_of_hugging_face_is_read(tmp_path):
+    real = random_model.write(tmp_path / "hub" / "blobs", **SHAPE, shards=2)
+    snapshot = tmp_path / "hub" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    for path in real.iterdir():
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    assert set(Checkpoint(snapshot).tensors) == set(random_model.shapes(**SHAPE))
+
+
+@pytest.mark.parametrize("key", ["weights", "tokenizer"])
+@pytest.mark.parametrize("value", ["../beside", "/etc/passwd", "sub/../../beside", "link", ".."])
+def test_a_model_json_names_nothing_outside(tmp_path, key, value):
+    folder = random_model.write(tmp_path / "model", **SHAPE)
+    random_model.write(tmp_path / "beside", **SHAPE)
+    (folder / "link").symlink_to("../beside")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "model.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(TernError, match=f"model.json: {key} .* leaves the folder"):
+        Checkpoint(folder / "model.json")
+
+
+def test_a_shape_of_many_numbers_takes_no_time(tmp_path):
+    folder = random_model.write(tmp_path, **SHAPE)
+    text = json.dumps({"w": {"dtype": "F32", "shape": [10 ** 18] * 100_000,
+                             "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(TernError, match="damaged header entry"):
+        Checkpoint(folder)
+
+
+def test_messages_are_for_any_terminal():
+    assert one_line("a\nb\x1b[2J\u202e\ud800é") == "a b\\x1b[2J\\u202e\\ud800é"
+    assert len(one_line("x" * 10 ** 6)) < 420 and one_line("x" * 399 + "y").endswith("y")
+
+
+# Tokenizers
+
+def _tokenizer(**changes):
+    return json.dumps(tokenizers()["bytes"] | changes).encode()
+
+
+def _split(regex):
+    return {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 40}}, "times as long"),
+    ({"normalizer": {"type": "Prepend", "prepend": "x" * 1000}}, "1000 times as long"),
+    ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "/////w=="}}, "charsmap"),
+    ({"post_processor": {"type": "TemplateProcessing", "single": [
+        {"Sequence": {"id": "A", "type_id": 0}}] * 1000, "pair": [], "special_tokens": {}}},
+     "1000 pieces"),
+    ({"pre_tokenizer": _split("(")}, "not a tokenizer"), ({"model": 3}, "not a tokenizer"),
+])
+def test_hostile_tokenizers_are_refused(changes, message, capfd):
+    with pytest.raises(TernError, match=message):
+        FileTokenizer(_tokenizer(**changes))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_panic_of_the_library_is_a_mistake_of_the_file(capfd):
+    words = FileTokenizer(_tokenizer(pre_tokenizer=_split("(a+)+$")))
+    assert words.encode("the")
+    with pytest.raises(TernError, match="tokenizer.json: not a tokenizer"):
+        words.encode("a" * 40 + "!")
+    assert capfd.readouterr().err == ""         # the library writes there itself
+
+
+def test_an_expression_that_takes_for_ever_is_given_up(monkeypatch):
+    monkeypatch.setattr(guard, "SECONDS", 0.1)
+    words = FileTokenizer(_tokenizer(pre_tokenizer=_split(r"(?:(?:\w|\w\w)+#)|.")))
+    with pytest.raises(TernError, match="takes it more than"):
+        words.encode(("a" * 26 + "!") * 4)
+
+
+def test_padding_and_truncation_are_for_training():
+    plain = FileTokenizer(_tokenizer()).encode("the lion")
+    padded = FileTokenizer(_tokenizer(
+        padding={"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None,
+                 "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>"},
+        truncation={"direction": "Right", "max_length": 2, "strategy": "LongestFirst",
+                    "stride": 0}))
+    assert padded.encode("the lion") == plain and len(plain) > 2
+
+
+# Programs in images
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("image")
+    compile_model(random_model.write(folder / "model", **SHAPE), CONFIG, "sim-tiny").save(
+        folder / "image")
+    return folder / "image"
+
+
+def _with_program(image, folder, words):
+    copy = folder / "image"
+    copy.mkdir()
+    for path in image.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    data = b"".join(word.to_bytes(16, "little") for word in words)
+    (copy / images.BINARY).write_bytes(sealed((copy / images.BINARY).read_bytes(), words=data))
+    return copy
+
+
+def _word(mnemonic, **operands):
+    return isa.encode(mnemonic, **operands)
+
+
+_V, _U = (isa.Operand(space, 0) for space in (isa.Space.V, isa.Space.U))
+_NEXT, _LOOP, _BACK = _word("next"), _word("jump", target=0), _word("jump", target=1)
+
+
+@pytest.mark.parametrize("engine", ["golden", "float"])
+@pytest.mark.parametrize("words, message", [
+    ([_LOOP], "does not end"), ([_NEXT, _LOOP], "is waiting"), ([_NEXT, _BACK], "does not end"),
+    ([_word("halt")], "is halted"), ([0xff << 120], "is fault"),
+    ([_word("emit"), _NEXT, 0], "is halted|instruction 0, emit"),
+    ([_NEXT, _word("stream", r=0, address=0, words=0xffffffff),
+      _word("matmul", dst=_V, q=0, a=isa.Operand(isa.Space.S, 0), rows=65535, blocks=8191)],
+     "works on more"),
+    ([_NEXT, _word("load", dst=_U, n=64, r=0, address=0xfffffff0, pitch=0)], "outside"),
+    ([_NEXT, _word("mul", dst=isa.Operand(isa.Space.V, 1023), a=_V, b=_V, n=65535)], "no 65535"),
+])
+def test_programs_that_no_compiler_makes_are_refused(image, tmp_path, words, message, engine):
+    copy = _with_program(image, tmp_path, words)
+    with pytest.raises(TernError, match=rf"image.bin: .*{message}"):
+        list(engines.load(copy, engine).generate([[1, 2]], 2))
+
+
+@pytest.mark.parametrize("vocabulary", [19, 3])
+def test_a_manifest_of_another_vocabulary_is_noticed(image, tmp_path, vocabulary):
+    loaded = images.load(image)
+    loaded.manifest["model"] |= {"vocab_size": vocabulary, "eos_token_id": None}
+    with pytest.raises(TernError, match="has 20 logits, and the model|chose token"):
+        list(engines.start(loaded, "golden", logits=True).logits([1, 2]))
+    with pytest.raises(TernError, match="has 20 logits, and the model|chose token"):
+        list(engines.start(loaded, "golden", copies=2, logits=True).predict_all(
+            np.array([[1, 2], [2, 1]])))
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda e: e[1].__setitem__(1, e[0][1]), "overlap"),
+    (lambda e: e[0].__setitem__(2, e[0][2] - 8), "no whole|leaves its section|overlap"),
+])
+def test_sections_lie_apart_and_hold_the_program(image, tmp_path, change, message):
+    data = sealed((image / images.BINARY).read_bytes(), entries=change)
+    copy = _with_program(image, tmp_path, [_NEXT])
+    (copy / images.BINARY).write_bytes(data)
+    with pytest.raises(TernError, match=message):
+        images.load(copy)
+
+
+@pytest.mark.parametrize("length", [0, 513, 1 << 31])
+def test_a_program_fits_its_machine(image, tmp_path, length):
+    copy = _with_program(image, tmp_path, [_NEXT])
+    data = sealed((copy / images.BINARY).read_bytes(),
+                  header=lambda fields: fields.__setitem__(4, length))
+    (copy / images.BINARY).write_bytes(data)
+    with pytest.raises(TernError, match=f"a program of {length} instructions"):
+        images.load(copy)
+
+
+@pytest.mark.parametrize("changes", [
+    {"target": []}, {"lines": ["a"]}, {"lines": 3}, {"tensors": [3]}, {"tensors": {}},
+    {"tensors": [{"name": "a"}]}, {"tensors": [{"name": "a", "columns": 3, "rows": [1]}]},
+    {"tensors": [{"name": "a", "pitch": 3, "shape": 7}]}, {"config": {"lanes": 10.0}},
+    {"config": {"positions": True}}])
+def test_manifests_are_what_the_compiler_writes(image, tmp_path, changes):
+    copy = _with_program(image, tmp_path, [_NEXT])
+    manifest = json.loads((copy / images.MANIFEST).read_text())
+    (copy / images.MANIFEST).write_text(json.dumps(manifest | changes))
+    with pytest.raises(TernError, match="manifest.json: damaged manifest"):
+        images.load(copy)
+
+
+@pytest.mark.parametrize("dtype", ["<i8", ">i4", "<u2", "i1"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_of_ids_read_as_numpy_reads_them(tmp_path, dtype, order):
+    array = np.asarray(np.arange(6).reshape(2, 3), dtype, order=order)
+    np.save(tmp_path / "ids.npy", array)
+    read = logits.read_ids(tmp_path / "ids.npy")
+    assert read.dtype == array.dtype and np.array_equal(read, array)
