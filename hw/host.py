@@ -116,7 +116,8 @@ class HostRegisters(wiring.Component):
         m.d.sync += saturated.eq((saturated | self.saturated) & ~self.start)
 
         m.submodules.counters = counters = CounterBank(count=len(registers.COUNTERS))
-        m.d.comb += [counters.events.eq(self.events), counters.clear.eq(self.start)]
+        m.d.comb += counters.events.eq(self.events)
+        m.d.sync += counters.clear.eq(self.start)       # it drives many; events come later still
 
         status = {
             # A START that has not begun counts as running, a STEP given as taken.
