@@ -8,11 +8,22 @@ from dataclasses import dataclass, replace
 from assembler.registers import PAYLOAD_BITS, MessageKind, message
 
 
-__all__ = ["INVERSE_BITS", "INVERSE_FRACTION", "Sampling"]
+__all__ = ["INVERSE_BITS", "INVERSE_FRACTION", "MAX_TOP_K", "PENALTY_BITS", "PENALTY_FRACTION",
+           "REWARD_FRACTION", "SEEN_TOKENS", "Sampling"]
 
 
 INVERSE_BITS     = 18      # of 1 / temperature, unsigned
 INVERSE_FRACTION = 12      # ... of which behind the point: temperatures from 1/64 to 4096
+MAX_TOP_K        = 32
+PENALTY_BITS     = 12      # of the repetition penalty, and of 1 / penalty
+PENALTY_FRACTION = 10
+REWARD_FRACTION  = 12      # of 1 / penalty, which is below 1
+SEEN_TOKENS      = 1 << 15 # ids from here on are never penalised
+
+
+def _least(value, low, name, most):
+    if not low <= value <= most:
+        raise ValueError(f"{name} must be {low} to {most}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,12 @@ class Sampling:
     Parameters
     ----------
     temperature : float
-        0: the largest logit, the lowest id on ties. Otherwise 1/64 to 1024.
+        0: the largest logit, the lowest id on ties. Otherwise 0.016 to 1024.
+    top_k : int
+        Draw among so many of the largest logits, the lowest ids on ties: 1 to 32. 0: all.
+    repetition_penalty : float
+        1 to 3.99: a positive logit of a token that the stream has seen, in its prompt or of its
+        own, is divided by it, and a negative one multiplied.
     seed : int
         Of the draws, 24 bits: the same seed gives the same tokens again.
 
@@ -32,14 +48,16 @@ class Sampling:
         A value is outside its rule; the message states both.
     """
     temperature: float = 0.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
     seed: int = 0
 
     def __post_init__(self):
-        if self.temperature and not 1 / 64 < self.temperature <= 1024:
-            raise ValueError(f"temperature must be 0 or from 0.016 to 1024, not "
-                             f"{self.temperature!r}")
-        if not 0 <= self.seed < 1 << PAYLOAD_BITS:
-            raise ValueError(f"seed must be 0 to {(1 << PAYLOAD_BITS) - 1}, not {self.seed!r}")
+        if self.temperature:
+            _least(self.temperature, 0.016, "temperature", 1024)
+        _least(self.top_k, 0, "top_k", MAX_TOP_K)
+        _least(self.repetition_penalty, 1, "repetition_penalty", 3.99)
+        _least(self.seed, 0, "seed", (1 << PAYLOAD_BITS) - 1)
 
     def with_seed(self, offset):
         """The same for another stream: the seed is ``offset`` further on."""
@@ -50,7 +68,19 @@ class Sampling:
         """1 / temperature as the core takes it."""
         return round((1 << INVERSE_FRACTION) / self.temperature) if self.temperature else 0
 
+    @property
+    def penalties(self):
+        """The repetition penalty and 1 / penalty as the core takes them; both 0 for none."""
+        if self.repetition_penalty == 1:
+            return 0, 0
+        return (round(self.repetition_penalty * (1 << PENALTY_FRACTION)),
+                min(round((1 << REWARD_FRACTION) / self.repetition_penalty),
+                    (1 << PENALTY_BITS) - 1))
+
     def messages(self, slot=0):
         """Words that give a slot these settings, whatever it had before."""
+        penalty, reward = self.penalties
         return [message(MessageKind.TEMPERATURE, slot, self.inverse),
+                message(MessageKind.TOP_K, slot, self.top_k),
+                message(MessageKind.REPETITION, slot, penalty << PENALTY_BITS | reward),
                 message(MessageKind.SEED, slot, self.seed)]

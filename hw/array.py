@@ -60,7 +60,7 @@ class ArrayUnit(wiring.Component):
     scale_address, scale : :py:`Out(scale_address_layout(config))`, :py:`In(config.float.width)`
         Float word two cycles after its address.
     write : :py:`Out(VectorWrite(config))`
-    choice : :py:`In(choice_layout(config))`
+    choice, forgetting : :py:`In(choice_layout(config))`, :py:`Out(1)`
         See :class:`hw.draw.Draw`.
     tokens : :py:`Out(stream.Signature(tokens_layout(config)))`
         One for each ``emit``.
@@ -93,6 +93,7 @@ class ArrayUnit(wiring.Component):
             "scale":         In(config.float.width),
             "write":         Out(VectorWrite(config)),
             "choice":        In(choice_layout(config)),
+            "forgetting":    Out(1),
             "tokens":        Out(stream.Signature(tokens_layout(config))),
             "logits_enable": In(1),
             "logits":        Out(stream.Signature(logits_layout(config))),
@@ -140,6 +141,8 @@ class ArrayUnit(wiring.Component):
             sampler.found_row.eq(draw.row),
             drain.emitted.eq(self.tokens.valid & self.tokens.ready),
             draw.choice.eq(self.choice),
+            self.forgetting.eq(draw.forgetting),
+            draw.emit.eq(drain.emit),
             draw.step.eq(self.step),
             draw.prepare.eq(drain.prepare),
             draw.scale.eq(drain.draw_scale),

@@ -115,7 +115,7 @@ class Core(wiring.Component):
         connect(m, scheduler.tokens, flipped(self.tokens))
         connect(m, scheduler.step, sequencer.steps)
         connect(m, array.tokens, scheduler.emit)
-        m.d.comb += array.choice.eq(scheduler.choice)
+        m.d.comb += [array.choice.eq(scheduler.choice), scheduler.forgetting.eq(array.forgetting)]
         m.d.comb += [
             # In a reset the sequencer may still be at `next`: messages then are the next program's.
             scheduler.wanted.eq(sequencer.wanted & ~registers.reset),

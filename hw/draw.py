@@ -4,12 +4,14 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
-from assembler import tables
+from assembler import sampling, tables
 from assembler.registers import PAYLOAD_BITS, MessageKind
-from assembler.sampling import INVERSE_BITS, INVERSE_FRACTION
-from hw.float import delay
+from hw.candidates import KEY_BITS, Candidates
+from hw.float import delay, float_layout
 from hw.gumbel import Gumbel
+from hw.ram import BlockRam
 from hw.signatures import TOKEN_BITS, choice_layout, draw_layout, position_shape, step_layout
 
 
@@ -21,19 +23,29 @@ _FACTOR_FRACTION = 20
 _GREEDY_FACTOR   = 1 << 15
 _SIGNIFICAND     = 16                   # bits of the scale's significand that count
 _CUT             = _FACTOR_FRACTION - tables.GUMBEL_FRACTION
-_KEY_BITS        = 33                   # |sum| <= 2**23, so |key| < 2**(23 + 17 - 8)
-_SCORE_BITS      = _KEY_BITS + 1
+_SCORE_BITS      = KEY_BITS + 1         # |sum| <= 2**23, so |key| < 2**(23 + 17 - 8)
 _DEPTH           = 64                   # sums that may be on their way
+_STILL_COME      = 8                    # ... after `pause` was decided on
+
+_factors_layout = data.StructLayout({
+    "plain": _FACTOR_BITS, "above": _FACTOR_BITS, "below": _FACTOR_BITS,
+})
+_penalty_layout = data.StructLayout({
+    "reward": sampling.PENALTY_BITS, "penalty": sampling.PENALTY_BITS,
+})
 
 
 class Draw(wiring.Component):
-    """Temperature sampling by the Gumbel-max trick, position after position.
+    """Temperature, top-k and repetition penalty by the Gumbel-max trick, a sum at a time.
 
-    ``ids[p] = argmax over rows of floor(sums[row][p] * factor[p] / 2**8) + g``, the lowest row on
-    ties, with ``factor = round(scale[p] / temperature * 2**20)`` of 17 bits (saturated) and g the
-    :class:`hw.gumbel.Gumbel` variate of the slot's seed, the number of tokens that it has
-    sampled, and the row. That is a draw from softmax(sums * scale / temperature). A slot with
-    temperature 0 has ``factor = 2**15`` and no g: the largest sum, as if it were alone.
+    ``ids[p] = argmax over rows of key + g, the lowest row on ties, with ``key =
+    floor(sums[row][p] * factor / 2**8)``, ``factor = round(scale[p] / temperature * 2**20)`` of 17
+    bits (saturated), and g the :class:`hw.gumbel.Gumbel` variate of the slot's seed, the number
+    of tokens that it has sampled, and the row. That is a draw from softmax(sums * scale /
+    temperature). With a repetition penalty, rows that the slot has seen have ``floor(factor *
+    penalty)`` if their sum is negative, and ``floor(factor / penalty)`` if not; with top-k only the
+    rows with the k largest keys take part. A slot with temperature 0 has ``factor = 2**15`` and no
+    g: the largest sum, as if it were alone.
 
     Protocol: with ``active``, an instruction's scales are asked for by ``prepare``, which takes up
     to 60 cycles a position, then a sum comes in each cycle at most, and none while ``pause``.
@@ -41,37 +53,45 @@ class Draw(wiring.Component):
     Parameters
     ----------
     config : Config
+    seen_tokens : int
+        Ids that a repetition penalty can fall on, from 0 on: a power of two.
 
     Members
     -------
     choice : :py:`In(choice_layout(config))`
         Settings and tokens of the slots, between steps.
+    forgetting : :py:`Out(1)`
+        Because of a setting the tokens of a slot are being forgotten, which takes a cycle for each
+        id; from the third cycle after it on.
     step : :py:`In(step_layout(config))`
         Stable while an instruction is in work.
     active : :py:`Out(1)`
-        A position that this step samples is not greedy.
+        The largest sum of a position that this step samples is not its token.
     prepare, prepared : :py:`In(1)`, :py:`Out(1)`
-        Level, and the strobe that ends it.
+        Level, and the strobe that ends it; it waits for the sums that are on their way.
     scale, next_scale : :py:`In(config.float.width)`, :py:`Out(1)`
         Float word of position 0 first, and strobe for the next one's.
     i : :py:`In(draw_layout(config))`
         Sums of the positions that are sampled, ascending, row after row.
     pause : :py:`Out(1)`
-    emitted : :py:`In(1)`
-        Strobe: the tokens were taken; rows are counted from 0 again.
+    emit, emitted : :py:`In(1)`
+        Level: all rows have come. Strobe: the tokens were taken.
     better, row : :py:`Out(config.positions)`, :py:`Out(TOKEN_BITS)`
-        Strobe of a position: the best row is now ``row``.
+        Strobe of a position: its token is ``row``, if nothing better comes.
     busy : :py:`Out(1)`
-        Sums are on their way; from the second cycle after the first one on.
+        Something better may come; from the second cycle after the first sum on.
 
     Golden twin: :class:`sim.golden.sampler.Sampler`.
     """
-    latency = 2 + Gumbel.latency + 1        # from a sum to `better`
+    latency = 2 + Gumbel.latency + 2        # from a sum to `better`, without top-k
 
-    def __init__(self, *, config):
+    def __init__(self, *, config, seen_tokens=sampling.SEEN_TOKENS):
         self.config = config
+        self.seen_tokens = seen_tokens
+        self._seen_bits = ceil_log2(seen_tokens)
         super().__init__({
             "choice":     In(choice_layout(config)),
+            "forgetting": Out(1),
             "step":       In(step_layout(config)),
             "active":     Out(1),
             "prepare":    In(1),
@@ -80,6 +100,7 @@ class Draw(wiring.Component):
             "next_scale": Out(1),
             "i":          In(draw_layout(config)),
             "pause":      Out(1),
+            "emit":       In(1),
             "emitted":    In(1),
             "better":     Out(config.positions),
             "row":        Out(TOKEN_BITS),
@@ -91,72 +112,122 @@ class Draw(wiring.Component):
         m.submodules[name] = memory = Memory(shape=shape, depth=self.config.positions, init=[])
         return memory.read_port(domain="comb"), memory.write_port()
 
+    def _slot_of(self, position):
+        return Mux(self.step.chain, self.step.slot, position)
+
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        positions = config.positions
+        positions = self.config.positions
 
         # Settings, by slot
         choice = data.View(self.choice.shape(), delay(m, self.choice, 1, reset_less=False))
-        inverses, inverse_write = self._memory(m, "inverses", INVERSE_BITS)
-        seeds, seed_write       = self._memory(m, "seeds", PAYLOAD_BITS)
-        counts, count_write     = self._memory(m, "counts", PAYLOAD_BITS)
-        tempered = Signal(positions)
-        drawn    = Signal()                 # a token was: count it
-        for port in (inverse_write, seed_write, count_write):
+        inverses, set_inverse   = self._memory(m, "inverses", sampling.INVERSE_BITS)
+        penalties, set_penalty  = self._memory(m, "penalties", _penalty_layout)
+        limits, set_limit       = self._memory(m, "limits", range(sampling.MAX_TOP_K + 1))
+        seeds, set_seed         = self._memory(m, "seeds", PAYLOAD_BITS)
+        counts, set_count       = self._memory(m, "counts", PAYLOAD_BITS)
+        tempered, limited, penalised = (Signal(positions, name=name) for name in
+                                        ("tempered", "limited", "penalised"))
+        for port in (set_inverse, set_penalty, set_limit, set_seed, set_count):
             m.d.comb += port.addr.eq(choice.slot)
-        m.d.comb += [
-            inverse_write.data.eq(choice.payload[:INVERSE_BITS]),
-            seed_write.data.eq(choice.payload),
-            count_write.data.eq(Mux(drawn, counts.data + 1, 0)),
-        ]
+            m.d.comb += Value.cast(port.data).eq(choice.payload)
+
+        def note(flags, value):
+            m.d.sync += flags.bit_select(choice.slot, 1).eq(value.any())
+
         with m.If(choice.valid):
             with m.Switch(choice.kind):
                 with m.Case(MessageKind.TEMPERATURE):
-                    m.d.comb += inverse_write.en.eq(1)
-                    m.d.sync += tempered.bit_select(choice.slot, 1).eq(
-                        choice.payload[:INVERSE_BITS].any())
+                    m.d.comb += set_inverse.en.eq(1)
+                    note(tempered, choice.payload[:sampling.INVERSE_BITS])
+                with m.Case(MessageKind.TOP_K):
+                    m.d.comb += set_limit.en.eq(1)
+                    note(limited, set_limit.data)
+                with m.Case(MessageKind.REPETITION):
+                    m.d.comb += set_penalty.en.eq(1)
+                    note(penalised, choice.payload)
                 with m.Case(MessageKind.SEED):
-                    m.d.comb += [seed_write.en.eq(1), count_write.en.eq(1)]
+                    m.d.comb += [set_seed.en.eq(1), set_count.en.eq(1), set_count.data.eq(0)]
                 with m.Case(MessageKind.GENERATE):
-                    m.d.comb += [drawn.eq(1), count_write.en.eq(1)]
+                    m.d.comb += [set_count.en.eq(1), set_count.data.eq(counts.data + 1)]
 
-        def slot_of(position):
-            return Mux(self.step.chain, self.step.slot, position)
+        # ... and of the positions that this step samples.
+        def by_position(flags):
+            mask = Signal(positions)
+            m.d.sync += mask.eq(self.step.sample & Mux(
+                self.step.chain, flags.bit_select(self.step.slot, 1).replicate(positions), flags))
+            return mask
 
-        m.d.sync += self.active.eq(Mux(
-            self.step.chain, self.step.sample.any() & tempered.bit_select(self.step.slot, 1),
-            (self.step.sample & tempered).any()))
+        drawn = by_position(tempered)
+        kept  = by_position(tempered & limited)
+        lower = by_position(penalised)
+        m.d.sync += self.active.eq((drawn | lower).any())
 
-        factors = self._prepare(m, slot_of, tempered, inverses)
-        self._choose(m, slot_of, tempered, choice, seeds, counts, factors)
+        on_way  = Signal(range(_DEPTH + 1))
+        seen    = self._seen(m, choice)
+        factors = self._prepare(m, on_way, drawn, lower, inverses, penalties)
+        self._choose(m, choice, on_way, drawn, kept, lower, limits, seeds, counts, seen, factors)
         return m
 
-    def _prepare(self, m, slot_of, tempered, inverses):
+    def _seen(self, m, choice):
+        """Which slots have seen a row: block RAM, a bit for each."""
+        positions = self.config.positions
+        m.submodules.seen = seen = BlockRam(shape=data.ArrayLayout(1, positions),
+                                            depth=self.seen_tokens, masked=True)
+        place = Signal(self._seen_bits)
+        slot  = Signal.like(choice.slot)
+        m.d.comb += [
+            seen.read_enable.eq(1),
+            seen.write_address.eq(place),
+            Value.cast(seen.write_data).eq((~self.forgetting).replicate(positions)),
+            seen.write_enable.eq(self.forgetting << slot),
+        ]
+        with m.If(self.forgetting):
+            m.d.sync += [place.eq(place + 1), self.forgetting.eq(~place.all())]
+        with m.Elif(choice.valid):
+            m.d.sync += slot.eq(choice.slot)
+            m.d.sync += place.eq(choice.payload)
+            with m.If((choice.kind == MessageKind.REPETITION) & choice.payload.any()):
+                m.d.sync += [place.eq(0), self.forgetting.eq(1)]
+        joins = Signal()        # a token that is to be remembered
+        m.d.sync += joins.eq(choice.valid & ~choice.payload[self._seen_bits:].any() & (
+            (choice.kind == MessageKind.PROMPT) | (choice.kind == MessageKind.GENERATE)))
+        with m.If(joins):
+            m.d.comb += seen.write_enable.eq(1 << slot)
+        return seen
+
+    def _prepare(self, m, on_way, drawn, lower, inverses, penalties):
         """Factors of all positions from their scales; returns where to read them."""
         fmt = self.config.float
-        factors, write = self._memory(m, "factors", _FACTOR_BITS)
-        scale = data.View(data.StructLayout({"mantissa": fmt.mantissa, "exponent": fmt.exponent,
-                                             "sign": 1}), self.scale)
+        factors, write = self._memory(m, "factors", _factors_layout)
+        scale   = data.View(float_layout(fmt), self.scale)
         at      = Signal(position_shape(self.config))
-        a       = Signal(_SIGNIFICAND, reset_less=True)
-        b       = Signal(INVERSE_BITS, reset_less=True)
-        product = Signal(_SIGNIFICAND + INVERSE_BITS, reset_less=True)
+        a       = Signal(_FACTOR_BITS, reset_less=True)
+        b       = Signal(sampling.INVERSE_BITS, reset_less=True)
+        product = Signal(len(a) + len(b), reset_less=True)
         rest    = Signal(len(product) + 1)      # twice the factor, shifted down
         # significand / 2**15 * 2**(exponent - bias) * inverse / 2**12 * 2**20
-        base    = _SIGNIFICAND - 1 + INVERSE_FRACTION - _FACTOR_FRACTION + fmt.bias
+        base    = _SIGNIFICAND - 1 + sampling.INVERSE_FRACTION - _FACTOR_FRACTION + fmt.bias
         left    = Signal(signed(fmt.exponent + 1))
-        factor  = Signal(_FACTOR_BITS, reset_less=True)
+        factor  = Signal(_factors_layout, reset_less=True)
         slot    = Signal.like(at)
-        m.d.comb += [slot.eq(slot_of(at)), inverses.addr.eq(slot)]
-        m.d.comb += [write.addr.eq(at), write.data.eq(factor)]
+        m.d.comb += [
+            slot.eq(self._slot_of(at)),
+            inverses.addr.eq(slot),
+            penalties.addr.eq(slot),
+            write.addr.eq(at),
+            write.data.eq(factor),
+        ]
         m.d.sync += product.eq(a * b)
+
+        def saturated(value):
+            return Mux(value[_FACTOR_BITS:].any(), ~0, value[:_FACTOR_BITS])
 
         significand = Cat(C(0, _SIGNIFICAND), scale.mantissa, scale.exponent.any())[-_SIGNIFICAND:]
         with m.FSM():
             with m.State("rest"):
                 m.d.sync += at.eq(0)
-                with m.If(self.prepare):
+                with m.If(self.prepare & (on_way == 0)):    # the factors are still needed
                     m.next = "scale"
             with m.State("scale"):
                 m.d.comb += self.next_scale.eq(1)
@@ -164,10 +235,10 @@ class Draw(wiring.Component):
                     a.eq(significand),
                     b.eq(inverses.data),
                     left.eq(base - scale.exponent),
-                    factor.eq(_GREEDY_FACTOR),
+                    factor.plain.eq(_GREEDY_FACTOR),
                 ]
-                m.next = "store"
-                with m.If(tempered.bit_select(slot, 1) & self.step.sample.bit_select(at, 1)):
+                m.next = "penalty"
+                with m.If(drawn.bit_select(at, 1)):
                     m.next = "multiply"
             with m.State("multiply"):
                 m.next = "load"
@@ -176,12 +247,27 @@ class Draw(wiring.Component):
                 m.next = "shift"
             with m.State("shift"):
                 m.d.sync += [rest.eq(rest >> 1), left.eq(left - 1)]
-                rounded = rest[1:_FACTOR_BITS + 1] + rest[0]
-                m.d.sync += factor.eq(Mux(rounded[-1] | rest[_FACTOR_BITS + 1:].any(), ~0, rounded))
+                m.d.sync += factor.plain.eq(saturated(
+                    Cat((rest[1:_FACTOR_BITS + 1] + rest[0])[:_FACTOR_BITS + 1],
+                        rest[_FACTOR_BITS + 1:])))
                 with m.If(left < 0):
-                    m.d.sync += factor.eq(rest.any().replicate(_FACTOR_BITS))
+                    m.d.sync += factor.plain.eq(rest.any().replicate(_FACTOR_BITS))
                 with m.If(left <= 0):
-                    m.next = "store"
+                    m.next = "penalty"
+            with m.State("penalty"):
+                m.d.sync += [a.eq(factor.plain), b.eq(penalties.data.penalty)]
+                m.next = "store"
+                with m.If(lower.bit_select(at, 1)):
+                    m.next = "reward"
+            with m.State("reward"):
+                m.d.sync += b.eq(penalties.data.reward)
+                m.next = "below"
+            with m.State("below"):
+                m.d.sync += factor.below.eq(saturated(product[sampling.PENALTY_FRACTION:]))
+                m.next = "above"
+            with m.State("above"):
+                m.d.sync += factor.above.eq(product[sampling.REWARD_FRACTION:])
+                m.next = "store"
             with m.State("store"):
                 m.d.comb += write.en.eq(1)
                 m.d.sync += at.eq(at + 1)
@@ -191,75 +277,105 @@ class Draw(wiring.Component):
                     m.next = "rest"
         return factors
 
-    def _choose(self, m, slot_of, tempered, choice, seeds, counts, factors):
+    def _choose(self, m, choice, on_way, drawn, kept, lower, limits, seeds, counts, seen,
+                factors):
         """From sums to the best row so far."""
         config = self.config
-        m.submodules.gumbel = gumbel = Gumbel()
+        m.submodules.gumbel     = gumbel     = Gumbel()
+        m.submodules.candidates = candidates = Candidates(config=config, depth=_DEPTH)
         rows = Signal(TOKEN_BITS)
         with m.If(self.i.valid & self.i.last):
             m.d.sync += rows.eq(rows + 1)
         with m.If(self.emitted):
             m.d.sync += rows.eq(0)
 
-        # The key of chance.
-        position = self.i.position
-        slot = delay(m, slot_of(position), 1)
+        # The key of chance, and whether the slot has seen the row.
+        position = delay(m, self.i.position, 1)
+        slot     = delay(m, self._slot_of(self.i.position), 1)
+        row      = delay(m, rows, 1)
         m.d.comb += [
             seeds.addr.eq(slot),
             counts.addr.eq(Mux(choice.valid, choice.slot, slot)),
+            seen.read_address.eq(rows),
+            gumbel.i.row.eq(delay(m, row, 1)),
         ]
-        m.d.sync += [
-            gumbel.i.seed.eq(seeds.data),
-            gumbel.i.count.eq(counts.data),
-        ]
-        m.d.comb += gumbel.i.row.eq(delay(m, rows, 2))
-        hot = delay(m, tempered.bit_select(slot, 1), 1)
+        m.d.sync += [gumbel.i.seed.eq(seeds.data), gumbel.i.count.eq(counts.data)]
+        repeats = delay(m, lower.bit_select(position, 1) & ~row[self._seen_bits:].any(), 1)
+        repeats = delay(m, repeats & Value.cast(delay(m, seen.read_data.as_value(), 1)).bit_select(
+            delay(m, slot, 1), 1), 1)
 
-        # The sum waits for the variate: factor, products, key.
+        # The sum waits for the variate: factors, factor, products, key.
         wait  = 2 + Gumbel.latency
         valid = delay(m, self.i.valid, wait, reset_less=False)
-        position = delay(m, position, wait - 3)
+        value = delay(m, self.i.value, wait - 3)
+        position = delay(m, position, wait - 5)
         m.d.comb += factors.addr.eq(position)
-        factor = delay(m, factors.data, 1)
-        value  = delay(m, self.i.value, wait - 2)
-        half   = len(value) // 2
-        low    = Signal(signed(half + 1 + _FACTOR_BITS), reset_less=True)
-        high   = Signal(signed(half + _FACTOR_BITS + 1), reset_less=True)
+        options = data.View(_factors_layout, delay(m, factors.data.as_value(), 1))
+        factor  = delay(m, Mux(delay(m, repeats, wait - 6),
+                               Mux(value < 0, options.below, options.above), options.plain), 1)
+        value   = delay(m, value, 1)
+        half    = len(value) // 2
+        low     = Signal(signed(half + 1 + _FACTOR_BITS), reset_less=True)
+        high    = Signal(signed(half + 1 + _FACTOR_BITS), reset_less=True)
         m.d.sync += [
             low.eq(value[:half] * factor),
             high.eq(value[half:].as_signed() * factor),
         ]
-        key = Signal(signed(_KEY_BITS), reset_less=True)
+        key = Signal(signed(KEY_BITS), reset_less=True)
         m.d.sync += key.eq((high << half - _CUT) + low[_CUT:].as_signed())
-        score = Signal(signed(_SCORE_BITS), reset_less=True)
-        g     = Mux(delay(m, hot, Gumbel.latency), gumbel.o, 0)
-        m.d.sync += score.eq(key + g)
 
-        # What is best so far.
+        # What is best so far: with top-k, the smallest key of the candidates.
         position = delay(m, position, 4)
+        keep     = kept.bit_select(position, 1)
+        score    = Signal(signed(_SCORE_BITS), reset_less=True)
+        m.d.sync += score.eq(key + Mux(drawn.bit_select(position, 1) & ~keep, gumbel.o, 0))
+        variate  = delay(m, gumbel.o, 1)
+        position, keep = delay(m, position, 1), delay(m, keep, 1)
+        done     = delay(m, valid, 1, reset_less=False)
+        ends     = delay(m, self.i.last, wait + 1)
+        row      = Signal(TOKEN_BITS)
+        first    = Signal(init=1)           # row is 0
+        with m.If(done & ends):
+            m.d.sync += [row.eq(row + 1), first.eq(0)]
+        with m.If(self.emitted):
+            m.d.sync += [row.eq(0), first.eq(1)]
         bests, write = self._memory(m, "bests", signed(_SCORE_BITS))
-        done   = delay(m, valid, 1, reset_less=False)
-        ends   = delay(m, self.i.last, wait + 1)
-        row    = Signal(TOKEN_BITS)
-        better = Signal()
+        beats = Signal()
         m.d.comb += [
             bests.addr.eq(position),
+            beats.eq(done & (first | (score > bests.data))),
             write.addr.eq(position),
-            write.data.eq(score),
-            write.en.eq(better),
-            better.eq(done & ((row == 0) | (score > bests.data))),
+            write.data.eq(Mux(keep, -1 << KEY_BITS, score)),
+            write.en.eq(beats & (~keep | first)),
+            candidates.least_ready.eq(~done),
+        ]
+        with m.If(~done):
+            m.d.comb += [
+                write.addr.eq(candidates.position),
+                write.data.eq(candidates.least),
+                write.en.eq(candidates.least_valid),
+            ]
+        m.d.comb += [
+            candidates.i.valid.eq(beats & keep),
+            candidates.i.position.eq(position),
+            candidates.i.first.eq(first),
+            candidates.i.stored.row.eq(row),
+            candidates.i.stored.key.eq(score),
+            candidates.i.stored.g.eq(variate),
+            limits.addr.eq(self._slot_of(candidates.position)),
+            candidates.limit.eq(limits.data),
         ]
         m.d.sync += [
-            self.better.eq(better << position),
-            self.row.eq(row),
+            self.better.eq(((beats & ~keep) << position) | candidates.found),
+            self.row.eq(Mux(candidates.found.any(), candidates.row, row)),
         ]
-        with m.If(done & ends):
-            m.d.sync += row.eq(row + 1)
-        with m.If(self.emitted):
-            m.d.sync += row.eq(0)
 
-        on_way = Signal(range(_DEPTH + 1))
+        collected = Signal()
         m.d.sync += [
-            on_way.eq(on_way + self.i.valid - done),
-            self.busy.eq((on_way != 0) | self.better.any()),
+            on_way.eq(on_way + self.i.valid - (done & ~(beats & keep)) - candidates.taken),
+            self.pause.eq(on_way >= _DEPTH - _STILL_COME),
+            self.busy.eq((on_way != 0) | self.better.any() | (kept.any() & ~collected)),
+            collected.eq((collected | candidates.collected) & ~self.emitted),
         ]
+        with m.If(self.emit & (on_way == 0) & ~collected):
+            m.d.comb += candidates.collect.eq(kept)

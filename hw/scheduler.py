@@ -51,7 +51,7 @@ class Scheduler(wiring.Component):
 
     Latency: a prompt step is offered ``positions - count + 1`` cycles after its last word; a
     stream step ``positions + 2`` cycles after ``wanted``; a sampled position takes 3 cycles and
-    one that is not 1.
+    one that is not 1. A setting takes 5 cycles, and REPETITION as long as ``forgetting`` says.
 
     Cost: about 570 LUT4 and 300 FF at 8 positions (Yosys 0.70).
 
@@ -75,6 +75,8 @@ class Scheduler(wiring.Component):
         A word for every sampled position, ascending.
     choice : :py:`Out(choice_layout(config))`
         Strobe: settings, and tokens as they join a stream, both from prompts and sampled.
+    forgetting : :py:`In(1)`
+        A setting is still being carried out.
 
     Golden twin: :class:`sim.golden.scheduler.Scheduler`.
     """
@@ -88,6 +90,7 @@ class Scheduler(wiring.Component):
             "emit":     In(stream.Signature(tokens_layout(config))),
             "tokens":   Out(stream.Signature(32)),
             "choice":   Out(choice_layout(config)),
+            "forgetting": In(1),
         })
 
     def elaborate(self, platform):
@@ -160,6 +163,7 @@ class Scheduler(wiring.Component):
                 self.choice.payload.eq(payload),
             ]
 
+        settled = Signal(2)
         m.d.sync += self.choice.valid.eq(0)
         with m.FSM():
             with m.State("rest"):
@@ -190,13 +194,23 @@ class Scheduler(wiring.Component):
                                 m.d.sync += running.bit_select(named, 1).eq(0)
                             with m.Case(MessageKind.STOP_TOKEN):
                                 m.d.sync += stop_token.eq(word.payload)
-                            with m.Case(MessageKind.TEMPERATURE, MessageKind.SEED):
+                            with m.Case(MessageKind.TEMPERATURE, MessageKind.SEED,
+                                        MessageKind.TOP_K, MessageKind.REPETITION):
                                 tell(word.kind, named, word.payload)
+                                m.next = "setting"
                 with m.Elif(wanted & ~open_ & running.any()):
                     m.d.sync += filled.eq(0)
                     m.next = "streams"
                 with m.Else():
                     m.d.comb += self.waiting.eq(wanted)
+            with m.State("setting"):
+                # Whether it takes long shows a few cycles later.
+                m.d.sync += settled.eq(settled + 1)
+                with m.If((settled == 3) & ~self.forgetting):
+                    m.d.sync += settled.eq(0)
+                    m.next = "rest"
+                with m.Elif(settled == 3):
+                    m.d.sync += settled.eq(settled)
             with m.State("prompt"):
                 m.d.sync += step.chain.eq(1)
                 m.d.sync += step.fresh.eq(prompt.fresh)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from assembler.sampling import INVERSE_FRACTION
+from assembler.sampling import INVERSE_FRACTION, PENALTY_FRACTION
 from sim.golden.batch import Batch
 from sim.golden.vector import VectorUnit
 
@@ -48,12 +48,23 @@ class FloatMachine(Batch):
         logits = np.concatenate(self._rows, 1)
         for row, (place, setting) in enumerate(zip(
                 self._places(self._positions(self.step_now.sample)), self._settings())):
-            if setting.inverse:
-                # Gumbel-max: the argmax of these is a draw from the softmax.
-                noise = np.random.default_rng([setting.seed, setting.count]).gumbel(
-                    size=logits.shape[1])
-                scores = logits[row] * setting.inverse / (1 << INVERSE_FRACTION) + noise
-                self.sampler.ids[place] = np.argmax(scores)
+            if not setting.greedy:
+                self.sampler.ids[place] = self._choice(logits[row], setting)
         if not self._wanted:
             self._rows = []
         super()._emit()
+
+    def _choice(self, logits, setting):
+        if setting.penalty:
+            penalty = setting.penalty / (1 << PENALTY_FRACTION)
+            seen = np.flatnonzero(setting.seen[:len(logits)])
+            logits = logits.copy()
+            logits[seen] *= np.where(logits[seen] < 0, penalty, 1 / penalty)
+        if not setting.inverse:
+            return np.argmax(logits)
+        # Gumbel-max: the argmax of these is a draw from the softmax.
+        noise = np.random.default_rng([setting.seed, setting.count]).gumbel(size=len(logits))
+        scores = logits * setting.inverse / (1 << INVERSE_FRACTION) + noise
+        if setting.top_k:
+            scores[np.argsort(-logits, kind="stable")[setting.top_k:]] = -np.inf
+        return np.argmax(scores)

@@ -43,16 +43,25 @@ def add_sampling_arguments(parser):
     """How tokens are chosen; see :func:`sampling`."""
     parser.add_argument("--temperature", type=_temperature, default=0.0, metavar="T",
                         help="sample from softmax(logits / T); 0: the largest logit (default)")
+    parser.add_argument("--top-k", type=int, default=0, metavar="K",
+                        help="sample among the K largest logits, up to 32 (default: all)")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="R",
+                        help="divide positive logits of tokens that are in the text by R, multiply "
+                             "negative ones (default: 1, none)")
     parser.add_argument("--seed", type=int, metavar="S",
                         help="of the sampling; prompt n has S + n (default: 0)")
 
 
 def sampling(args):
     """The :class:`assembler.sampling.Sampling` that a user asked for."""
-    if args.seed is not None and not args.temperature:
-        raise TernError("--seed needs --temperature: the largest logit is no matter of chance")
+    if not args.temperature:
+        for name, given in (("seed", args.seed is not None), ("top-k", args.top_k)):
+            if given:
+                raise TernError(f"--{name} needs --temperature: the largest logit is no matter "
+                                f"of chance")
     try:
-        return Sampling(temperature=args.temperature, seed=args.seed or 0)
+        return Sampling(temperature=args.temperature, top_k=args.top_k,
+                        repetition_penalty=args.repetition_penalty, seed=args.seed or 0)
     except ValueError as error:
         raise TernError(str(error)) from None
 

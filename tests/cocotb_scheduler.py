@@ -118,6 +118,7 @@ async def steps_and_tokens_equal_golden(dut):
         for port in streams.ports(dut, name)[:2]:
             port.value = 0
     dut.wanted.value = 0
+    dut.forgetting.value = 0
     dut.step__ready.value = 0
     dut.tokens__ready.value = 0
     await streams.start(dut)

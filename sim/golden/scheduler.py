@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from assembler import registers
 from assembler.registers import MessageKind
-from assembler.sampling import INVERSE_BITS
+from assembler.sampling import INVERSE_BITS, MAX_TOP_K, PENALTY_BITS
 from sim.golden.sampler import Setting
 
 
@@ -101,6 +101,7 @@ class Scheduler:
     def _take(self, word):
         if self._header is not None:
             self._prompt.append(word & _PAYLOAD_MASK)
+            self.settings[self._header[0]].see(self._prompt[-1])
             return self._whole_prompt()
         kind = word >> registers.KIND_SHIFT
         slot = word >> registers.SLOT_SHIFT & _SLOT_MASK
@@ -122,6 +123,15 @@ class Scheduler:
         elif kind == MessageKind.SEED:
             self.settings[slot].seed = payload
             self.settings[slot].count = 0
+        elif kind == MessageKind.TOP_K:
+            if payload > MAX_TOP_K:
+                raise ValueError(f"top-k must be 0 to {MAX_TOP_K}, not {payload}")
+            self.settings[slot].top_k = payload
+        elif kind == MessageKind.REPETITION:
+            self.settings[slot].penalty = payload >> PENALTY_BITS
+            self.settings[slot].reward = payload & (1 << PENALTY_BITS) - 1
+            if payload:
+                self.settings[slot].seen[:] = False
         else:
             if not 1 <= payload & _COUNT_MASK <= self.positions:
                 raise ValueError(f"a prompt message takes 1 to {self.positions} tokens, "
@@ -163,6 +173,7 @@ class Scheduler:
                 continue
             self.current[slot] = token
             self.settings[slot].count += 1
+            self.settings[slot].see(token)
             self.remaining[slot] = max(0, self.remaining[slot] - 1)
             last = self.remaining[slot] == 0 or token == self.stop_token
             self.running[slot] = not last

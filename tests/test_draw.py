@@ -1,0 +1,20 @@
+from dataclasses import asdict
+
+import pytest
+
+from assembler.config import Config
+from hw.draw import Draw
+from tests.verilog import over_simulators, run_bench
+
+
+@over_simulators
+@pytest.mark.parametrize("shape, seeds, turns", [
+    ({"positions": 1, "significand": 24, "exponent": 8}, [1], 8),
+    ({"positions": 4}, [2, 3], 6),
+])
+def test_rtl_equals_golden(simulator, shape, seeds, turns):
+    config = Config(**shape)
+    tokens = 128        # fewer than there are rows, and quickly forgotten
+    run_bench(Draw(config=config, seen_tokens=tokens), "cocotb_draw", simulator,
+              config=asdict(config), seeds=seeds, turns=turns, latency=Draw.latency,
+              seen_tokens=tokens)
