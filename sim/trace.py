@@ -54,17 +54,19 @@ class Trace:
             *(f"{queue}__{part}" for queue in QUEUES for part in ("valid", "ready")))}
         self._watches["events"] = machine.watch("counters", "events")
 
-    def _signals(self):
-        """name: (cycles,) uint32, the value in each cycle."""
-        changes, end = self.machine.changes, self.machine.total_cycles
-        for name, number in self._watches.items():
-            own = changes[changes["watch"] == number]
-            at  = np.r_[0, own["cycle"], end].astype(np.int64)
-            yield name, np.repeat(np.r_[np.uint32(0), own["value"]], np.diff(at))
+    def _signals(self, *names):
+        """name: (cycles,) unsigned integers, the value in each cycle."""
+        changes, end, found = self.machine.changes, self.machine.total_cycles, {}
+        for name in names:
+            own    = changes[changes["watch"] == self._watches[name]]
+            at     = np.r_[0, own["cycle"], end].astype(np.int64)
+            values = np.r_[np.uint32(0), own["value"]]
+            found[name] = np.repeat(values.astype(np.min_scalar_type(values.max())), np.diff(at))
+        return found
 
     def slices(self):
         """track: list of (first cycle, cycle after the last, instruction)."""
-        signals = dict(self._signals())
+        signals = self._signals(*self._watches)
         program, end = self.image.instructions(), self.machine.total_cycles
         fetches = np.flatnonzero(signals["activity"] & 1)       # hw.sequencer: the lowest bit
         issued  = [int(pc) for pc in signals["pc"][fetches]]
@@ -93,7 +95,7 @@ class Trace:
 
     def memory(self):
         """(cycle, {event: share}) of each window of cycles."""
-        events = dict(self._signals())["events"][_LATE:]
+        events = self._signals("events")["events"][_LATE:]
         events = events[:len(events) // _WINDOW * _WINDOW].reshape(-1, _WINDOW)
         shares = {name: (events >> _BITS[name] & 1).mean(1) for name in GROUPS["memory"]}
         for n in range(len(events)):
