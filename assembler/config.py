@@ -1,6 +1,6 @@
 """One frozen description of a machine; compiler, golden machine, RTL and reports take it."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 import hashlib
 import json
@@ -66,9 +66,11 @@ class Config:
     program_words: int = 512
 
     def __post_init__(self):
-        for name, value in asdict(self).items():
+        for parameter in fields(self):
+            value = getattr(self, parameter.name)
             if type(value) is not int:      # 8.0 and True would pass for 8 and 1
-                raise ValueError(f"{name} must be a whole number, not {value!r}")
+                raise ValueError(f"{parameter.name} must be a whole number, not a "
+                                 f"{type(value).__name__}")
         self.float  # refuses a bad format
         if self.memory_bits not in (16, 32, 64, 128):
             raise ValueError(f"memory_bits must be 16, 32, 64 or 128, not {self.memory_bits!r}")

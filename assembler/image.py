@@ -112,7 +112,7 @@ class Image:
             end = self.manifest["model"].get("eos_token_id")
         except (KeyError, TypeError, AttributeError):
             vocabulary, end = None, None
-        if type(vocabulary) is not int or vocabulary < 1:
+        if type(vocabulary) is not int or not 1 <= vocabulary <= 1 << registers.PAYLOAD_BITS:
             raise TernError(f"{MANIFEST}: does not describe a model; compile it again")
         if isinstance(end, list):       # some configs name several; the first is the usual one
             end = end[0] if end else None

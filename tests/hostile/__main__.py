@@ -115,10 +115,15 @@ def main():
     args = parser.parse_args()
     runs, start = [], time.monotonic()
     numbers = range(args.inputs) if args.only is None else [args.only]
-    for each in run(numbers, args.seed, args.every):
-        runs.append(each)
-        if each.faults or args.only is not None:
-            print(each, flush=True)
+    try:
+        for each in run(numbers, args.seed, args.every):
+            runs.append(each)
+            if each.faults or args.only is not None:
+                print(each, flush=True)
+            elif len(runs) % 500 == 0:
+                print(f"{len(runs)} inputs", flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped at {len(runs)} of {len(numbers)}")
     bad = sum(bool(each.faults) for each in runs)
     print("\n".join(_table(runs)))
     print(f"{len(runs)} inputs of seed {args.seed}, {bad} misbehaved, "

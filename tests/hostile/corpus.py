@@ -21,7 +21,7 @@ __all__ = ["Corpus", "CONFIG", "SHAPE", "tokenizers", "header_of", "safetensors"
 
 CONFIG = Config(memory_bytes=1 << 20, lanes=10, vector_lanes=1, registers=128,
                 register_elements=16, code_registers=64, accumulator_rows=64, prefetch_words=64)
-SHAPE  = {"hidden": 10, "inner": 15, "layers": 2, "vocab": 260}
+SHAPE  = {"hidden": 10, "inner": 15, "layers": 1, "vocab": 260}
 
 _TASM = b"""\
         .alias  hidden v8

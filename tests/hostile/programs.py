@@ -164,7 +164,7 @@ def runs(rng):
 def _case(corpus, rng, kind, what, files, **options):
     base = {f"image/{name}": data for name, data in corpus.image.items()}
     return Case(kind, what, runs(rng), files={f"image/{k}": v for k, v in files.items()},
-                base=base | {"ids.npy": corpus.ids, "text.txt": b"the lion\n" * 9},
+                base=base | {"ids.npy": corpus.ids, "text.txt": b"the lion\n" * 2},
                 named=("image", BINARY, MANIFEST, PROGRAM, TOKENIZER), outputs=("logits.npy",),
                 **options)
 

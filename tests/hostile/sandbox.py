@@ -7,6 +7,7 @@ looked at afterwards.
 
 from dataclasses import dataclass, field
 import faulthandler
+import gc
 import importlib
 import os
 from pathlib import Path
@@ -32,6 +33,8 @@ SECONDS = 5                # of the processor; an input may not take more
 MEMORY  = 1 << 30          # bytes that may be resident
 _WALL   = 120              # seconds after which who waits is killed; the machine may be busy
 _SPACE  = 3 << 30          # bytes of addresses: libraries map more than they use
+_MODULES = ("assembler.__main__", "sim.__main__", "firmware.__main__", "sim.golden.batch",
+            "sim.floating", "tokenizers", "rich.progress")
 _ROOT   = Path(__file__).parents[2]
 _LINE   = 600              # characters of a message at most
 
@@ -111,8 +114,9 @@ class Sandbox:
         self._out.mkdir()
         for name, data in beside.items():
             self._put(self.root / "beside" / name, data)
-        for package in ("assembler", "sim", "firmware"):
-            importlib.import_module(f"{package}.__main__")
+        for name in _MODULES:       # so that no child has to
+            importlib.import_module(name)
+        gc.freeze()
 
     def close(self):
         self._folder.cleanup()
