@@ -38,9 +38,9 @@ class Performance:
     clock_mhz: float
     peak_bytes: float           # that the pins could move in a second
     tokens_per_second: float    # of all streams
-    memory: dict[str, float]            # shares of the cycles: sim.breakdown.MEMORY
-    units: dict[str, dict[str, float]]  # by unit and what it did
-    counters: dict[str, int]            # of the core, over all measured tokens
+    memory_shares: dict[str, float]     # of what its pins could move: sim.breakdown.MEMORY
+    unit_shares: dict[str, dict[str, float]]    # of the cycles, by unit and what it did
+    counters: dict[str, int]            # of the core, over all measured steps
 
 
 def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1, trace=None,
@@ -87,10 +87,10 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
         adds=streams * image.manifest["model"]["ternary_weights"], clock_mhz=clock_mhz,
         peak_bytes=clock_mhz * 1e6 * config.word_bytes * peak,
         tokens_per_second=streams * clock_mhz * 1e6 / cycles,
-        memory=breakdown.memory(counters, image, parameters=parameters,
-                                refresh=refresh * tokens * peak * clock_mhz / sdram_mhz,
-                                peak=peak),
-        units=breakdown.units(counters), counters=counters)
+        memory_shares=breakdown.memory(
+            counters, image, parameters=parameters, peak=peak,
+            refresh=refresh * tokens * peak * clock_mhz / sdram_mhz),
+        unit_shares=breakdown.units(counters), counters=counters)
 
 
 def model_name(image):
@@ -198,8 +198,8 @@ def run(args):
 def _memory_table(result):
     table = Table(title="The memory's cycles", show_footer=True)
     table.add_column("", "all")
-    table.add_column("share", f"{sum(result.memory.values()):.2%}", justify="right")
-    for name, share in result.memory.items():
+    table.add_column("share", f"{sum(result.memory_shares.values()):.2%}", justify="right")
+    for name, share in result.memory_shares.items():
         table.add_row(breakdown.MEMORY[name], f"{share:.2%}")
     return table
 
@@ -209,7 +209,7 @@ def _units_table(result):
     table.add_column("unit")
     table.add_column("in which")
     table.add_column("share", justify="right")
-    for unit, shares in result.units.items():
+    for unit, shares in result.unit_shares.items():
         for n, (name, share) in enumerate(shares.items()):
             table.add_row("" if n else unit, register(f"{unit}_{name}").summary, f"{share:.2%}")
         table.add_section()

@@ -147,14 +147,15 @@ def test_perf_adds_up_to_the_whole(model, tmp_path, capsys):
     model.save(tmp_path)
     assert report(main, ["perf", str(tmp_path), "--tokens", "2", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert list(result["memory"]) == list(breakdown.MEMORY)
-    assert sum(result["memory"].values()) == pytest.approx(1)
-    assert list(result["units"]) == list(breakdown.UNITS)
-    for shares in result["units"].values():
+    assert result["memory"] == "plain"
+    assert list(result["memory_shares"]) == list(breakdown.MEMORY)
+    assert sum(result["memory_shares"].values()) == pytest.approx(1)
+    assert list(result["unit_shares"]) == list(breakdown.UNITS)
+    for shares in result["unit_shares"].values():
         assert sum(shares.values()) == pytest.approx(1)
-    useful = result["memory"]["weights"] + result["memory"]["parameters"]
+    useful = result["memory_shares"]["weights"] + result["memory_shares"]["parameters"]
     assert useful == pytest.approx(result["peak_share"], abs=0.02)
     assert report(main, ["perf", str(tmp_path), "--tokens", "2"]) == 0
     assert "100.00%" in capsys.readouterr().out
     slow = perf.measure(model, clock_mhz=100, tokens=2, gap=64)
-    assert slow.memory["late"] > 0.03 > 0.001 > result["memory"]["late"]
+    assert slow.memory_shares["late"] > 0.03 > 0.001 > result["memory_shares"]["late"]
