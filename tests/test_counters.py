@@ -157,5 +157,7 @@ def test_perf_adds_up_to_the_whole(model, tmp_path, capsys):
     assert useful == pytest.approx(result["peak_share"], abs=0.02)
     assert report(main, ["perf", str(tmp_path), "--tokens", "2"]) == 0
     assert "100.00%" in capsys.readouterr().out
+    assert report(main, ["perf", str(tmp_path), "--streams", "2"]) == 2     # it has one position
+    assert capsys.readouterr().err.count("\n") == 1
     slow = perf.measure(model, clock_mhz=100, tokens=2, gap=64)
     assert slow.memory_shares["late"] > 0.03 > 0.001 > result["memory_shares"]["late"]
