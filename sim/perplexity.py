@@ -26,7 +26,7 @@ EXAMPLE = "python -m sim perplexity build/stories --text story.txt --compare mod
 
 CONTEXT = 256
 
-_AT_A_TIME = 512           # tokens in a step of a batch: more leave the processor's cache
+_AT_A_TIME = 128           # tokens in a step of a batch: more leave the processor's cache
 _REGISTERS = 1 << 25       # elements of the registers of a batch
 _MOST_TEXT = 1 << 28       # bytes of a text that is read
 _LOGITS = 1 << 23          # of the float64 model, held at a time
