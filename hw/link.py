@@ -33,6 +33,16 @@ class Source(enum.Enum, shape=2):
     MEMORY   = 3
 
 
+class Action(enum.Enum, shape=3):
+    """What a request in order asks for."""
+    NOTHING  = 0
+    REGISTER = 1
+    TRANSFER = 2
+    MESSAGE  = 3
+    WAIT     = 4               # messages that do not fit now
+    TOKENS   = 5
+
+
 class HostLink(wiring.Component):
     """Frames from a serial line in, what they ask for done, answers out.
 
@@ -167,7 +177,7 @@ class HostLink(wiring.Component):
             in_order.eq(open_ & (request.number == expected)),
             again.eq(open_ & (request.number == (expected - 1)[:8])),
         ]
-        settle = Signal(range(3))
+        settle = Signal(range(4))
 
         # What follows the head of an answer: `word`, then what `source` gives
         body   = Signal(range(link.DATA_BYTES + 1))     # bytes to come
@@ -198,30 +208,35 @@ class HostLink(wiring.Component):
             m.d.sync += [answer.status.eq(status), body.eq(body_bytes), source.eq(what)]
             m.next = "skip"
 
-        def carry_out():
-            with m.Switch(request.code):
-                with m.Case(Code.READ_REGISTER, Code.WRITE_REGISTER):
-                    with m.If(bare & register):
-                        m.next = "register"
-                with m.Case(Code.READ_MEMORY):
-                    with m.If(bare & inside & few):
-                        m.next = "transfer"
-                with m.Case(Code.CHECK_MEMORY):
-                    with m.If(bare & inside):
-                        m.next = "transfer"
-                with m.Case(Code.WRITE_MEMORY):
-                    with m.If(words & inside):
-                        m.next = "transfer"
-                with m.Case(Code.MESSAGES):
-                    with m.If(messages_whole & some):
-                        m.next = "message"
-                        with m.If(~room):
-                            respond(Status.BUSY)
-                with m.Case(Code.TOKENS):
-                    with m.If(bare):
-                        most = link.DATA_BYTES // WORD_BYTES
-                        respond(what=Source.TOKENS, body_bytes=Mux(
-                            token_count > most, most, token_count) << ceil_log2(WORD_BYTES))
+        # Decided while "look" waits: the state alone drives too much.
+        sync        = Signal()
+        action      = Signal(Action)
+        token_bytes = Signal.like(body)
+        most        = link.DATA_BYTES // WORD_BYTES
+        m.d.sync += [
+            sync.eq((request.code == Code.SYNC) & bare),
+            action.eq(Action.NOTHING),
+            token_bytes.eq(Mux(token_count > most, most, token_count) << ceil_log2(WORD_BYTES)),
+        ]
+        with m.Switch(request.code):
+            with m.Case(Code.READ_REGISTER, Code.WRITE_REGISTER):
+                with m.If(bare & register):
+                    m.d.sync += action.eq(Action.REGISTER)
+            with m.Case(Code.READ_MEMORY):
+                with m.If(bare & inside & few):
+                    m.d.sync += action.eq(Action.TRANSFER)
+            with m.Case(Code.CHECK_MEMORY):
+                with m.If(bare & inside):
+                    m.d.sync += action.eq(Action.TRANSFER)
+            with m.Case(Code.WRITE_MEMORY):
+                with m.If(words & inside):
+                    m.d.sync += action.eq(Action.TRANSFER)
+            with m.Case(Code.MESSAGES):
+                with m.If(messages_whole & some):
+                    m.d.sync += action.eq(Mux(room, Action.MESSAGE, Action.WAIT))
+            with m.Case(Code.TOKENS):
+                with m.If(bare):
+                    m.d.sync += action.eq(Action.TOKENS)
 
         with m.FSM():
             with m.State("rest"):
@@ -245,13 +260,13 @@ class HostLink(wiring.Component):
                         m.next = "look"
             with m.State("look"):
                 m.d.sync += settle.eq(settle + 1)
-                with m.If(settle == 2):
+                with m.If(settle == 3):
                     m.next = "judge"
             with m.State("judge"):
                 m.d.comb += self.heard.eq(1)
                 m.d.sync += answer.number.eq(request.number)
                 m.d.sync += word.eq(request.address)
-                with m.If((request.code == Code.SYNC) & bare):
+                with m.If(sync):
                     m.d.sync += [open_.eq(1), expected.eq(request.number + 1)]
                     m.d.sync += answer.expected.eq(request.number + 1)
                     m.d.sync += sender.keep.eq(1)
@@ -261,7 +276,17 @@ class HostLink(wiring.Component):
                     m.d.sync += answer.expected.eq(expected + 1)
                     m.d.sync += sender.keep.eq(1)
                     respond(Status.REFUSED)
-                    carry_out()
+                    with m.Switch(action):
+                        with m.Case(Action.REGISTER):
+                            m.next = "register"
+                        with m.Case(Action.TRANSFER):
+                            m.next = "transfer"
+                        with m.Case(Action.MESSAGE):
+                            m.next = "message"
+                        with m.Case(Action.WAIT):
+                            respond(Status.BUSY)
+                        with m.Case(Action.TOKENS):
+                            respond(what=Source.TOKENS, body_bytes=token_bytes)
                 with m.Elif(again):
                     m.next = "skip to again"
                 with m.Else():
