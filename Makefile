@@ -5,7 +5,7 @@ VENV        ?= .venv
 MODELS_VENV ?= .venv-models
 PYTEST_ARGS ?=
 BUILD_ARGS  ?=
-BITSTREAMS  ?= ulx3s-25f icepi-zero icesugar-pro ulx3s-85f
+BITSTREAMS  ?= ulx3s-25f icepi-zero icesugar-pro ulx3s-85f ulx3s-85f-133
 
 # A virtual environment made by an older pyproject.toml is brought up to date before use.
 BASE  := $(VENV)/.installed-base
@@ -86,7 +86,7 @@ noise: $(TEST)
 hostile: $(TEST)
 	$(VENV)/bin/python -m tests.hostile --inputs 5000 --seed 1 --every 20 -o docs/reports/hostile.md
 
-## make bitstreams  bitstreams of four boards, and their reports in docs/reports (long)
+## make bitstreams  bitstreams of the boards, and their reports in docs/reports (long)
 bitstreams: $(TOOLS)
 	@failed=; for board in $(BITSTREAMS); do \
 	    $(VENV)/bin/python -m boards build $$board $(BUILD_ARGS) --report docs/reports \
