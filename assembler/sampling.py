@@ -4,12 +4,14 @@ Standard library only.
 """
 
 from dataclasses import dataclass, replace
+import math
 
+from assembler.errors import TernError
 from assembler.registers import PAYLOAD_BITS, MessageKind, message
 
 
 __all__ = ["INVERSE_BITS", "INVERSE_FRACTION", "MAX_TOP_K", "PENALTY_BITS", "PENALTY_FRACTION",
-           "REWARD_FRACTION", "SEEN_TOKENS", "Sampling"]
+           "REWARD_FRACTION", "SEEN_TOKENS", "Sampling", "add_arguments", "from_arguments"]
 
 
 INVERSE_BITS     = 18      # of 1 / temperature, unsigned
@@ -21,9 +23,9 @@ REWARD_FRACTION  = 12      # of 1 / penalty, which is below 1
 SEEN_TOKENS      = 1 << 15 # ids from here on are never penalised
 
 
-def _least(value, low, name, most):
-    if not low <= value <= most:
-        raise ValueError(f"{name} must be {low} to {most}, not {value!r}")
+def _check(name, value, rule, least, most):
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be {rule.format(least, most)}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class Sampling:
 
     def __post_init__(self):
         if self.temperature:
-            _least(self.temperature, 0.016, "temperature", 1024)
-        _least(self.top_k, 0, "top_k", MAX_TOP_K)
-        _least(self.repetition_penalty, 1, "repetition_penalty", 3.99)
-        _least(self.seed, 0, "seed", (1 << PAYLOAD_BITS) - 1)
+            _check("temperature", self.temperature, "0, or {} to {}", 0.016, 1024)
+        _check("top_k", self.top_k, "{} to {}", 0, MAX_TOP_K)
+        _check("repetition_penalty", self.repetition_penalty, "{} to {}", 1, 3.99)
+        _check("seed", self.seed, "{} to {}", 0, (1 << PAYLOAD_BITS) - 1)
 
     def with_seed(self, offset):
         """The same for another stream: the seed is ``offset`` further on."""
@@ -84,3 +86,41 @@ class Sampling:
                 message(MessageKind.TOP_K, slot, self.top_k),
                 message(MessageKind.REPETITION, slot, penalty << PENALTY_BITS | reward),
                 message(MessageKind.SEED, slot, self.seed)]
+
+
+def _number(text):
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+_number.__name__ = "number"     # as argparse names it in its message
+
+
+def add_arguments(parser):
+    """The options of a command that samples; see :func:`from_arguments`."""
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--temperature", type=_number, default=0.0, metavar="T",
+                       help="sample from softmax(logits / T); 0: the largest logit (default)")
+    group.add_argument("--top-k", type=int, default=0, metavar="K",
+                       help=f"... among the K largest logits, up to {MAX_TOP_K} (default: all)")
+    group.add_argument("--repetition-penalty", type=_number, default=1.0, metavar="R",
+                       help="divide positive logits of tokens that are in the text by R, and "
+                            "multiply negative ones (default: 1, none)")
+    group.add_argument("--seed", type=int, metavar="S",
+                       help="of the sampling; prompt n has S + n (default: 0)")
+
+
+def from_arguments(args):
+    """What the user asked for; raises TernError on what makes no sense."""
+    if not args.temperature:
+        for name, given in (("seed", args.seed is not None), ("top-k", args.top_k)):
+            if given:
+                raise TernError(f"--{name} needs --temperature: the largest logit is no matter "
+                                f"of chance")
+    try:
+        return Sampling(temperature=args.temperature, top_k=args.top_k,
+                        repetition_penalty=args.repetition_penalty, seed=args.seed or 0)
+    except ValueError as error:
+        raise TernError(str(error)) from None

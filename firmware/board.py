@@ -186,20 +186,22 @@ class Board:
         while self.tokens() or not self._running() & registers.Status.WAITING:
             self._wait(end, 0.001)
 
-    def converse(self, config, ids, tokens, *, slot=0, stop_token=None):
+    def converse(self, config, ids, tokens, *, slot=0, stop_token=None, sampling=None):
         """Continue ``ids`` by up to ``tokens`` tokens; an iterator of (token, last).
 
-        ``stop_token``: the stream ends after it.
+        ``stop_token``: the stream ends after it. ``sampling``: see :meth:`converse_all`.
         """
         for _, token, last in self.converse_all(config, [(ids, tokens)], slots=[slot],
-                                                stop_token=stop_token):
+                                                stop_token=stop_token, sampling=[sampling]):
             yield token, last
 
-    def converse_all(self, config, prompts, *, slots=None, stop_token=None):
+    def converse_all(self, config, prompts, *, slots=None, stop_token=None, sampling=None):
         """Continue prompts independently, each in a slot; those that find none free wait.
 
         ``prompts``: (ids, tokens) each, the most that it may get. ``slots``: those to use; None:
-        all. Yields (number of the prompt, token, last), as they come.
+        all. ``sampling``: how each prompt's tokens are chosen, a list of
+        :class:`assembler.sampling.Sampling`; None leaves a slot as it was, which is greedy at
+        first. Yields (number of the prompt, token, last), as they come.
         """
         stop = registers.NO_STOP_TOKEN if stop_token is None else stop_token
         free = deque(range(config.positions) if slots is None else slots)
@@ -211,7 +213,8 @@ class Board:
                 slot = free.popleft()
                 number, (ids, tokens) = waiting.popleft()
                 running[slot] = [number, tokens]
-                self.send(conversation(config, ids, tokens, slot=slot))
+                self.send(conversation(config, ids, tokens, slot=slot,
+                                       sampling=sampling and sampling[number]))
                 end = max(end, self.port.time() + _PATIENCE) + len(ids)
             words = self.tokens()
             if not words:

@@ -11,7 +11,7 @@ the same time, as many as the board has positions, and each is printed when it i
 from pathlib import Path
 import sys
 
-from assembler import image as images, tokenizer
+from assembler import image as images, sampling, tokenizer
 from assembler.errors import TernError
 from assembler.registers import PAYLOAD_BITS
 from firmware import port
@@ -45,6 +45,7 @@ def add_arguments(parser):
                         help="tokens of an answer at most (default: %(default)s)")
     parser.add_argument("--ignore-eos", action="store_true",
                         help="go on after the model's end-of-sequence token")
+    sampling.add_arguments(parser)
     port.add_arguments(parser)
 
 
@@ -90,7 +91,7 @@ def _encode(image, words, text):
     return ids
 
 
-def _answer(board, image, words, texts, args):
+def _answer(board, image, words, texts, choices, args):
     """Continue prompts at the same time; the only one is written as it comes."""
     vocabulary, end = image.model()
     prompts = [_encode(image, words, text) for text in texts]
@@ -103,7 +104,7 @@ def _answer(board, image, words, texts, args):
     try:
         for number, token, last in board.converse_all(
                 image.config, [(ids, args.tokens) for ids in prompts],
-                stop_token=None if args.ignore_eos else end):
+                stop_token=None if args.ignore_eos else end, sampling=choices):
             came += 1
             if token >= vocabulary:
                 raise LinkError(f"{board.port.name}: the board says token {token}, and the model "
@@ -125,6 +126,7 @@ def _answer(board, image, words, texts, args):
 
 
 def run(args):
+    choice, asked = sampling.from_arguments(args), 0
     image = images.load(args.directory)
     words = None if args.ids else tokenizer.load(image)
     where = port.open_port(args, image.config)
@@ -133,6 +135,8 @@ def run(args):
         show(board, image, args.directory.name)
         board.start(image.program_address, image.program_length)
         for texts in [args.prompt] if args.prompt else ([line] for line in _lines()):
-            _answer(board, image, words or _Ids(), texts, args)
+            choices = [choice.with_seed(asked + n) for n in range(len(texts))]
+            _answer(board, image, words or _Ids(), texts, choices, args)
+            asked += len(texts)
     finally:
         where.close()

@@ -36,7 +36,7 @@ class Candidates(wiring.Component):
     among equals; and of those, the row with the largest ``key + g``.
 
     Candidates lie in block RAM, without order. The smallest is known: a row with a larger key takes
-    its place, and then all are looked through for the smallest. That takes ``limit + 11`` cycles,
+    its place, and then all are looked through for the smallest. That takes ``limit + 13`` cycles,
     while what comes is queued; a row that does not beat the smallest takes 8, but the user filters
     most of those by ``least``.
 
@@ -87,7 +87,7 @@ class Candidates(wiring.Component):
         positions = self.config.positions
         m.submodules.waiting = waiting = Queue(shape=self.i.shape(), depth=self.depth)
         m.d.comb += [waiting.i.payload.eq(self.i), waiting.i.valid.eq(self.i.valid)]
-        head = waiting.o.payload
+        head = Signal(candidate_layout(self.config), reset_less=True)
 
         place_bits = ceil_log2(MAX_TOP_K)
         m.submodules.rows = rows = BlockRam(shape=_stored_layout, depth=MAX_TOP_K * positions)
@@ -95,7 +95,7 @@ class Candidates(wiring.Component):
         m.submodules.states = states = Memory(shape=state_layout, depth=positions, init=[])
         known, learn = states.read_port(domain="comb"), states.write_port()
 
-        # What is compared, an element a cycle: candidates, or the head of the queue. The larger
+        # What is compared, an element a cycle: candidates, or the row that came. The larger
         # is the one with the larger value, of equal ones that with the lower row.
         order_layout = data.StructLayout({"behind": TOKEN_BITS, "value": signed(KEY_BITS + 1)})
 
@@ -107,10 +107,9 @@ class Candidates(wiring.Component):
         reading  = Signal()
         initial  = Signal()                 # the first of a comparison
         drawing  = Signal()                 # the largest with its variate, not the smallest key
-        from_head = Signal()                # compare the head of the queue
-        fields   = {"reading": reading, "initial": initial, "at": at}
+        from_head = Signal()                # compare the row that came
         arrives, starts, place = (delay(m, field, _READ, reset_less=False)
-                                  for field in fields.values())
+                                  for field in (reading, initial, at))
         m.d.comb += [
             rows.read_address.eq(Cat(at, position)),
             rows.read_enable.eq(1),
@@ -146,21 +145,29 @@ class Candidates(wiring.Component):
             rows.write_data.eq(head.stored),
         ]
         m.d.sync += waited.eq(0)
-        take = Signal()
-        m.d.comb += [waiting.o.ready.eq(take), self.taken.eq(take)]
-
         with m.FSM():
             with m.State("rest"):
-                m.d.sync += [position.eq(head.position), at.eq(0), drawing.eq(0), initial.eq(1)]
+                m.d.comb += [waiting.o.ready.eq(1), self.taken.eq(waiting.o.valid)]
+                m.d.sync += [
+                    head.eq(waiting.o.payload),
+                    position.eq(waiting.o.payload.position),
+                    at.eq(0),
+                    drawing.eq(0),
+                    initial.eq(1),
+                ]
                 with m.If(waiting.o.valid):
-                    m.next = "look"
+                    m.next = "know"
                 with m.Elif(self.collect.any()):
                     m.d.sync += [pending.eq(self.collect), position.eq(0), drawing.eq(1)]
                     m.next = "collect"
+            with m.State("know"):
+                m.d.sync += [
+                    count.eq(Mux(head.first, 0, known.data.count)),
+                    last.eq(self.limit),
+                ]
+                m.next = "look"
             with m.State("look"):
-                m.d.comb += count.eq(Mux(head.first, 0, known.data.count))
-                m.d.sync += last.eq(self.limit)
-                with m.If(count == self.limit):
+                with m.If(count == last):
                     m.d.sync += at.eq(known.data.least)
                     m.next = "check"
                 with m.Else():
@@ -170,18 +177,16 @@ class Candidates(wiring.Component):
                         learn.en.eq(1),
                         learn.data.count.eq(count + 1),
                         learn.data.least.eq(0),
-                        take.eq(1),
                     ]
                     m.next = "rest"
-                    with m.If(count + 1 == self.limit):
+                    with m.If(count + 1 == last):
                         m.next = "scan"
             with m.State("check"):
-                # The smallest, and the head right behind it.
+                # The smallest, and the row that came right behind it.
                 m.d.comb += [reading.eq(waited == 0), from_head.eq(waited == _READ + 1)]
                 m.d.sync += waited.eq(waited + 1)
                 with m.If(waited == _READ + 2):
                     m.d.sync += [waited.eq(0), at.eq(0)]
-                    m.d.comb += take.eq(1)
                     m.next = "rest"
                     with m.If(larger):
                         m.d.comb += rows.write_enable.eq(1)

@@ -356,15 +356,21 @@ class Draw(wiring.Component):
                 write.en.eq(candidates.least_valid),
             ]
         m.d.comb += [
-            candidates.i.valid.eq(beats & keep),
+            limits.addr.eq(self._slot_of(candidates.position)),
+            candidates.limit.eq(limits.data),
+        ]
+        # The comparison is late in the cycle: what follows from it comes after a register.
+        kept_now, gone = Signal(), Signal()
+        m.d.sync += [
+            kept_now.eq(beats & keep),
+            gone.eq(done & ~(beats & keep)),
             candidates.i.position.eq(position),
             candidates.i.first.eq(first),
             candidates.i.stored.row.eq(row),
             candidates.i.stored.key.eq(score),
             candidates.i.stored.g.eq(variate),
-            limits.addr.eq(self._slot_of(candidates.position)),
-            candidates.limit.eq(limits.data),
         ]
+        m.d.comb += candidates.i.valid.eq(kept_now)
         m.d.sync += [
             self.better.eq(((beats & ~keep) << position) | candidates.found),
             self.row.eq(Mux(candidates.found.any(), candidates.row, row)),
@@ -372,7 +378,7 @@ class Draw(wiring.Component):
 
         collected = Signal()
         m.d.sync += [
-            on_way.eq(on_way + self.i.valid - (done & ~(beats & keep)) - candidates.taken),
+            on_way.eq(on_way + self.i.valid - gone - candidates.taken),
             self.pause.eq(on_way >= _DEPTH - _STILL_COME),
             self.busy.eq((on_way != 0) | self.better.any() | (kept.any() & ~collected)),
             collected.eq((collected | candidates.collected) & ~self.emitted),

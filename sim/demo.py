@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from assembler import image as images, tokenizer
+from assembler import image as images, sampling, tokenizer
 from assembler.config import CLOCK_MHZ
 from assembler.errors import TernError
 from assembler.registers import MessageKind, message
@@ -48,9 +48,11 @@ def add_arguments(parser):
                         help="token ids to continue, for a model without a tokenizer")
     parser.add_argument("--tokens", type=host.parse_count, default=40, metavar="N",
                         help="tokens to generate (default: 40)")
+    sampling.add_arguments(parser)
 
 
 def run(args):
+    choice  = sampling.from_arguments(args)
     console = Console(highlight=False)
     started = time.monotonic()
     directory = verilate.cache() / "demo"
@@ -67,7 +69,7 @@ def run(args):
     else:
         ids, text = words.encode(args.prompt), args.prompt
         stream = words.stream(ids)
-    race = Race(image, ids, args.tokens)        # refuses ids before the long work
+    race = Race(image, ids, args.tokens, choice)        # refuses ids before the long work
 
     console.print("\n[bold]2. Build[/] the core: Amaranth to Verilog to Verilator "
                   "(half a minute, once)")
@@ -95,11 +97,11 @@ class Race:
     wrong : str or None
         The first difference.
     """
-    def __init__(self, image, ids, count):
+    def __init__(self, image, ids, count, choice=None):
         self.image, self.count = image, count
         self.golden = engines.Engine(image, Machine(image))
         self.golden.check(ids)
-        self._words = host.conversation(image.config, ids, count)
+        self._words = host.conversation(image.config, ids, count, sampling=choice)
         if self.golden.end is not None:
             self._words.insert(0, message(MessageKind.STOP_TOKEN, 0, self.golden.end))
         self.cycles, self.seconds, self.wrong = [], 0.0, None

@@ -8,14 +8,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from assembler import tokenizer
+from assembler import sampling, tokenizer
 from assembler.errors import TernError
-from assembler.sampling import Sampling
 from sim import engines, host
 
 
-__all__ = ["HELP", "EXAMPLE", "IdStream", "positive", "add_sampling_arguments", "sampling",
-           "add_arguments", "run"]
+__all__ = ["HELP", "EXAMPLE", "IdStream", "positive", "add_arguments", "run"]
 
 
 HELP = "continue a prompt"
@@ -35,37 +33,6 @@ def positive(kind):
     return parse
 
 
-def _temperature(text):
-    return 0.0 if text.strip("0.") == "" else positive(float)(text)
-
-
-def add_sampling_arguments(parser):
-    """How tokens are chosen; see :func:`sampling`."""
-    parser.add_argument("--temperature", type=_temperature, default=0.0, metavar="T",
-                        help="sample from softmax(logits / T); 0: the largest logit (default)")
-    parser.add_argument("--top-k", type=int, default=0, metavar="K",
-                        help="sample among the K largest logits, up to 32 (default: all)")
-    parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="R",
-                        help="divide positive logits of tokens that are in the text by R, multiply "
-                             "negative ones (default: 1, none)")
-    parser.add_argument("--seed", type=int, metavar="S",
-                        help="of the sampling; prompt n has S + n (default: 0)")
-
-
-def sampling(args):
-    """The :class:`assembler.sampling.Sampling` that a user asked for."""
-    if not args.temperature:
-        for name, given in (("seed", args.seed is not None), ("top-k", args.top_k)):
-            if given:
-                raise TernError(f"--{name} needs --temperature: the largest logit is no matter "
-                                f"of chance")
-    try:
-        return Sampling(temperature=args.temperature, top_k=args.top_k,
-                        repetition_penalty=args.repetition_penalty, seed=args.seed or 0)
-    except ValueError as error:
-        raise TernError(str(error)) from None
-
-
 def add_arguments(parser):
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     prompt = parser.add_mutually_exclusive_group(required=True)
@@ -78,7 +45,7 @@ def add_arguments(parser):
                         help="tokens to sample for each prompt (default: 32)")
     parser.add_argument("--ignore-eos", action="store_true",
                         help="go on after the model's end-of-sequence token")
-    add_sampling_arguments(parser)
+    sampling.add_arguments(parser)
     engines.add_argument(parser)
 
 
@@ -137,7 +104,7 @@ def _show_many(tokens, texts, streams):
 
 
 def run(args):
-    choice = sampling(args)
+    choice = sampling.from_arguments(args)
     engine = engines.load(args.directory, args.engine)
     prompts, texts, streams = _prompts(args, engine)
     came = []               # (time, cycles) of each token

@@ -9,8 +9,10 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from assembler import registers
 from assembler.config import Config
 from assembler.registers import MessageKind, message
-from hw.signatures import step_layout, tokens_layout
+from assembler.sampling import PENALTY_BITS
+from hw.signatures import choice_layout, step_layout, tokens_layout
 from sim import streams
+from sim.golden.sampler import Setting
 from sim.golden.scheduler import Scheduler
 from tests.verilog import parameters
 
@@ -54,6 +56,11 @@ def traffic(rng):
             lambda: [message(MessageKind.GENERATE, slot, rng.choice([3, 9])), *prompt(rng)],
             lambda: [message(MessageKind.STOP, slot)],
             lambda: [message(MessageKind.STOP_TOKEN, 0, rng.choice([3, 4, 0xffffff]))],
+            lambda: [message(MessageKind.TEMPERATURE, slot, rng.randrange(1 << 18)),
+                     message(MessageKind.TOP_K, slot, rng.randrange(33))],
+            lambda: [message(MessageKind.REPETITION, slot, rng.choice([0, rng.randrange(1 << 24)])),
+                     *prompt(rng)],
+            lambda: [message(MessageKind.SEED, slot, rng.randrange(1 << 24))],
             lambda: [rng.choice([0, 9, 15]) << registers.KIND_SHIFT | rng.randrange(1 << 28)],
         ])()
     return words
@@ -65,8 +72,49 @@ def fields(bits):
             tuple(step.tokens[p] for p in range(CONFIG.positions)))
 
 
+def apply(setting, kind, payload):
+    """What a choice that is told does to the slot's setting."""
+    match kind:
+        case MessageKind.TEMPERATURE:
+            setting.inverse = payload
+        case MessageKind.SEED:
+            setting.seed, setting.count = payload, 0
+        case MessageKind.TOP_K:
+            setting.top_k = payload
+        case MessageKind.REPETITION:
+            setting.penalty, setting.reward = divmod(payload, 1 << PENALTY_BITS)
+            setting.seen[:] &= not payload
+        case MessageKind.PROMPT:
+            setting.see(payload)
+        case MessageKind.GENERATE:
+            setting.see(payload)
+            setting.count += 1
+
+
+async def listen(dut, settings, rng):
+    """Apply every choice; forget as slowly as :class:`hw.draw.Draw`, from the third cycle on."""
+    layout, waits = choice_layout(CONFIG), []
+    while True:
+        await ReadOnly()
+        choice = layout.from_bits(int(dut.choice.value))
+        if choice.valid:
+            assert not waits and not int(dut.forgetting.value)
+            apply(settings[choice.slot], choice.kind, choice.payload)
+            if choice.kind == MessageKind.REPETITION and choice.payload:
+                waits = [0] + [1] * rng.choice([1, 5, 60])
+        await FallingEdge(dut.clk)
+        dut.forgetting.value = waits.pop(0) if waits else 0
+
+
+def told(setting):
+    return (setting.inverse, setting.seed, setting.count, setting.top_k, setting.penalty,
+            setting.reward, setting.seen.tobytes())
+
+
 async def run(dut, rng, duty, counts):
     golden, words = Scheduler(CONFIG), deque()
+    settings = [Setting() for _ in range(CONFIG.positions)]
+    listener = cocotb.start_soon(listen(dut, settings, rng))
     feeder = cocotb.start_soon(send(dut, words))
     def say(new):
         words.extend(new)
@@ -95,6 +143,7 @@ async def run(dut, rng, duty, counts):
             expected = golden.next()
         taken, = await streams.get(dut, "step", 1, duty=duty, seed=rng.random())
         dut.wanted.value = 0
+        assert [told(s) for s in settings] == [told(s) for s in golden.settings]
         say(late)                       # waits, because nothing is taken during a step
         assert fields(taken) == (expected.live, expected.sample, expected.chain, expected.fresh,
                                  expected.slot, expected.last, expected.tokens)
@@ -110,6 +159,7 @@ async def run(dut, rng, duty, counts):
             golden.tokens.clear()
             await put
     feeder.cancel()
+    listener.cancel()
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")

@@ -6,11 +6,13 @@ import pytest
 from assembler import link, text
 from assembler.errors import TernError, report
 from assembler.registers import MessageKind, message
+from assembler.sampling import Sampling
 from firmware import counters, port, programs
 from firmware.__main__ import main
 from firmware.board import Board
 from firmware.link import LinkError
 from firmware.upload import upload
+from sim import engines
 from sim.golden.machine import Machine
 from tests.compiled import CONFIGS, TINY_A, compiled
 from tests.golden_board import GoldenPort
@@ -261,3 +263,22 @@ def test_chat_answers_several_prompts(tmp_path, monkeypatch, capsys):
 
     alone = [chat(ids) for ids in PROMPTS]
     assert sorted(chat(*PROMPTS)) == [f"[{n}] {line}" for n, (line,) in enumerate(alone)]
+
+
+def test_chat_samples_as_the_golden_machine(tmp_path, monkeypatch, capsys):
+    config = CONFIGS["wide"]
+    image = compiled(TINY_A, config)
+    image.save(tmp_path / "image")
+    monkeypatch.setattr(port, "SerialPort", lambda name, baud: GoldenPort(config))
+    assert report(main, ["chat", str(tmp_path / "image"), "--port", "golden", "--ids", "--tokens",
+                         "6", "--ignore-eos", "--temperature", "1.5", "--top-k", "9",
+                         "--repetition-penalty", "1.2", "--seed", "4",
+                         *(f"--prompt={','.join(map(str, ids))}" for ids in PROMPTS)]) == 0
+    expected = {n: list(ids) for n, ids in enumerate(PROMPTS)}
+    for token in engines.start(image, "golden").generate(PROMPTS, 6, sampling=Sampling(
+            temperature=1.5, top_k=9, repetition_penalty=1.2, seed=4)):
+        expected[token.stream].append(token.id)
+    assert sorted(capsys.readouterr().out.splitlines()) == [
+        f"[{n}] {','.join(map(str, ids))}" for n, ids in expected.items()]
+    assert report(main, ["chat", str(tmp_path / "image"), "--port", "golden", "--top-k", "4"]) == 2
+    assert "--top-k needs --temperature" in capsys.readouterr().err

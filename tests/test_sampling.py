@@ -132,7 +132,7 @@ def test_variates_follow_each_other_without_relation():
 
 
 @pytest.mark.parametrize("wrong, message", [
-    ({"temperature": 0.01}, "temperature must be 0.016 to 1024, not 0.01"),
+    ({"temperature": 0.01}, "temperature must be 0, or 0.016 to 1024, not 0.01"),
     ({"temperature": -1.0}, "temperature must be"), ({"temperature": math.nan}, "temperature must"),
     ({"top_k": 33}, "top_k must be 0 to 32, not 33"), ({"top_k": -1}, "top_k must be"),
     ({"repetition_penalty": 0.9}, "repetition_penalty must be 1 to 3.99, not 0.9"),

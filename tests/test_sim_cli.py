@@ -185,7 +185,7 @@ def test_mistakes_get_one_line_and_status_2(tiny, worded, tmp_path, capsys):
     refused("prompt 0: id 256 is outside of the vocabulary, 0 to 255",
             "generate", tiny, "--ids", "1,256")
     refused("no such file", "generate", tmp_path / "nothing", "--ids", "1")
-    refused("temperature must be 0 or from 0.016 to 1024, not 0.001",
+    refused("temperature must be 0, or 0.016 to 1024, not 0.001",
             "generate", tiny, "--ids", "1", "--temperature", "0.001")
     refused("--seed needs --temperature", "generate", tiny, "--ids", "1", "--seed", "1")
     refused("prompt 0: holds no token", "generate", worded, "--prompt", "")
