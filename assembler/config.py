@@ -69,8 +69,7 @@ class Config:
         for parameter in fields(self):
             value = getattr(self, parameter.name)
             if type(value) is not int:      # 8.0 and True would pass for 8 and 1
-                raise ValueError(f"{parameter.name} must be a whole number, not a "
-                                 f"{type(value).__name__}")
+                raise ValueError(f"{parameter.name} must be a whole number, not {value!r}")
         self.float  # refuses a bad format
         if self.memory_bits not in (16, 32, 64, 128):
             raise ValueError(f"memory_bits must be 16, 32, 64 or 128, not {self.memory_bits!r}")

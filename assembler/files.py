@@ -13,6 +13,7 @@ __all__ = ["JSON_BYTES", "size_of", "read", "write", "parse_json", "read_json", 
 
 
 JSON_BYTES = 16 << 20      # the largest config, index, header or manifest that is read
+_DEPTH     = 100
 _BRACKETS  = 1 << 19       # objects and lists in it: each takes some 60 times its two bytes
 
 
@@ -77,9 +78,17 @@ def parse_json(data):
     if data.count(b"{") + data.count(b"[") > _BRACKETS:
         raise ValueError(f"more than {_BRACKETS} objects and lists")
     try:
-        return json.loads(data, object_pairs_hook=_unique)
+        value = json.loads(data, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    level = [[value]]           # what is read can also be compared, shown and written
+    for _ in range(_DEPTH + 1):
+        level = [child for node in level
+                 for child in (node.values() if isinstance(node, dict) else node)
+                 if isinstance(child, (dict, list))]
+        if not level:
+            return value
+    raise ValueError(f"nested too deeply: more than {_DEPTH} levels")
 
 
 def read_json(path):

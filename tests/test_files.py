@@ -62,6 +62,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("text, message", [
     (b'{"a": 1, "b": {"c": 1, "c": 2}}', "'c' is there twice"), (b"[" * 100_000, "too deeply"),
+    (b"[" * 101 + b"]" * 101, "more than 100"),
     (b"[" + b"[]," * (1 << 19), "more than"), (b"{", "Expecting")])
 def test_hostile_json_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
