@@ -220,7 +220,7 @@ class RtlMachine:
         for line in self._lib.tern_names(self._handle).decode().splitlines():
             scope, name, size, count = line.split("\t")
             self._arrays[scope, name] = self._view(scope, name, int(size), int(count))
-        self.memory = self._array("memory", "words").view(np.uint8)
+        self.memory = self._array("memory", "words").reshape(-1).view(np.uint8)
         data = image.memory()
         self.memory[:len(data)] = data
         self._identify(config)
