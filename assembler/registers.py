@@ -116,8 +116,7 @@ class MessageKind(enum.IntEnum):
     TEMPERATURE = 5        # payload: 1 / temperature in 4096ths, or 0: the slot is greedy
     SEED = 6               # payload: of the slot's chance; its draws are counted from 0 again
     TOP_K = 7              # payload: only so many of the largest logits may be drawn; 0: all
-    REPETITION = 8         # payload: penalty in 1024ths (12 bits), 1 / penalty in 4096ths (12);
-                           # the slot's tokens until then are forgotten. 0: none
+    REPETITION = 8         # payload: penalty in 1024ths, 1 / it in 4096ths (12 bits each); 0: none
 
 
 PAYLOAD_BITS = 24

@@ -90,7 +90,9 @@ class Candidates(wiring.Component):
         head = Signal(candidate_layout(self.config), reset_less=True)
 
         place_bits = ceil_log2(MAX_TOP_K)
-        m.submodules.rows = rows = BlockRam(shape=_stored_layout, depth=MAX_TOP_K * positions)
+        # Yosys takes logic for fewer than 64 rows: 300 LUT4 instead of three block RAMs.
+        m.submodules.rows = rows = BlockRam(shape=_stored_layout,
+                                            depth=max(64, MAX_TOP_K * positions))
         state_layout = data.StructLayout({"count": range(MAX_TOP_K + 1), "least": place_bits})
         m.submodules.states = states = Memory(shape=state_layout, depth=positions, init=[])
         known, learn = states.read_port(domain="comb"), states.write_port()

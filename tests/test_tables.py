@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from assembler import formats, tables
+from sim.golden.gumbel import gumbel
 
 
 FORMATS = [(24, 8), (18, 6), (16, 6), (12, 6), (12, 5), (8, 6), (8, 5)]      # significand, exponent
@@ -77,3 +78,24 @@ def test_lines_meet_the_curve_within_their_width(significand, count):
     bound = 6.1e-3 * width ** 2 + 2.0 ** -significand
     assert np.abs(slope[:side] * x + intercept[:side] - real_sigmoid(x)).max() < bound
     assert np.abs(slope[side:] * -x + intercept[side:] - real_sigmoid(-x)).max() < bound
+
+
+def test_gumbel_lines_are_as_near_as_documented():
+    """All fractions of all octaves of both sides; and the documented reach."""
+    fraction = np.arange(1 << tables.GUMBEL_BITS)
+    octave   = np.arange(tables.GUMBEL_OCTAVES)[:, None]
+    w        = 2.0 ** -(octave + 2) * (1 + (fraction + 0.5) / (1 << tables.GUMBEL_BITS))
+    zeros    = tables.GUMBEL_OCTAVES - 1
+    top      = np.where(octave < zeros, 1 << np.maximum(zeros - 1 - octave, 0), 0)
+    largest, values = 0.0, []
+    for side, log in enumerate((np.log(w), np.log1p(-w))):
+        bits = (top << 1 | side) << tables.GUMBEL_BITS | fraction
+        values.append(gumbel(bits))
+        error = values[-1] / (1 << tables.GUMBEL_FRACTION) + np.log(-log)
+        largest = max(largest, abs(error).max())
+    assert 3e-4 < largest <= 4.5e-4
+    low, high = np.min(values) / 4096, np.max(values) / 4096
+    assert -2.9 <= low < -2.8 and 17.3 < high < 17.4
+    intercept, slope = tables.gumbel_lines()
+    for numbers, width in ((intercept, tables.GUMBEL_WIDTH), (slope, tables.GUMBEL_SLOPE_WIDTH)):
+        assert -(1 << width - 1) <= numbers.min() and numbers.max() < 1 << width - 1
