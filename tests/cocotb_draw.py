@@ -151,7 +151,8 @@ def random_setting(rng):
 
 
 def random_sums(rng, rows, kind):
-    """(positions, rows): ever better ones, as of a model, few different ones, extremes."""
+    """(positions, rows): ever better ones, as of a model, few different ones, all but a few the
+    same, extremes."""
     shape, acc = (CONFIG.positions, rows), formats.ACC
     match kind:
         case 0:
@@ -160,6 +161,8 @@ def random_sums(rng, rows, kind):
             return np.rint(rng.standard_normal(shape) * 500).astype(int)
         case 2:
             return rng.integers(-2, 3, shape)
+        case 3:
+            return (rng.random(shape) < 3 / rows).astype(int)
         case _:
             sums = rng.integers(acc.min, acc.max + 1, shape)
             sums[rng.random(shape) < 0.1] = rng.choice([acc.min, acc.max])
@@ -176,22 +179,26 @@ async def tokens_equal_golden(dut):
             slot = int(rng.integers(0, CONFIG.positions))
             for kind, payload in random_setting(rng):
                 await bench.tell(kind, slot, payload)
-            if turn == 0:       # rows that all get in, and must wait
-                for kind, payload in ((MessageKind.TEMPERATURE, 4096), (MessageKind.TOP_K, 32)):
+            if turn % 2 == 0:       # top-k that chooses; and, first, rows that get in and wait
+                for kind, payload in ((MessageKind.TEMPERATURE, 4096),
+                                      (MessageKind.REPETITION, 4095 << PENALTY_BITS | 1),
+                                      (MessageKind.TOP_K, [32, 4][turn // 2 % 2])):
                     await bench.tell(kind, slot, payload)
             for token in [*rng.integers(0, 60, 25), GIVEN["seen_tokens"]]:
                 await bench.tell(MessageKind.PROMPT, slot, int(token))
-            for token in rng.integers(0, 60, rng.integers(0, 4)):
-                await bench.tell(MessageKind.GENERATE, slot, int(token))
-            parts  = [int(n) for n in rng.choice([1, 3, 60, 150], 1 + turn % 2)] if turn else [150]
-            scales = [fmt.round(rng.choice([0.002, 0.05, 1e-6, 30.0, -0.004, 0.0],
-                                           CONFIG.positions) * rng.uniform(0.5, 1))
-                      for _ in parts]
-            drawn += await bench.draw(
-                rng, [random_sums(rng, n, turn % 4) for n in parts], scales,
-                sample=int(rng.integers(1, 1 << CONFIG.positions)) | 1 << slot,
-                chain=bool(turn % 3 == 2), slot=slot, duty=[1.0, 0.3][turn // 2 % 2])
-    assert drawn > len(GIVEN["seeds"]) * GIVEN["turns"] // 2 and bench.strobes
+            for n in range(5):
+                await bench.tell(MessageKind.GENERATE, slot, int(rng.integers(0, 60)))
+                parts = ([int(rows) for rows in rng.choice([1, 3, 60, 150], 1 + turn % 2)]
+                         if turn % 2 else [150])
+                scales = [fmt.round(rng.choice([0.002, 0.05, 1e-6, 30.0, -0.004, 0.0],
+                                               CONFIG.positions) * rng.uniform(0.5, 1))
+                          for _ in parts]
+                drawn += await bench.draw(
+                    rng, [random_sums(rng, rows, turn + turn // 2 if turn in (0, 2) else n)
+                          for rows in parts], scales,
+                    sample=int(rng.integers(1, 1 << CONFIG.positions)) | 1 << slot,
+                    chain=bool(turn % 3 == 2), slot=slot, duty=[1.0, 0.3][turn // 2 % 2])
+    assert drawn > 2 * len(GIVEN["seeds"]) * GIVEN["turns"] and bench.strobes
     assert bench.pauses
 
 
