@@ -13,7 +13,7 @@ import tempfile
 
 import numpy as np
 
-from assembler import model as models, ternary
+from assembler import files, model as models, ternary
 from assembler.checkpoint import BYTES, INDEX, SINGLE
 from assembler.compile import check_tensors
 from assembler.errors import TernError
@@ -105,12 +105,17 @@ def export(checkpoint, directory, progress=lambda done, what: None):
     directory = Path(directory)
     model = models.load(checkpoint.config, checkpoint.path)
     check_tensors(checkpoint, model)
-    source = checkpoint.path.resolve().parent
-    if directory.resolve() == source:
+    source = checkpoint.path.parent
+    if directory.resolve() in (source.resolve(), checkpoint.path.resolve().parent):
         raise TernError(f"{directory}: is the model's own folder; name another for the copy")
     if (directory / INDEX).exists():
         raise TernError(f"{directory}: holds a checkpoint in several files, which would be read "
                         f"instead; name another folder")
+    copied = [name for name in _COPIED if (source / name).is_file()]
+    for name in copied:
+        if not files.inside(source / name, source):
+            raise TernError(f"{source / name}: leaves the folder {source}; nothing outside of it "
+                            f"is read")
     entries, wide = _entries(checkpoint, model, progress)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -120,9 +125,8 @@ def export(checkpoint, directory, progress=lambda done, what: None):
             (part / _CONFIG).write_text(_config(checkpoint))
             if checkpoint.tokenizer is not None:
                 shutil.copyfile(checkpoint.tokenizer, part / _TOKENIZER)
-            for name in _COPIED:
-                if (source / name).is_file():
-                    shutil.copyfile(source / name, part / name)
+            for name in copied:
+                shutil.copyfile(source / name, part / name)
             directory.mkdir(exist_ok=True)
             for name in sorted(os.listdir(part), key=lambda name: name == _CONFIG):
                 os.replace(part / name, directory / name)

@@ -24,6 +24,7 @@ import weakref
 
 import numpy as np
 
+from assembler import files
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
 from sim import hardware, sdram_parts, verilate
@@ -200,8 +201,10 @@ def add_arguments(parser):
 def run(args):
     try:
         config = preset(args.target) if args.target else Config(
-            **json.loads(args.config.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+            **files.read_json(args.config))
+    except TernError:
+        raise
+    except (ValueError, TypeError) as error:
         raise TernError(f"{args.config}: {error}") from None
     board = Board(config, memory=args.memory, noise=args.noise, seed=args.seed)
     _serve(board, sys.stdin.buffer, sys.stdout.buffer)

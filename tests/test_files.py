@@ -10,6 +10,7 @@ from assembler import files, guard, image as images, isa
 from assembler.checkpoint import Checkpoint
 from assembler.compile import compile_model
 from assembler.errors import TernError, one_line
+from assembler.export import export
 from assembler.tokenizer import FileTokenizer
 from sim import engines, logits
 from tests import random_model
@@ -90,6 +91,15 @@ def test_a_checkpoint_in_the_cache_of_hugging_face_is_read(tmp_path):
     for path in real.iterdir():
         (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
     assert set(Checkpoint(snapshot).tensors) == set(random_model.shapes(**SHAPE))
+
+
+def test_a_copy_takes_nothing_from_outside(tmp_path):
+    folder = random_model.write(tmp_path / "model", **SHAPE)
+    (tmp_path / "secret").write_text("{}")
+    (folder / "tokenizer_config.json").symlink_to("../secret")
+    with pytest.raises(TernError, match="tokenizer_config.json: leaves the folder"):
+        export(Checkpoint(folder), tmp_path / "copy")
+    assert sorted(os.listdir(tmp_path)) == ["model", "secret"]
 
 
 @pytest.mark.parametrize("key", ["weights", "tokenizer"])
