@@ -92,8 +92,10 @@ def draw(points, path):
         for point in here:
             colour = _COLOURS[models.index(point.values["model"]) % len(_COLOURS)]
             axes.plot(point.intensity, point.rate / 1e9, "o", color=colour, zorder=3)
+            right = point.intensity < 15        # where there is room for its name
             axes.annotate(point.name, (point.intensity, point.rate / 1e9), color=colour,
-                          xytext=(6, -10), textcoords="offset points")
+                          xytext=(6, -10) if right else (-8, 4), textcoords="offset points",
+                          ha="left" if right else "right")
         axes.set(title=board, xscale="log", yscale="log", xlabel="additions a byte of memory")
         axes.grid(alpha=0.3, which="both")
     all_axes[0][0].set_ylabel("additions, 10⁹ a second")
@@ -113,8 +115,8 @@ def _ceilings(axes, v):
         height = v["lanes"] * positions * hertz / 1e9
         axes.plot(ends, (height, height), "--", color="grey", linewidth=1)
         text = f"array, {positions} position{'s' * (positions > 1)}"
-        axes.annotate(text, (ends[1], height), xytext=(-2, 2), textcoords="offset points",
-                      ha="right", color="grey")
+        axes.annotate(text, (ends[0], height), xytext=(3, 2), textcoords="offset points",
+                      color="grey")
         positions *= 2
 
 
