@@ -38,8 +38,8 @@ class ArrayUnit(wiring.Component):
     every ``blocks``. A row's results are offered from :py:attr:`latency` cycles after its last beat
     on.
 
-    Cost at 20 lanes, 8 positions, 4 vector lanes and 12/6 floats (Yosys 0.70): 5,600 LUT4, 8,700
-    flip-flops, 28 block RAMs, a DSP.
+    Cost at 20 lanes, 8 positions, 4 vector lanes and 12/6 floats (Yosys 0.70): 7,400 LUT4, 12,000
+    flip-flops, 54 block RAMs and 12 DSPs, of which :class:`hw.draw.Draw` has 1,860, 2,530, 24 and 11.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ _penalty_layout = data.StructLayout({
 class Draw(wiring.Component):
     """Temperature, top-k and repetition penalty by the Gumbel-max trick, a sum at a time.
 
-    ``ids[p] = argmax over rows of key + g, the lowest row on ties, with ``key =
+    ``ids[p] = argmax over rows of key + g``, the lowest row on ties, with ``key =
     floor(sums[row][p] * factor / 2**8)``, ``factor = round(scale[p] / temperature * 2**20)`` of 17
     bits (saturated), and g the :class:`hw.gumbel.Gumbel` variate of the slot's seed, the number
     of tokens that it has sampled, and the row. That is a draw from softmax(sums * scale /
@@ -48,7 +48,12 @@ class Draw(wiring.Component):
     g: the largest sum, as if it were alone.
 
     Protocol: with ``active``, an instruction's scales are asked for by ``prepare``, which takes up
-    to 60 cycles a position, then a sum comes in each cycle at most, and none while ``pause``.
+    to 60 cycles a position, then a sum comes in each cycle at most, and none while ``pause``. The
+    best row is known :py:attr:`latency` cycles after the last sum, and with top-k ``k + 8`` cycles
+    later for each position.
+
+    Cost (Yosys 0.70): at 8 positions 1,860 LUT4, 2,530 flip-flops, 24 block RAMs (16 for what
+    slots have seen) and 11 DSPs; at one 1,440, 2,600, 10 and 11.
 
     Parameters
     ----------

@@ -44,6 +44,8 @@ class Gumbel(wiring.Component):
 
     A pipeline without handshake: latency :py:attr:`latency`, one a cycle.
 
+    Cost (Yosys 0.70): 280 LUT4, 810 flip-flops, 2 block RAMs and 8 DSPs.
+
     Members
     -------
     i : :py:`In(draw_key_layout)`

@@ -20,7 +20,7 @@ class Sampler(wiring.Component):
     rounding makes a tie. Where :class:`hw.draw.Draw` chooses instead, no rows come and the
     tokens are what it found.
 
-    Cost (Yosys 0.70): 75 LUT4 and 98 flip-flops for one position.
+    Cost (Yosys 0.70): 105 LUT4 and 149 flip-flops for one position.
 
     Parameters
     ----------

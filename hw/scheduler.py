@@ -53,7 +53,7 @@ class Scheduler(wiring.Component):
     stream step ``positions + 2`` cycles after ``wanted``; a sampled position takes 3 cycles and
     one that is not 1. A setting takes 5 cycles, and REPETITION as long as ``forgetting`` says.
 
-    Cost: about 570 LUT4 and 300 FF at 8 positions (Yosys 0.70).
+    Cost: about 680 LUT4 and 330 FF at 8 positions (Yosys 0.70).
 
     Parameters
     ----------
