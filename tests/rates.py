@@ -19,7 +19,9 @@ from assembler.compile import compile_model
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ, Config, preset
 from assembler.estimate import Memory, estimate, memory_of
 from assembler.sdram_parts import BOARDS
-from sim import perf
+from sim import host, perf
+from sim.golden.machine import Machine
+from sim.rtl import RtlMachine
 from tests import random_model
 from tests.compiled import TINY_A
 
@@ -74,6 +76,12 @@ def _image(pair, folder):
     return compile_model(path, config, pair.machine)
 
 
+def _first_tokens(machine):
+    machine.send(host.conversation(machine.config, [1], 2))
+    machine.run()
+    return machine.tokens
+
+
 def measure(pair, folder):
     """(estimated cycles, :class:`sim.perf.Performance`) of one stream."""
     image = _image(pair, folder)
@@ -84,6 +92,9 @@ def measure(pair, folder):
     else:
         options, memory = dict(latency=LATENCY if pair.machine in WIDE else None), Memory()
     found = perf.measure(image, clock_mhz=clock, tokens=pair.tokens, **options)
+    if pair.machine in WIDE and _first_tokens(RtlMachine(image, **options)) != _first_tokens(
+            Machine(image)):
+        raise RuntimeError(f"{pair.model} on {pair.machine}: RTL and golden machine differ")
     return estimate(image, memory=memory)[0], found
 
 
@@ -110,9 +121,9 @@ _WIDE = """\
 
 Decoding one stream in the RTL on machines for memories of 64 and 128 bits (a word a cycle,
 {latency} cycles of latency), with random weights in one layer of the published shapes and a head
-of 256 tokens; and `stories-30m` on `ulx3s-85f` with its SDRAM. *useful*: share of the memory's
-peak that moves parameters which a token must read, each once; to fill the columns up to whole
-blocks of lanes costs 1 to 2 % alone.
+of 256 tokens, the first tokens being the golden machine's; and `stories-30m` on `ulx3s-85f` with
+its SDRAM. *useful*: share of the memory's peak that moves parameters which a token must read, each
+once; to fill the columns up to whole blocks of lanes costs 1 to 2 % alone.
 
 """
 
