@@ -1,0 +1,67 @@
+"""What sampling costs on the core: cycles a step, in RTL with the board's SDRAM.
+
+    python -m assembler models/stories-5m -o build/stories-85f --target ulx3s-85f
+    python -m tests.draws build/stories-85f
+
+Not a part of ``make test``. Exit status 1 if a draw costs one stream more than 0.1 %, or all
+streams together more than 4 %.
+"""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from assembler import image as images, sdram_parts
+from assembler.sampling import Sampling
+from sim.host import conversation
+from sim.rtl import RtlMachine
+
+
+__all__ = ["main"]
+
+
+ONE, ALL = 1.001, 1.04
+STEPS = 3
+CHOICES = {
+    "greedy":          Sampling(),
+    "temperature 0.8": Sampling(temperature=0.8),
+    "and penalty 1.2": Sampling(temperature=0.8, repetition_penalty=1.2),
+    "and top-k 8":     Sampling(temperature=0.8, top_k=8),
+    "and top-k 32":    Sampling(temperature=0.8, top_k=32),
+}
+
+
+def measure(machine, streams, sampling):
+    """Mean cycles of stream steps, the first left out."""
+    for slot in range(streams):
+        machine.send(conversation(machine.config, [5 + slot, 9, 20], STEPS + 2, slot=slot,
+                                  sampling=sampling.with_seed(slot)))
+    start, ends = len(machine.tokens), []
+    for step in range(STEPS + 2):
+        machine.run(tokens=start + streams * (step + 1))
+        ends.append(machine.total_cycles)
+    machine.run()
+    return (ends[-1] - ends[1]) / STEPS
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m tests.draws", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
+    image = images.load(parser.parse_args(argv).directory)
+    machine = RtlMachine(image, memory=next(iter(sdram_parts.PARTS)))
+    table, worst = Table(title="Cycles a step"), {}
+    for column in ("streams", *CHOICES):
+        table.add_column(column, justify="right")
+    for streams in dict.fromkeys((1, image.config.positions)):
+        cycles = [measure(machine, streams, sampling) for sampling in CHOICES.values()]
+        worst[streams] = max(cycles) / cycles[0]
+        table.add_row(str(streams), *(f"{each:,.0f}" for each in cycles))
+    Console().print(table)
+    return int(worst.pop(1) > ONE or any(share > ALL for share in worst.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
