@@ -84,7 +84,7 @@ def draw(points, path):
     matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # the same file each time
     boards = list(dict.fromkeys(point.values["target"] for point in points))
     models = list(dict.fromkeys(point.values["model"] for point in points))
-    figure, all_axes = pyplot.subplots(1, len(boards), figsize=(4.6 * len(boards), 3.8),
+    figure, all_axes = pyplot.subplots(1, len(boards), figsize=(6.2 * len(boards), 3.8),
                                        layout="constrained", squeeze=False, sharey=True)
     for axes, board in zip(all_axes[0], boards):
         here = [point for point in points if point.values["target"] == board]
