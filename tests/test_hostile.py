@@ -17,7 +17,7 @@ from firmware.board import Board
 from sim.golden.link import HostLink
 from tests.golden_board import GoldenPort
 from tests.hostile import sandbox
-from tests.hostile.sandbox import Case, Link, Sandbox
+from tests.hostile.sandbox import Case, Fifo, Link, Sandbox
 from tests.verilog import ROOT
 
 
@@ -94,11 +94,13 @@ def test_checker_finds_time_and_memory(box, monkeypatch):
         while True:
             pass
 
-    for function, fault, wall in (
-            (spin, "SIGXCPU", 300), (lambda: time.sleep(60), "SIGALRM", 1),
-            (lambda: np.ones(1 << 28, np.uint8).sum() and 2, "MB", 300)):
-        monkeypatch.setattr(sandbox, "_WALL", wall)
-        outcome = box.run(Case("test", fault, ("sim",), prepare=_as_main(function)))
+    monkeypatch.setattr(sandbox, "_WAITS", 1)
+    for function, fault in (
+            (spin, "SIGXCPU"), (lambda: time.sleep(600), "SIGKILL"),
+            (lambda: open("pipe").close(), "SIGKILL"),
+            (lambda: np.ones(1 << 28, np.uint8).sum() and 2, "MB")):
+        outcome = box.run(Case("test", fault, ("sim",), files={"pipe": Fifo},
+                               prepare=_as_main(function)))
         assert any(fault in found for found in outcome.faults), outcome
 
 

@@ -31,7 +31,8 @@ __all__ = ["Case", "Fifo", "Link", "Outcome", "Sandbox", "MEMORY", "SECONDS"]
 
 SECONDS = 5                # of the processor; an input may not take more
 MEMORY  = 1 << 30          # bytes that may be resident
-_WALL   = 120              # seconds after which who waits is killed; the machine may be busy
+_WAITS  = 20               # seconds without any use of the processor: who waits so long is killed
+_WALL   = 600              # seconds after which a new interpreter is; the machine may be busy
 _SPACE  = 3 << 30          # bytes of addresses: libraries map more than they use
 _MODULES = ("assembler.__main__", "sim.__main__", "firmware.__main__", "sim.golden.batch",
             "sim.floating", "tokenizers", "rich.progress")
@@ -101,6 +102,24 @@ class Outcome:
     seconds: float
     memory: int
     faults: list
+
+
+def _end_when_waiting():
+    """End this process if it waits for something that does not come, as a pipe's writer.
+
+    It is no matter of time alone: on a busy machine, work waits too.
+    """
+    last = time.process_time()
+
+    def tick(*_):
+        nonlocal last
+        now = time.process_time()
+        if now - last < 0.002:
+            os.kill(os.getpid(), signal.SIGKILL)
+        last = now
+
+    signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, _WAITS, _WAITS)
 
 
 class Sandbox:
@@ -196,7 +215,9 @@ class Sandbox:
         resource.setrlimit(resource.RLIMIT_AS, (_SPACE, _SPACE))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 2))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def _alarm(self):
+        self._limits()
         signal.alarm(_WALL)
 
     def _child(self, case, files):
@@ -207,6 +228,7 @@ class Sandbox:
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
         os.chdir(self.box)
         self._limits()
+        _end_when_waiting()
         faulthandler.register(signal.SIGXCPU, chain=True)       # where it was
         if case.prepare:
             case.prepare()
@@ -236,7 +258,7 @@ class Sandbox:
     def _spawn(self, case, files):
         stdin, out, err = files
         process = subprocess.Popen([sys.executable, "-m", *case.command], cwd=self.box, stdin=stdin,
-                                   stdout=out, stderr=err, preexec_fn=self._limits,
+                                   stdout=out, stderr=err, preexec_fn=self._alarm,
                                    env=os.environ | {"PYTHONPATH": str(_ROOT)})
         process.returncode = 0      # we wait for it, with what it has used
         return process.pid
