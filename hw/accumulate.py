@@ -104,43 +104,42 @@ class TernaryAccumulate(wiring.Component):
             "row":   ceil_log2(config.accumulator_rows),
         })
 
-        # Which beat comes next. Sums on their way to the FIFO have a place there.
-        busy  = Signal()
-        block = Signal(block_layout(config))
-        tag   = Signal(tag_shape)
-        room  = Signal()
+        # Which beat comes next. Sums on their way to the FIFO have a place there. Whether a beat
+        # may be taken, and whether it is its block's last, is in registers: beats come from afar.
+        busy   = Signal()
+        able   = Signal()
+        single = Signal()       # block.rows == 1
+        block  = Signal(block_layout(config))
+        tag    = Signal(tag_shape)
+        free   = Signal(range(config.accumulator_rows + 1), init=config.accumulator_rows)
+        room   = free > 1       # known one cycle late, and a beat may have gone in it
         m.d.comb += [
-            self.weights.ready.eq(busy & (room | ~block.last)),
+            self.weights.ready.eq(able),
             self.active.eq(busy),
-            self.blocked.eq(busy & ~room & block.last),
-            tag.valid.eq(self.weights.valid & self.weights.ready),
+            self.blocked.eq(busy & ~able),
+            tag.valid.eq(self.weights.valid & able),
             tag.first.eq(block.first),
             tag.last.eq(block.last),
+            self.block.ready.eq((tag.valid & single) | ~busy),
         ]
-        ends = Signal()
-        m.d.comb += [
-            ends.eq(tag.valid & (block.rows == 1)),
-            self.block.ready.eq(ends | ~busy),
-        ]
+        m.d.sync += free.eq(free - (tag.valid & tag.last) + (self.o.valid & self.o.ready))
+        m.d.sync += able.eq(busy & (room | ~block.last))
         with m.If(tag.valid):
             m.d.sync += [
                 tag.row.eq(tag.row + 1),
                 tag.start.eq(0),
                 block.rows.eq(block.rows - 1),
+                single.eq(block.rows == 2),
             ]
         with m.If(self.block.ready):
             m.d.sync += [
                 busy.eq(self.block.valid),
+                able.eq(self.block.valid & (room | ~self.block.payload.last)),
+                single.eq(self.block.payload.rows == 1),
                 block.eq(self.block.payload),
                 tag.row.eq(0),
                 tag.start.eq(1),
             ]
-
-        free = Signal(range(config.accumulator_rows + 1), init=config.accumulator_rows)
-        m.d.sync += [
-            free.eq(free - (tag.valid & tag.last) + (self.o.valid & self.o.ready)),
-            room.eq(free > 1),      # one cycle late, and a beat may have gone in it
-        ]
 
         m.submodules.unpacker = unpacker = TritUnpacker(lanes=config.lanes)
         m.d.comb += unpacker.i.eq(self.weights.payload)
