@@ -178,8 +178,10 @@ PRESETS = {
     "ecpix5-85f": replace(_ECP5_64BIT, memory_bytes=1 << 29),
 }
 
-CLOCK_MHZ = dict.fromkeys(PRESETS, 100)     # of the core
-SDRAM_MHZ = CLOCK_MHZ | {"ulx3s-85f-133": Fraction(400, 3)}     # of SDR SDRAM, where a board has it
+# Of the core: what the boards' bitstreams reach, see docs/reports.
+CLOCK_MHZ = dict.fromkeys(PRESETS, 100) | dict.fromkeys(
+    ("ulx3s-25f", "ulx3s-12f", "icepi-zero", "icesugar-pro"), 90)
+SDRAM_MHZ = CLOCK_MHZ | {"ulx3s-85f-133": Fraction(400, 3)}     # where a board has SDR SDRAM
 
 
 def preset(name):

@@ -18,6 +18,10 @@ __all__ = ["TOP", "INSTALL", "prepare", "synthesise", "route", "pack"]
 
 TOP     = "top"            # name of the module, and of all files but what belongs to a seed
 INSTALL = "pip install -e '.[boards]'"
+
+# A clock is called what it is at the PLL, and not after one of the domains that it drives.
+HIDE_CLOCKS = "rename -hide w:*clk"
+
 POLL_S  = 0.25
 
 
@@ -33,7 +37,7 @@ def prepare(name, board, folder, config=None):
         raise TernError(f"{error.name} is missing: {INSTALL}") from None
     # Positions in source files would make the netlist depend on where the project lies.
     plan = platform.prepare(Top(name=name, board=board, config=config), TOP, emit_src=False,
-                            script_after_read=HIDE_ELEMENTS)
+                            script_after_read=f"{HIDE_ELEMENTS}\n{HIDE_CLOCKS}")
     digest = hashlib.sha256()
     for file in (f"{TOP}.il", f"{TOP}.ys", f"{TOP}.lpf"):
         text = plan.files[file]

@@ -56,7 +56,8 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
     config = image.config
     sdram_mhz = sdram_mhz or clock_mhz
     peak = words_per_cycle(config, clock_mhz, sdram_mhz)
-    machine = RtlMachine(image, sdram_mhz=sdram_mhz, trace=waves, **options)
+    machine = RtlMachine(image, clock_mhz=clock_mhz, sdram_mhz=sdram_mhz, trace=waves,
+                         **options)
     record = Trace(machine, image, clock_mhz=clock_mhz) if trace else None
     for slot in range(streams):     # a step each for the prompts, then all together
         machine.send(host.conversation(config, [1 + slot], warm_up + tokens, slot=slot))

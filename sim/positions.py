@@ -143,6 +143,7 @@ def run(args):
             raise TernError(f"{directory}: made for no known board")
         memory, clock = chosen_memory(target, args.memory), CLOCK_MHZ[target]
         rates = measure(image, tokens=args.tokens, chunks=args.chunks, memory=memory,
+                        clock_mhz=clock,
                         sdram_mhz=SDRAM_MHZ[target] if memory else clock)
         name = Path(image.manifest["model"]["source"]).parent.name
         found.append({"model": name, "target": target, "digest": image.config.digest,

@@ -20,7 +20,7 @@ from sim import hardware, sdram_parts, verilate
 __all__ = ["RtlMachine", "Hang", "top_sources"]
 
 
-CORE_MHZ = 100                  # of which the SDRAM's clock is a multiple
+CLOCK_MHZ = 100                 # if nothing else is said
 _SOURCES = Path(__file__).with_name("rtl")
 _ID = 0x4e524554
 _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
@@ -65,7 +65,8 @@ def _cells():
     return {"cells.v": "`define NO_INCLUDES\n", **{path.name: path.read_text() for path in paths}}
 
 
-def top_sources(config, words, memory=None, netlist=False, sdram_mhz=CORE_MHZ):
+def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
+                sdram_mhz=CLOCK_MHZ):
     """Files of the simulated board, name: text. ``words``: that the memory must hold.
 
     ``memory``: None for the plain model of ``memory.v``, or the name of an SDRAM part, which is
@@ -83,7 +84,7 @@ def top_sources(config, words, memory=None, netlist=False, sdram_mhz=CORE_MHZ):
               "TERN_COMMAND_BITS": width["memory__command__payload"],
               "TERN_LOGIT_BITS": width["logits__payload"],
               "TERN_DEPTH": depth}
-    sdram_bits = None if sdram_mhz == CORE_MHZ else SDRAM_BITS
+    sdram_bits = None if sdram_mhz == clock_mhz else SDRAM_BITS
     if sdram_bits:
         widths["TERN_SDRAM_BITS"] = sdram_bits
     defines = "".join(f"`define {name} {value}\n" for name, value in widths.items())
@@ -113,16 +114,16 @@ def _public():
         f'public_flat_rd -module "{module}" -var "{name}"\n' for module, name in _PUBLIC)
 
 
-def _library(config, words, trace, memory, netlist, sdram_mhz):
+def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz):
     """Path of the compiled board; builds it when there is none for these sources."""
-    sources = top_sources(config, words, memory, netlist, sdram_mhz)
+    sources = top_sources(config, words, memory, netlist, clock_mhz, sdram_mhz)
     if not netlist:
         sources = {"public.vlt": _public(), **sources}
     harness = _SOURCES / "harness.cpp"
     # A trace is written slowly, and the C++ of a netlist is too long for the optimiser.
     flags = ["-O0" if trace or netlist else "-O2", "-shared", "-fPIC"]
-    if sdram_mhz != CORE_MHZ:       # half a cycle of either clock, in units of time
-        ratio = Fraction(sdram_mhz) / CORE_MHZ
+    if sdram_mhz != clock_mhz:      # half a cycle of either clock, in units of time
+        ratio = Fraction(sdram_mhz) / clock_mhz
         flags += [f"-DTERN_CORE_HALF={ratio.numerator}", f"-DTERN_SDRAM_HALF={ratio.denominator}"]
     builder = Path(verilate.__file__).read_bytes()
     key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, trace)
@@ -176,8 +177,9 @@ class RtlMachine:
     memory : str or None
         Part (of :data:`sim.sdram_parts.PARTS`) that is the memory, with its controller at
         ``sdram_mhz``; None: the plain model.
-    sdram_mhz : int or Fraction
-        Of the SDRAM; the core has 100. A faster SDRAM has words of 16 bits.
+    clock_mhz, sdram_mhz : int or Fraction
+        Of the core and of the SDRAM; None: the core's. One with a clock of its own has words of 16
+        bits.
     netlist : bool
         The core after synthesis for ECP5 instead of its RTL; without the members v, q, s and r.
     trace : path or None
@@ -204,10 +206,11 @@ class RtlMachine:
         The model cannot be built, or is not of the image's config.
     """
     def __init__(self, image, *, logits=False, single_step=False, seed=0, latency=None, gap=0,
-                 busy=0, memory=None, sdram_mhz=CORE_MHZ, netlist=False, trace=None):
+                 busy=0, memory=None, clock_mhz=CLOCK_MHZ, sdram_mhz=None, netlist=False,
+                 trace=None):
         config = self.config = image.config
         self._lib = _load(_library(config, image.words, trace is not None, memory, netlist,
-                                   sdram_mhz))
+                                   clock_mhz, sdram_mhz or clock_mhz))
         self._handle = self._lib.tern_new(seed, str(trace or "").encode())
         self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
         self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)
