@@ -97,7 +97,7 @@ def _answer(board, image, words, texts, choices, args):
     prompts = [_encode(image, words, text) for text in texts]
     streams = [words.stream(ids) for ids in prompts]
     said    = [f"[{number}] {text}" for number, text in enumerate(texts)]
-    alone   = len(texts) == 1
+    speaking, alone = set(range(len(texts))), len(texts) == 1
     if alone:
         sys.stdout.write(texts[0])
     start, came = board.port.time(), 0
@@ -115,11 +115,12 @@ def _answer(board, image, words, texts, choices, args):
                 sys.stdout.write(new)
                 sys.stdout.flush()
             elif last:
+                speaking.discard(number)
                 print(said[number], flush=True)
     except KeyboardInterrupt:
         board.end(range(image.config.positions))
-    if alone:
-        print(flush=True)
+    print("" if alone else "".join(f"{said[number]}\n" for number in sorted(speaking)),
+          end="\n" if alone else "", flush=True)
     seconds = board.port.time() - start
     print(f"{sum(map(len, prompts))} prompt tokens, {came} sampled in {seconds:.2f} s",
           file=sys.stderr)
