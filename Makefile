@@ -20,7 +20,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise bitstreams docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
