@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import json
 from pathlib import Path
 import subprocess
 import sys
@@ -13,15 +14,15 @@ from hw.block_ram import absorb_registers
 from hw.yosys import HIDE_ELEMENTS
 
 
-__all__ = ["TOP", "INSTALL", "prepare", "synthesise", "route", "pack"]
+__all__ = ["TOP", "INSTALL", "prepare", "synthesise", "name_clocks", "route", "pack"]
 
 
 TOP     = "top"            # name of the module, and of all files but what belongs to a seed
 INSTALL = "pip install -e '.[boards]'"
 
-# A clock is called what it is at the PLL, and not after one of the domains that it drives.
-HIDE_CLOCKS = "rename -hide w:*clk"
-
+# Nets of the PLL's outputs, as the constraints call them.
+CLOCKS  = {"CLKOS": "clocks.pll.clock", "CLKOS2": "clocks.pll.shifted",
+           "CLKOS3": "clocks.pll.memory"}
 POLL_S  = 0.25
 
 
@@ -37,7 +38,7 @@ def prepare(name, board, folder, config=None):
         raise TernError(f"{error.name} is missing: {INSTALL}") from None
     # Positions in source files would make the netlist depend on where the project lies.
     plan = platform.prepare(Top(name=name, board=board, config=config), TOP, emit_src=False,
-                            script_after_read=f"{HIDE_ELEMENTS}\n{HIDE_CLOCKS}")
+                            script_after_read=HIDE_ELEMENTS)
     digest = hashlib.sha256()
     for file in (f"{TOP}.il", f"{TOP}.ys", f"{TOP}.lpf"):
         text = plan.files[file]
@@ -90,6 +91,25 @@ def synthesise(folder, say=lambda line: None):
     if _run("yosys", "-q", "-l", log, f"{TOP}.ys", folder=folder, log=log, say=say):
         raise _failed("yosys", folder, log)
     absorb_registers(folder / f"{TOP}.json")
+    name_clocks(folder / f"{TOP}.json")
+
+
+def name_clocks(path):
+    """Give the clocks in the netlist at ``path`` the names that the constraints know.
+
+    A clock has a name in each module that it reaches, of which Yosys keeps any; nextpnr ignores a
+    constraint for a net that it does not find.
+    """
+    netlist = json.loads(path.read_text())
+    top = netlist["modules"][TOP]
+    (pll,) = (cell for cell in top["cells"].values() if cell["type"] == "EHXPLLL")
+    for output, name in CLOCKS.items():
+        bits = pll["connections"].get(output)
+        if bits:
+            for other in [other for other, net in top["netnames"].items() if net["bits"] == bits]:
+                del top["netnames"][other]
+            top["netnames"][name] = {"hide_name": 0, "bits": bits, "attributes": {}}
+    path.write_text(json.dumps(netlist))
 
 
 def route(folder, chip, *, seed, clock, say=lambda line: None):

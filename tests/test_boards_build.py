@@ -122,6 +122,18 @@ def test_missed_timing_is_status_2_and_leaves_the_last_good_bitstream(tools, cap
     assert boards_command("build", "ulx3s-85f", "--seed", "1", "--clock", "90") == 0
 
 
+def test_clocks_are_called_as_the_constraints_call_them(tmp_path):
+    path = tmp_path / "top.json"
+    nets = {"a.clk": [5], "clocks.pll.shifted": [6], "b.clk": [5], "data": [5, 7]}
+    path.write_text(json.dumps({"modules": {"top": {
+        "cells": {"pll": {"type": "EHXPLLL", "connections": {"CLKOS": [5], "CLKOS2": [6]}}},
+        "netnames": {name: {"hide_name": 0, "bits": bits} for name, bits in nets.items()}}}}))
+    flow.name_clocks(path)
+    found = json.loads(path.read_text())["modules"]["top"]["netnames"]
+    assert {name: net["bits"] for name, net in found.items()} == {
+        "clocks.pll.clock": [5], "clocks.pll.shifted": [6], "data": [5, 7]}
+
+
 def test_best_of_several_seeds_is_kept_two_at_a_time(tools):
     assert boards_command("build", "icepi-zero", "--seeds", "4") == 0
     assert sorted(tools["seeds"]) == [1, 2, 3, 4] and tools["most"] <= 2
