@@ -38,7 +38,6 @@ from hw.float import FloatAdd, FloatMultiply
 from hw.harness import Harness
 from hw.host import HostRegisters
 from hw.lane import Lane
-from hw.link import HostLink
 from hw.memory import MemoryArbiter
 from hw.sampler import Sampler
 from hw.scheduler import Scheduler
@@ -76,8 +75,6 @@ BLOCKS = {
     "arbiter":        lambda config: MemoryArbiter(config=config),
     "SDRAM":          lambda config: SdramController(config=config, part=part("AS4C32M16SB-7"),
                                                      clock_mhz=CLOCK),
-    "host link":      lambda config: HostLink(config=config, clock_hz=CLOCK * 1_000_000,
-                                              name="ulx3s-85f"),
     "weight stream":  lambda config: WeightStream(config=config),
     "transfer unit":  lambda config: TransferUnit(config=config),
     "vector loader":  lambda config: VectorLoader(config=config),
