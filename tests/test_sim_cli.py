@@ -196,7 +196,7 @@ def test_mistakes_get_one_line_and_status_2(tiny, worded, tmp_path, capsys):
     refused("holds no token", "logits", worded, *ids_file(np.zeros((0, 4), int)))
     (tmp_path / "ids.npy").write_text("no array")
     refused("not an array file", "logits", worded, "--ids", tmp_path / "ids.npy", "-o", "x")
-    refused("cannot read", "logits", worded, "--ids", tmp_path / "no.npy", "-o", "x")
+    refused("no such file", "logits", worded, "--ids", tmp_path / "no.npy", "-o", "x")
     refused("no such folder", "logits", worded, *ids_file([[1]])[:2], "-o",
             tmp_path / "no" / "x.npy")
     refused("at least two tokens", "perplexity", worded, "--text", _file(tmp_path, b"a"))
