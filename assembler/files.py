@@ -9,7 +9,8 @@ import tempfile
 from assembler.errors import TernError
 
 
-__all__ = ["JSON_BYTES", "size_of", "read", "write", "parse_json", "read_json", "inside"]
+__all__ = ["JSON_BYTES", "size_of", "read", "write", "parse_json", "read_json", "inside",
+           "kept_in"]
 
 
 JSON_BYTES = 16 << 20      # the largest config, index, header or manifest that is read
@@ -119,3 +120,10 @@ def inside(path, folder):
     except ValueError:
         return False
     return any(path.is_relative_to(place) for place in places)
+
+
+def kept_in(path, folder):
+    """The path; TernError if it is not :func:`inside` the folder."""
+    if not inside(path, folder):
+        raise TernError(f"{path}: leaves the folder {folder}; nothing outside of it is read")
+    return path

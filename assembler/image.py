@@ -281,7 +281,7 @@ def load(directory, config=None):
         if not os.path.lexists(place):
             raise TernError(f"{place}: no such file; make it with "
                             f"`python -m assembler MODEL -o {directory}`")
-    data = files.read(_inside(manifest_path), files.JSON_BYTES)
+    data = files.read(files.kept_in(manifest_path, directory), files.JSON_BYTES)
     try:
         manifest = files.parse_json(data)
         stored = Config(**manifest["config"])
@@ -289,7 +289,7 @@ def load(directory, config=None):
     except (ValueError, KeyError, TypeError) as error:
         raise TernError(f"{manifest_path}: damaged manifest ({error}); compile the model "
                         f"again") from None
-    size = files.size_of(_inside(path))
+    size = files.size_of(files.kept_in(path, directory))
     try:
         digest, address, length, entries = _read_header(path, size)
     except OSError as error:
@@ -322,15 +322,9 @@ def load(directory, config=None):
         raise TernError(f"{path}: the program leaves its section; compile the model again")
     for name in (PROGRAM, TOKENIZER):
         if os.path.lexists(directory / name):
-            image.files[name] = files.read(_inside(directory / name), files.JSON_BYTES)
+            image.files[name] = files.read(files.kept_in(directory / name, directory),
+                                           files.JSON_BYTES)
     return image
-
-
-def _inside(path):
-    """The path, unless it is a link that leaves its folder."""
-    if not files.inside(path, path.parent):
-        raise TernError(f"{path}: leaves the folder {path.parent}; nothing outside of it is read")
-    return path
 
 
 def _check_apart(path, sections, config):
