@@ -4,10 +4,10 @@ from dataclasses import dataclass
 import enum
 
 
-__all__ = ["VERSION", "Register", "REGISTERS", "register", "COUNTERS", "GROUPS", "Control",
-           "Status", "MessageKind", "message", "PROMPT_FRESH", "PROMPT_SAMPLE", "PROMPT_ALL",
-           "NO_STOP_TOKEN", "PAYLOAD_BITS", "SLOT_SHIFT", "KIND_SHIFT", "TOKEN_SLOT_SHIFT",
-           "TOKEN_LAST"]
+__all__ = ["VERSION", "Register", "REGISTERS", "register", "COUNTERS", "GROUPS", "counted",
+           "Control", "Status", "MessageKind", "message", "PROMPT_FRESH", "PROMPT_SAMPLE",
+           "PROMPT_ALL", "NO_STOP_TOKEN", "PAYLOAD_BITS", "SLOT_SHIFT", "KIND_SHIFT",
+           "TOKEN_SLOT_SHIFT", "TOKEN_LAST"]
 
 
 VERSION = 1                # of this table, of the ISA and of the image
@@ -105,6 +105,11 @@ COUNTERS = tuple(r for r in REGISTERS if r.group)
 # Names of the counters that divide the cycles among themselves, by what they are about.
 GROUPS = {group: tuple(r.name for r in COUNTERS if r.group == group)
           for group in dict.fromkeys(r.group for r in COUNTERS) if group != "core"}
+
+
+def counted(before, after):
+    """Counters by name from one reading to the next; each may have wrapped once."""
+    return {name: (after[name] - before[name]) % (1 << 32) for name in after}
 
 
 class MessageKind(enum.IntEnum):

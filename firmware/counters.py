@@ -6,7 +6,7 @@ Shares of the cycles that the running program took in that time, by unit. Nothin
 """
 
 from assembler.errors import TernError
-from assembler.registers import COUNTERS, GROUPS, register
+from assembler.registers import GROUPS, counted, register
 from firmware import port
 from firmware.board import Board
 
@@ -52,7 +52,7 @@ def run(args):
         after = board.counters()
     finally:
         line.close()
-    counts = {c.name: (after[c.name] - before[c.name]) % (1 << 32) for c in COUNTERS}
+    counts = counted(before, after)
     if not counts["cycles"]:
         raise TernError(f"{args.port}: no program runs on the board; start one with `python -m "
                         f"firmware chat`")

@@ -4,7 +4,7 @@ from assembler import formats
 from assembler.registers import GROUPS
 
 
-__all__ = ["MEMORY", "UNITS", "difference", "memory", "units", "trit_bytes"]
+__all__ = ["MEMORY", "UNITS", "memory", "units", "trit_bytes"]
 
 
 # What the memory's cycles go to, in the order of the tables.
@@ -24,11 +24,6 @@ MEMORY = {
 }
 
 UNITS = tuple(group for group in GROUPS if group != "memory")
-
-
-def difference(after, before):
-    """Counters from one reading to the next, which may have wrapped once."""
-    return {name: (after[name] - before[name]) % (1 << 32) for name in after}
 
 
 def trit_bytes(image):

@@ -10,7 +10,7 @@ from rich.table import Table
 from assembler import formats, image as images
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ, preset
 from assembler.errors import TernError
-from assembler.registers import register
+from assembler.registers import counted, register
 from assembler.sdram_parts import BOARDS, words_per_cycle
 from sim import breakdown, host, sdram_parts
 from sim.rtl import RtlMachine
@@ -72,7 +72,7 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
     machine.run(tokens=streams * (warm_up + tokens))
     *stop, after = now()
     cycles, read, written, refresh = ((b - a) / tokens for a, b in zip(start, stop))
-    counters = breakdown.difference(after, before)
+    counters = counted(before, after)
     if record:
         machine.run()               # so that all that was begun is done
         record.write(trace)
