@@ -1,17 +1,15 @@
 """The boards, their machines and what fits."""
 
-from functools import cache
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from assembler.config import PRESETS
-from assembler.errors import TernError
 from assembler.estimate import memory_of
 from assembler.formats import TRITS_PER_BYTE
-from assembler.predict import predicted
 from boards.parts import BOARDS, fitting
+from boards.recommend import prediction
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run", "rows", "speeds"]
@@ -26,7 +24,7 @@ NOTES = """\
 lanes   trits that the array takes in a cycle
 pos.    positions: tokens that share one pass over the weights
 MHz     core clock; `report` says what the board's bitstream reaches
-MB/s    the memory port's peak at that clock
+MB/s    the peak of the memory's pins
 Mtrits  millions of weights that fill the memory, at 1.6 bits each
 fits    published MatMul-free LM checkpoints, with their embedding"""
 
@@ -45,16 +43,8 @@ def rows():
         config = PRESETS[name]
         yield (name, board.device, f"{config.memory_bytes >> 20} MB {board.memory}",
                str(config.lanes), str(config.positions), str(board.clock),
-               str(config.word_bytes * board.clock),
+               f"{config.word_bytes * board.clock * memory_of(name).peak:.0f}",
                f"{config.memory_bytes * TRITS_PER_BYTE / 1e6:.0f}", " ".join(fitting(name)) or "-")
-
-
-@cache                          # boards share machines
-def _cycles(model, config, memory):
-    try:
-        return predicted(model, config, memory).cycles
-    except TernError:
-        return None
 
 
 def speeds():
@@ -64,8 +54,9 @@ def speeds():
     for name, board in BOARDS.items():
         row = [name]
         for model in models:
-            cycles = _cycles(model, PRESETS[name], memory_of(name))
-            row.append(f"{board.clock * 1e6 / cycles:.0f}" if cycles else "-")
+            result, _ = prediction(model, PRESETS[name], memory_of(name))
+            fits = result and result.cycles
+            row.append(f"{board.clock * 1e6 / result.cycles:.0f}" if fits else "-")
         found.append(row)
     return ["board", *(model.name for model in models)], found
 

@@ -13,7 +13,7 @@ from assembler.predict import predicted
 from boards.parts import BOARDS
 
 
-__all__ = ["EXAMPLE", "HEADS", "add_arguments", "rows", "run"]
+__all__ = ["EXAMPLE", "HEADS", "prediction", "add_arguments", "rows", "run"]
 
 
 EXAMPLE = "python -m boards recommend models/stories-5m"
@@ -36,7 +36,8 @@ def add_arguments(parser):
 
 
 @cache                      # boards share machines
-def _predicted(model, config, memory):
+def prediction(model, config, memory):
+    """The :class:`assembler.predict.Prediction`, and "" or, without one, why there is none."""
     try:
         return predicted(model, config, memory), ""
     except TernError as error:
@@ -50,7 +51,7 @@ def rows(model):
     found = []
     for name, board in BOARDS.items():
         config = PRESETS[name]
-        result, why = _predicted(model, config, memory_of(name))
+        result, why = prediction(model, config, memory_of(name))
         size   = f"{result.bytes / 1e6:.1f}" if result else "-"
         memory = f"{config.memory_bytes / 1e6:.0f}"
         if result is None or result.cycles is None:

@@ -13,7 +13,7 @@ from assembler.config import CLOCK_MHZ, SDRAM_MHZ
 from assembler.errors import TernError
 from sim import host, sdram_parts
 from sim.generate import positive
-from sim.perf import chosen_memory
+from sim.perf import chosen_memory, model_name
 from sim.rtl import RtlMachine
 
 
@@ -145,7 +145,7 @@ def run(args):
         rates = measure(image, tokens=args.tokens, chunks=args.chunks, memory=memory,
                         clock_mhz=clock,
                         sdram_mhz=SDRAM_MHZ[target] if memory else clock)
-        name = Path(image.manifest["model"]["source"]).parent.name
+        name = model_name(image)
         found.append({"model": name, "target": target, "digest": image.config.digest,
                       "memory": memory or "plain", **asdict(rates),
                       "prefill_gain": rates.prefill_gain, "streams_gain": rates.streams_gain})
