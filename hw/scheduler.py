@@ -205,12 +205,11 @@ class Scheduler(wiring.Component):
                     m.d.comb += self.waiting.eq(wanted)
             with m.State("setting"):
                 # Whether it takes long shows a few cycles later.
-                m.d.sync += settled.eq(settled + 1)
-                with m.If((settled == 3) & ~self.forgetting):
+                with m.If(settled != 3):
+                    m.d.sync += settled.eq(settled + 1)
+                with m.Elif(~self.forgetting):
                     m.d.sync += settled.eq(0)
                     m.next = "rest"
-                with m.Elif(settled == 3):
-                    m.d.sync += settled.eq(settled)
             with m.State("prompt"):
                 m.d.sync += step.chain.eq(1)
                 m.d.sync += step.fresh.eq(prompt.fresh)
