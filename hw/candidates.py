@@ -36,8 +36,8 @@ class Candidates(wiring.Component):
     among equals; and of those, the row with the largest ``key + g``.
 
     Candidates lie in block RAM, without order. The smallest is known: a row with a larger key takes
-    its place, and then all are looked through for the smallest. That takes ``limit + 13`` cycles,
-    while what comes is queued; a row that does not beat the smallest takes 8, but the user filters
+    its place, and then all are looked through for the smallest. That takes ``2 * limit + 14`` cycles,
+    while what comes is queued; a row that does not beat the smallest takes 10, but the user filters
     most of those by ``least``.
 
     Cost at 8 positions (Yosys 0.70): 530 LUT4, 350 flip-flops and 6 block RAMs.
@@ -99,13 +99,15 @@ class Candidates(wiring.Component):
         m.submodules.states = states = Memory(shape=state_layout, depth=positions, init=[])
         known, learn = states.read_port(domain="comb"), states.write_port()
 
-        # What is compared, an element a cycle: candidates, or the row that came. The larger
-        # is the one with the larger value, of equal ones that with the lower row.
+        # What is compared, an element every two cycles, for which it stays: candidates, or the
+        # row that came. The larger is the one with the larger value, of equal ones that with the
+        # lower row. The second cycle is for what follows from the comparison, which is long.
         order_layout = data.StructLayout({"behind": TOKEN_BITS, "value": signed(KEY_BITS + 1)})
 
         position = Signal.like(self.position)
         at       = Signal(place_bits)       # candidate to be read
         reading  = Signal()
+        again    = Signal()                 # second cycle of an element of `scan`
         initial  = Signal()                 # the first of a comparison
         drawing  = Signal()                 # the largest with its variate, not the smallest key
         from_head = Signal()                # compare the row that came
@@ -120,13 +122,13 @@ class Candidates(wiring.Component):
         key = Mux(from_head, head.stored.key, stored.key)
         one = Signal(order_layout, reset_less=True)
         m.d.sync += [one.behind.eq(~row), one.value.eq(key + Mux(drawing, stored.g, 0))]
-        compared = delay(m, arrives, 1, reset_less=False)
-        replaces = delay(m, starts, 1)
-        where    = delay(m, place, 1)
+        compared = delay(m, arrives, 2, reset_less=False)
+        replaces = delay(m, starts, 2)
+        where    = delay(m, place, 2)
         best     = Signal(order_layout, reset_less=True)
         best_at  = Signal(place_bits, reset_less=True)
         larger   = Signal()
-        m.d.comb += larger.eq(one.as_value().as_signed() > best.as_value().as_signed())
+        m.d.sync += larger.eq(one.as_value().as_signed() > best.as_value().as_signed())
         with m.If(compared & (replaces | (larger == drawing))):
             m.d.sync += [best.eq(one), best_at.eq(where)]
 
@@ -182,19 +184,21 @@ class Candidates(wiring.Component):
                         m.next = "scan"
             with m.State("check"):
                 # The smallest, and the row that came right behind it.
-                m.d.comb += [reading.eq(waited == 0), from_head.eq(waited == _READ + 1)]
+                m.d.comb += [reading.eq(waited == 0), from_head.eq(waited == _READ + 2)]
                 m.d.sync += waited.eq(waited + 1)
-                with m.If(waited == _READ + 2):
+                with m.If(waited == _READ + 4):
                     m.d.sync += [waited.eq(0), at.eq(0)]
                     m.next = "rest"
                     with m.If(larger):
                         m.d.comb += rows.write_enable.eq(1)
                         m.next = "scan"
             with m.State("scan"):
-                m.d.comb += reading.eq(1)
-                m.d.sync += [at.eq(at + 1), initial.eq(0)]
-                with m.If(at == (last - 1)[:place_bits]):
-                    m.next = "settle"
+                m.d.comb += reading.eq(~again)
+                m.d.sync += again.eq(~again)
+                with m.If(again):
+                    m.d.sync += [at.eq(at + 1), initial.eq(0)]
+                    with m.If(at == (last - 1)[:place_bits]):
+                        m.next = "settle"
             with m.State("settle"):
                 m.d.sync += waited.eq(waited + 1)
                 with m.If(waited == _READ + 1):

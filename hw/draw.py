@@ -48,7 +48,7 @@ class Draw(wiring.Component):
     g: the largest sum, as if it were alone.
 
     Protocol: with ``active``, an instruction's scales are asked for by ``prepare``, which takes up
-    to 60 cycles a position, then a sum comes in each cycle at most, and none while ``pause``. The
+    to 61 cycles a position, then a sum comes in each cycle at most, and none while ``pause``. The
     best row is known :py:attr:`latency` cycles after the last sum, and with top-k ``k + 8`` cycles
     later for each position.
 
@@ -211,6 +211,8 @@ class Draw(wiring.Component):
         b       = Signal(sampling.INVERSE_BITS, reset_less=True)
         product = Signal(len(a) + len(b), reset_less=True)
         rest    = Signal(len(product) + 1)      # twice the factor, shifted down
+        rounded = Signal(_FACTOR_BITS + 1, reset_less=True)
+        excess  = Signal()                      # more than `rounded` holds
         # significand / 2**15 * 2**(exponent - bias) * inverse / 2**12 * 2**20
         base    = _SIGNIFICAND - 1 + sampling.INVERSE_FRACTION - _FACTOR_FRACTION + fmt.bias
         left    = Signal(signed(fmt.exponent + 1))
@@ -251,14 +253,17 @@ class Draw(wiring.Component):
                 m.d.sync += rest.eq(product << 1)
                 m.next = "shift"
             with m.State("shift"):
-                m.d.sync += [rest.eq(rest >> 1), left.eq(left - 1)]
-                m.d.sync += factor.plain.eq(saturated(
-                    Cat((rest[1:_FACTOR_BITS + 1] + rest[0])[:_FACTOR_BITS + 1],
-                        rest[_FACTOR_BITS + 1:])))
-                with m.If(left < 0):
-                    m.d.sync += factor.plain.eq(rest.any().replicate(_FACTOR_BITS))
+                m.d.sync += [
+                    rest.eq(rest >> 1),
+                    left.eq(left - 1),
+                    rounded.eq(rest[1:_FACTOR_BITS + 1] + rest[0]),
+                    excess.eq(rest[_FACTOR_BITS + 1:].any() | ((left < 0) & rest.any())),
+                ]
                 with m.If(left <= 0):
-                    m.next = "penalty"
+                    m.next = "round"
+            with m.State("round"):
+                m.d.sync += factor.plain.eq(saturated(Cat(rounded, excess)))
+                m.next = "penalty"
             with m.State("penalty"):
                 m.d.sync += [a.eq(factor.plain), b.eq(penalties.data.penalty)]
                 m.next = "store"
@@ -335,6 +340,7 @@ class Draw(wiring.Component):
         score    = Signal(signed(_SCORE_BITS), reset_less=True)
         m.d.sync += score.eq(key + Mux(drawn.bit_select(position, 1) & ~keep, gumbel.o, 0))
         variate  = delay(m, gumbel.o, 1)
+        coming   = position
         position, keep = delay(m, position, 1), delay(m, keep, 1)
         done     = delay(m, valid, 1, reset_less=False)
         ends     = delay(m, self.i.last, wait + 1)
@@ -344,27 +350,42 @@ class Draw(wiring.Component):
             m.d.sync += [row.eq(row + 1), first.eq(0)]
         with m.If(self.emitted):
             m.d.sync += [row.eq(0), first.eq(1)]
+        # The comparison is late in the cycle: it chooses between registers, and the memory is
+        # written in the next cycle. So who reads takes what is not in the memory yet from here.
         bests, write = self._memory(m, "bests", signed(_SCORE_BITS))
-        beats = Signal()
+        best   = Signal(signed(_SCORE_BITS), reset_less=True)
+        change = Signal(data.StructLayout({
+            "position": position_shape(config), "best": signed(_SCORE_BITS)}))
+        changed, written = Signal(), delay(m, change, 1)
+        beats  = Signal()
         m.d.comb += [
-            bests.addr.eq(position),
-            beats.eq(done & (first | (score > bests.data))),
-            write.addr.eq(position),
-            write.data.eq(Mux(keep, -1 << KEY_BITS, score)),
-            write.en.eq(beats & (~keep | first)),
+            beats.eq(done & (first | (score > best))),
+            changed.eq(beats & (~keep | first)),
+            change.position.eq(position),
+            change.best.eq(Mux(keep, -1 << KEY_BITS, score)),
             candidates.least_ready.eq(~done),
         ]
         with m.If(~done):
             m.d.comb += [
-                write.addr.eq(candidates.position),
-                write.data.eq(candidates.least),
-                write.en.eq(candidates.least_valid),
+                changed.eq(candidates.least_valid),
+                change.position.eq(candidates.position),
+                change.best.eq(candidates.least),
             ]
+        m.d.comb += [
+            bests.addr.eq(coming),
+            write.addr.eq(written.position),
+            write.data.eq(written.best),
+            write.en.eq(delay(m, changed, 1, reset_less=False)),
+        ]
+        m.d.sync += best.eq(bests.data)
+        with m.If(write.en & (written.position == coming)):
+            m.d.sync += best.eq(written.best)
+        with m.If(changed & (change.position == coming)):
+            m.d.sync += best.eq(change.best)
         m.d.comb += [
             limits.addr.eq(self._slot_of(candidates.position)),
             candidates.limit.eq(limits.data),
         ]
-        # The comparison is late in the cycle: what follows from it comes after a register.
         kept_now, gone = Signal(), Signal()
         m.d.sync += [
             kept_now.eq(beats & keep),
