@@ -1,7 +1,9 @@
 """What a bitstream takes of its chip and how fast it is: from nextpnr's report to a page."""
 
+from itertools import groupby
 import json
 from pathlib import Path
+import re
 
 from assembler.errors import TernError
 
@@ -19,6 +21,10 @@ RESOURCES = {"LUT4": "TRELLIS_COMB", "flip-flop": "TRELLIS_FF", "block RAM": "DP
              "PLL": "EHXPLLL"}
 
 BAR = 40                   # characters of a full bar
+
+# What Yosys and nextpnr add to the name of a signal for what they make of it.
+_MADE = re.compile(r"_(?:LUT4|CCU2C|PFUMX|L6MUX21|TRELLIS_FF|TRELLIS_DPR16X4|DP16KD|MULT18X18D)_.*"
+                   r"|\$nextpnr.*|\$CCU2.*|\$\d+|\[\d+\]$")
 
 
 def _domain(net, report):
@@ -40,7 +46,8 @@ def digest_report(report):
     -------
     dict
         ``clocks``: name -> MHz asked, MHz reached, slack in ns; ``resources``: name -> used and
-        there; ``critical_path``: what the slowest clock's consists of, delays in ns.
+        there; ``critical_path``: the slowest clock's, signal by signal, with the ns of the cells
+        that make it, and of the wires to the next.
     """
     clocks = {_domain(net, report): {
         "asked_mhz": round(each["constraint"], 3), "reached_mhz": round(each["achieved"], 2),
@@ -54,9 +61,20 @@ def digest_report(report):
     worst = min(clocks, key=lambda name: clocks[name]["slack_ns"])
     path = next((path["path"] for path in report["critical_paths"]
                  if path["from"] == path["to"] and _domain(path["from"], report) == worst), [])
-    return {"clocks": clocks, "resources": resources, "critical_path": [
-        {"delay_ns": round(step["delay"], 2), "kind": step["type"],
-         "at": step.get("net") or step["to"]["cell"]} for step in path]}
+    return {"clocks": clocks, "resources": resources, "critical_path": _signals(path)}
+
+
+def _signals(path):
+    """Steps of nextpnr's path by the signals of the source; what has no name belongs to the last."""
+    name, steps = "", []
+    for step in path:
+        name = _MADE.sub("", step.get("net") or step["to"]["cell"]) or name
+        steps.append((name, "routing" if step["type"] == "routing" else "logic", step["delay"]))
+    return [{"at": name, **{f"{kind}_ns": round(sum(delay for *_, each, delay in found
+                                                    if each == kind), 2)
+                            for kind in ("logic", "routing")}}
+            for name, found in ((name, list(found))
+                                for name, found in groupby(steps, key=lambda step: step[0]))]
 
 
 def slack(result):
@@ -89,12 +107,12 @@ def page(result):
         lines.append(f"| {name} | {each['used']:,} | {each['of']:,} | {share:.0%} | "
                      f"{'█' * round(BAR * share)}{'░' * (BAR - round(BAR * share))} |")
     path = result["critical_path"]
-    total, logic = (sum(step["delay_ns"] for step in path if step["kind"] in kinds)
-                    for kinds in (("clk-to-q", "logic", "setup", "routing"),
-                                  ("clk-to-q", "logic", "setup")))
-    lines += ["", f"Critical path: {total:.2f} ns, of which {logic:.2f} ns logic.", "",
-              "| delay (ns) | | at |", "| ---: | --- | --- |"]
-    lines += [f"| {step['delay_ns']:.2f} | {step['kind']} | `{step['at']}` |" for step in path]
+    logic, routing = (sum(step[kind] for step in path) for kind in ("logic_ns", "routing_ns"))
+    lines += ["", f"Critical path: {logic + routing:.2f} ns, {logic:.2f} in cells and "
+              f"{routing:.2f} in wires.", "",
+              "| cells (ns) | wires (ns) | signal |", "| ---: | ---: | --- |"]
+    lines += [f"| {step['logic_ns']:.2f} | {step['routing_ns']:.2f} | `{step['at']}` |"
+              for step in path]
     lines += ["", "| | |", "| --- | --- |",
               f"| commit | {result['commit']} |",
               f"| config | digest {result['config_digest']}: {_machine(result['config'])} |",
