@@ -60,6 +60,10 @@ REGISTERS = (
     Register("weight_words",    0x0a, "r", "a word of weights came", "memory"),
     Register("array_beats",     0x0b, "r", "it takes a beat", "array"),
     Register("instructions",    0x0c, "r", "an instruction was fetched", "core"),
+    # Checksum of the weight stream; a read of `streams` keeps the other two as they then are.
+    Register("streams",         0x0d, "r", "Weight streams that came whole since STOP"),
+    Register("stream_words",    0x0e, "r", "Words in them"),
+    Register("stream_sum",      0x0f, "r", "Sum of the CRC-32 of each of them"),
     Register("load_words",      0x10, "r", "a word came for `load` or `embed`", "memory"),
     Register("store_words",     0x11, "r", "a word of a `store` was written", "memory"),
     Register("program_words",   0x12, "r", "a word of the program came", "memory"),

@@ -65,7 +65,7 @@ def digest_report(report):
 
 
 def _signals(path):
-    """Steps of nextpnr's path by the signals of the source; what has no name belongs to the last."""
+    """Steps of nextpnr's path by signals of the source; what has no name belongs to the last."""
     name, steps = "", []
     for step in path:
         name = _MADE.sub("", step.get("net") or step["to"]["cell"]) or name

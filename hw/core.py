@@ -130,6 +130,7 @@ class Core(wiring.Component):
             registers.stepped.eq(sequencer.stepped),
             registers.pc.eq(sequencer.pc),
             registers.saturated.eq(vector.saturated | array.saturated),
+            registers.sums.eq(weights.sums),
         ]
 
         # Counters

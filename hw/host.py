@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from assembler import registers
 from assembler.registers import Control, Status
 from hw.counters import CounterBank
+from hw.stream_sum import StreamSum
 
 
 __all__ = ["RESET_CYCLES", "STATUS_BITS", "HostRegisters", "request_layout"]
@@ -30,7 +31,8 @@ class HostRegisters(wiring.Component):
     a write to ``control`` does is visible to the next read.
 
     A read of ``cycles`` keeps all counters as they then are for the reads after it; before it they
-    mean nothing. START clears them.
+    mean nothing. START clears them. A read of ``streams`` keeps the rest of the checksum likewise,
+    which STOP clears.
 
     STOP raises ``reset`` until ``memory_idle``, RESET_CYCLES at least; a START with it or after it
     waits for that. STOP drops what is on its way on all streams, the host's memory transfers too.
@@ -63,6 +65,8 @@ class HostRegisters(wiring.Component):
     events : :py:`In(len(registers.COUNTERS))`
         A bit for each counter, which counts the cycles in which it is set.
     pc : :py:`In(range(config.program_words + 1))`
+    sums : :py:`In(StreamSum.sums_layout)`
+        Checksum of the weight stream.
     status : :py:`Out(STATUS_BITS)`
         The status register.
     """
@@ -86,6 +90,7 @@ class HostRegisters(wiring.Component):
             "saturated":       In(1),
             "events":          In(len(registers.COUNTERS)),
             "pc":              In(range(config.program_words + 1)),
+            "sums":            In(StreamSum.sums_layout),
             "status":          Out(STATUS_BITS),
         })
 
@@ -128,6 +133,7 @@ class HostRegisters(wiring.Component):
             Status.STEPPED:   self.stepped & ~self.step & ~self.reset,
         }
         m.d.comb += self.status.eq(Cat(status[Status(1 << bit)] for bit in range(STATUS_BITS)))
+        kept = Signal(StreamSum.sums_layout, reset_less=True)
         digest = int(self.config.digest, 16)
         read = {
             "id":           _ID,
@@ -136,6 +142,9 @@ class HostRegisters(wiring.Component):
             "digest_high":  digest >> 32,
             "status":       self.status,
             "pc":           self.pc,
+            "streams":      self.sums.streams,
+            "stream_words": kept.words,
+            "stream_sum":   kept.sum,
         }
 
         def written(name):
@@ -177,6 +186,8 @@ class HostRegisters(wiring.Component):
                     elif register.access == "r":
                         with m.If(taken & ~request.write):
                             m.d.sync += self.response.payload.eq(read[register.name])
+                            if register.name == "streams":
+                                m.d.sync += kept.eq(self.sums)
                     else:
                         with m.If(taken & request.write):
                             written(register.name)

@@ -206,6 +206,8 @@ class Bursts(wiring.Component):
     o : :py:`Out(stream.Signature(command_layout(config)))`
     freed : :py:`In(range(BURST_WORDS))`
         Words that make room in this cycle.
+    last : Out(1)
+        The burst on ``o`` is the last of its transfer.
     some, full : Out(1)
         There are words to ask for; and there is no room for a burst (one cycle late).
     """
@@ -231,6 +233,7 @@ class Bursts(wiring.Component):
             "i":     In(stream.Signature(self.transfer(config, words_bits))),
             "o":     Out(stream.Signature(command_layout(config))),
             "freed": In(range(BURST_WORDS)),
+            "last":  Out(1),
             "some":  Out(1),
             "full":  Out(1),
         })
@@ -255,6 +258,7 @@ class Bursts(wiring.Component):
             self.o.payload.write.eq(self.write),
             self.o.payload.address.eq(address),
             self.o.payload.words.eq(words),
+            self.last.eq(~whole | ((left.whole == 1) & (left.rest == 0))),
         ]
         with m.If(~some):
             m.d.sync += [address.eq(self.i.payload.address), left.eq(self.i.payload.words)]

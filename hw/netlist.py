@@ -1,5 +1,7 @@
 """Write the core after synthesis for ECP5, as Verilog of its cells, module ``core``.
 
+What a bitstream is made from, block RAMs with their registers in them.
+
     python -m hw netlist --target sim-tiny -o core.v
 """
 
@@ -9,6 +11,7 @@ import tempfile
 from amaranth.back import rtlil
 
 from assembler.errors import TernError
+from hw.block_ram import absorb_registers
 from hw.core import Core
 from hw.verilog import add_arguments, chosen_config
 from hw.yosys import HIDE_ELEMENTS, ToolError, run_tool
@@ -20,7 +23,10 @@ __all__ = ["add_arguments", "run"]
 SYNTHESIS = f"""
     read_rtlil core.il
     {HIDE_ELEMENTS}
-    synth_ecp5 -top core
+    synth_ecp5 -top core -json core.json
+"""
+WRITING = """
+    read_json core.json
     write_verilog -noattr core.v
 """
 
@@ -31,8 +37,11 @@ def run(arguments):
         folder = Path(folder)
         (folder / "core.il").write_text(netlist)
         (folder / "core.ys").write_text(SYNTHESIS)
+        (folder / "write.ys").write_text(WRITING)
         try:
             run_tool("yosys", "core.ys", folder=folder)
+            absorb_registers(folder / "core.json")
+            run_tool("yosys", "write.ys", folder=folder)
         except ToolError as error:
             raise TernError(str(error)) from None
         (folder / "core.v").rename(arguments.output)

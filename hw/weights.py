@@ -8,6 +8,7 @@ from assembler import isa
 from hw.memory import Bursts
 from hw.ram import DeepQueue, Queue
 from hw.signatures import BURST_WORDS, MemoryPort, beat_layout, connect
+from hw.stream_sum import StreamSum
 
 
 __all__ = ["WeightStream"]
@@ -42,10 +43,14 @@ class WeightStream(wiring.Component):
     o : :py:`Out(stream.Signature(beat_layout(config)))`
         Beats.
     words : Out(32)
-        Words that came from memory, modulo 2**32.
+        Words that came from memory, modulo 2**32; two cycles late.
+    sums : :py:`Out(StreamSum.sums_layout)`
+        Checksum of all descriptors that came whole: see :class:`hw.stream_sum.StreamSum`.
     activity : :py:`Out(WeightStream.activity_layout)`
         ``asked``: a burst was asked for in this cycle; ``some``: there are words to ask for;
         ``full``: there is no room for them.
+
+    Golden twin: :class:`sim.golden.weights.WeightStream`.
     """
     activity_layout = data.StructLayout({"asked": 1, "some": 1, "full": 1})
 
@@ -60,6 +65,7 @@ class WeightStream(wiring.Component):
             "port":  Out(MemoryPort(config)),
             "o":     Out(stream.Signature(beat_layout(config))),
             "words": Out(32),
+            "sums":  Out(StreamSum.sums_layout),
             "activity": Out(self.activity_layout),
         })
 
@@ -75,11 +81,22 @@ class WeightStream(wiring.Component):
                                               longest=burst, room=config.prefetch_words)
         wiring.connect(m, wiring.flipped(self.i), descriptors.i)
         connect(m, descriptors.o, bursts.i)
-        connect(m, bursts.o, wiring.flipped(self.port.command))
-        m.d.comb += self.port.read.ready.eq(1)
 
-        m.d.sync += self.words.eq(self.words + self.port.read.valid)
+        # A burst goes to the memory and to the checksum, which has room for as many as there are.
+        m.submodules.sums = sums = StreamSum(config=config)
+        command = self.port.command
         m.d.comb += [
+            command.valid.eq(bursts.o.valid & sums.burst.ready),
+            command.payload.eq(bursts.o.payload),
+            bursts.o.ready.eq(command.ready & sums.burst.ready),
+            sums.burst.valid.eq(bursts.o.valid & command.ready),
+            sums.burst.payload.words.eq(bursts.o.payload.words),
+            sums.burst.payload.last.eq(bursts.last),
+            sums.came.eq(self.port.read.valid),
+            sums.word.eq(self.port.read.payload),
+            self.words.eq(sums.words),
+            self.sums.eq(sums.sums),
+            self.port.read.ready.eq(1),
             self.activity.asked.eq(self.port.command.valid & self.port.command.ready),
             self.activity.some.eq(bursts.some),
             self.activity.full.eq(bursts.full),

@@ -9,12 +9,14 @@ from assembler import registers
 from assembler.config import Config
 from assembler.registers import Control, Status, register
 from hw.host import RESET_CYCLES, request_layout
+from hw.stream_sum import StreamSum
 from sim import streams
 from tests.verilog import parameters
 
 
 CONFIG = Config(**parameters()["config"])
-INPUTS = ("memory_idle", "running", "waiting", "fault", "stepped", "saturated", "events", "pc")
+INPUTS = ("memory_idle", "running", "waiting", "fault", "stepped", "saturated", "events", "pc",
+          "sums")
 NAMES = [counter.name for counter in registers.COUNTERS]
 
 
@@ -128,6 +130,20 @@ async def counters_are_read_as_they_were_in_one_cycle(dut):
         assert tuple(found[name] for name in NAMES) in history[asked - 1:asked + 100]
         for _ in range(rng.randrange(200)):
             await FallingEdge(dut.clk)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def checksum_is_read_as_it_was_with_streams(dut):
+    await prepare(dut)
+    rng = random.Random(6)
+    fields = StreamSum.sums_layout
+    for _ in range(3):
+        sums = {name: rng.getrandbits(32) for name in ("streams", "words", "sum")}
+        dut.sums.value = fields.const(sums).as_value().value
+        assert await read(dut, "streams") == sums["streams"]
+        dut.sums.value = rng.getrandbits(fields.size)
+        assert await read(dut, "stream_sum") == sums["sum"]
+        assert await read(dut, "stream_words") == sums["words"]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

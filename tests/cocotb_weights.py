@@ -4,10 +4,13 @@ import random
 
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
+import numpy as np
 
 from assembler.config import Config
+from hw.stream_sum import StreamSum
 from hw.weights import WeightStream
 from sim import streams
+from sim.golden import weights
 from tests import board
 from tests.verilog import parameters
 
@@ -45,6 +48,22 @@ def beats(memory, pieces):
             for n in range(0, len(words), BEAT)]
 
 
+def sums(dut):
+    found = StreamSum.sums_layout.from_bits(int(dut.sums.value))
+    return {"streams": found.streams, "stream_words": found.words, "stream_sum": found.sum}
+
+
+def golden_sums(memory, pieces):
+    size = CONFIG.word_bytes
+    data = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in memory), np.uint8)
+    golden = weights.WeightStream(CONFIG, lambda address, words: data[address * size:][
+        :words * size])
+    for piece in pieces:
+        golden.append(*piece)
+    golden.take(sum(words for _, words in pieces) // BEAT, 1)
+    return golden.sums
+
+
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(gap=[0, 120], in_duty=[1.0, 0.05], out_duty=[1.0, 0.3])
 async def beats_are_the_words_of_the_descriptors(dut, gap, in_duty, out_duty):
@@ -58,8 +77,10 @@ async def beats_are_the_words_of_the_descriptors(dut, gap, in_duty, out_duty):
     cocotb.start_soon(streams.watch(dut, "o"))
     cocotb.start_soon(streams.put(dut, "i", payloads(pieces), duty=in_duty, seed=1))
     assert await streams.get(dut, "o", len(expected), duty=out_duty, seed=2) == expected
-    await FallingEdge(dut.clk)
+    for _ in range(2):
+        await FallingEdge(dut.clk)
     assert int(dut.words.value) == len(expected) * BEAT
+    assert sums(dut) == golden_sums(memory, pieces)
     for _ in range(50):
         assert not int(dut.o__valid.value)
         await FallingEdge(dut.clk)
@@ -104,8 +125,30 @@ async def prefetched_beats_come_one_a_cycle(dut):
 async def a_beat_appears_six_cycles_after_its_last_word(dut):
     await start(dut)
     cocotb.start_soon(streams.put(dut, "i", payloads([(0, BEAT)])))
-    while int(dut.words.value) < BEAT:      # it counts a cycle after the word
+    while int(dut.words.value) < BEAT:      # it counts two cycles after the word
         await FallingEdge(dut.clk)
-    for cycle in range(1, 7):
+    for cycle in range(2, 7):
         assert int(dut.o__valid.value) == (cycle == 6)
+        await FallingEdge(dut.clk)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def checksum_changes_at_once_three_cycles_after_a_descriptors_last_word(dut):
+    """Descriptors of no word, a beat and a few bursts, whose words come in succession."""
+    draw = random.Random(7)
+    memory = [draw.getrandbits(CONFIG.memory_bits) for _ in range(DEPTH)]
+    await start(dut, latency=40)
+    board.fill(dut, memory)
+    sizes  = [64 * BEAT, *12 * [BEAT], 0, *5 * [2 * BEAT], 99 * BEAT, 0, 0, 64 * BEAT, BEAT]
+    pieces = [(draw.randrange(DEPTH - words + 1), words) for words in sizes]
+    cocotb.start_soon(streams.put(dut, "i", payloads(pieces)))
+    cocotb.start_soon(streams.get(dut, "o", sum(sizes) // BEAT))
+    whole = [piece for piece in pieces if piece[1]]
+    states = {sum(words for _, words in whole[:n]): golden_sums(memory, whole[:n])
+              for n in range(len(whole) + 1)}
+    came, known = [0, 0, 0], states[0]
+    while known["streams"] < len(whole):
+        came.append(came[-1] + int(dut.memory_read__valid.value))
+        known = states.get(came.pop(0), known)
+        assert sums(dut) == known
         await FallingEdge(dut.clk)

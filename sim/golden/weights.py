@@ -1,6 +1,7 @@
 """Golden model of the weight stream: what the weight DMA fetches and the unpacker decodes."""
 
 from collections import deque
+import zlib
 
 import numpy as np
 
@@ -28,11 +29,17 @@ class WeightStream:
         What no matmul has taken yet.
     words, beats : int
         Taken so far.
+    sums : dict
+        ``streams``, ``stream_words``, ``stream_sum``: descriptors that were taken whole, the words
+        in them and the sum of their CRC-32, modulo 2**32.
     """
     def __init__(self, config, read):
         self.config = config
         self.queue = deque()
         self.words = self.beats = 0
+        self.sums = dict.fromkeys(("streams", "stream_words", "stream_sum"), 0)
+        self._begun = None          # (address, words) of the descriptor that is being taken
+        self._crcs = {}             # (address, words): CRC-32 of these words
         self._read = read
         self._kept = {}             # (address, rows, blocks): unpacked
         self._kept_bytes = 0
@@ -48,12 +55,23 @@ class WeightStream:
             if not self.queue:
                 raise ValueError(f"the weight stream lacks {words} words")
             address, size = self.queue.popleft()
+            self._begun = self._begun or (address, size)
             if size > words:
                 self.queue.appendleft((address + words, size - words))
                 size = words
+            else:
+                self._sum(*self._begun)
+                self._begun = None
             pieces.append((address, size))
             words -= size
         return pieces
+
+    def _sum(self, address, words):
+        if (address, words) not in self._crcs:
+            self._crcs[address, words] = zlib.crc32(self._read(address, words))
+        for name, more in (("streams", 1), ("stream_words", words),
+                           ("stream_sum", self._crcs[address, words])):
+            self.sums[name] = (self.sums[name] + more) % (1 << 32)
 
     def take(self, rows, blocks):
         """The next ``rows * blocks`` beats as (rows, blocks * lanes) int8, row-major.
@@ -81,3 +99,6 @@ class WeightStream:
                  and address < start + rows * blocks * self.config.beat_words]
         for key in stale:
             self._kept_bytes -= self._kept.pop(key).size
+        for start, size in [*self._crcs]:
+            if start < address + words and address < start + size:
+                del self._crcs[start, size]
