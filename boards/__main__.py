@@ -4,6 +4,7 @@
     python -m boards recommend MODEL   the boards that a model fits, and how fast it runs there
     python -m boards build BOARD       make a bitstream, which must meet its timing
     python -m boards report BOARD      area, clock and critical path of the last one
+    python -m boards picture FILE.svg  the committed reports of all boards in one picture
     python -m boards flash BOARD       bring it to the board
 """
 
@@ -11,11 +12,11 @@ import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report as report_errors
-from boards import build, flash, list as list_command, recommend, report
+from boards import build, flash, list as list_command, picture, recommend, report
 
 
 COMMANDS = {"list": list_command, "recommend": recommend, "build": build, "report": report,
-            "flash": flash}
+            "picture": picture, "flash": flash}
 
 
 def main(argv=None):

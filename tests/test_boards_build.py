@@ -212,6 +212,20 @@ def test_committed_reports_are_of_the_present_machines():
             == results.page(found)
 
 
+def test_picture_of_what_is_committed(tools, folders, capsys):
+    pytest.importorskip("matplotlib")
+    picture = folders / "all.svg"
+    assert boards_command("picture", str(picture)) == 2
+    assert "no reports of bitstreams" in capsys.readouterr().err
+    for board in ("ulx3s-25f", "icepi-zero"):
+        assert boards_command("build", board, "--seed", "3", "--report",
+                              str(results.COMMITTED)) == 0
+    assert boards_command("picture", str(picture)) == 0
+    first = picture.read_bytes()
+    assert b"<svg" in first
+    assert boards_command("picture", str(picture)) == 0 and picture.read_bytes() == first
+
+
 # flash
 
 @pytest.mark.parametrize("name, options, words", [
