@@ -1,0 +1,227 @@
+"""The golden machine, watched: what each instruction touches, and whether that is defined."""
+
+from collections import deque
+from dataclasses import dataclass
+import functools
+
+import numpy as np
+
+from assembler import isa
+from assembler.isa import Operand, Space
+from hw.sequencer import STREAM_DEPTH
+from hw.tickets import Queue, accesses_of
+from sim.golden.machine import Machine, ProgramError
+
+
+__all__ = ["Access", "Event", "Undefined", "Trace"]
+
+
+class Undefined(Exception):
+    """The program does what nobody says the outcome of; ``pc`` is the instruction that does."""
+
+    def __init__(self, pc, why):
+        super().__init__(f"instruction {pc}: {why}")
+        self.pc = pc
+
+
+@dataclass(frozen=True)
+class Access:
+    """Registers that operand ``field`` reads or writes: ``count`` from ``first`` on, of a file
+    (``v`` for ``u`` too), as a member of ``queue``."""
+    field: str
+    queue: Queue
+    writes: bool
+    file: str
+    first: int
+    count: int
+
+    def meets(self, other):
+        return (self.file == other.file and self.first < other.first + other.count
+                and other.first < self.first + self.count)
+
+
+@dataclass(frozen=True)
+class Event:
+    """An instruction that was executed; ``taken``: a branch that did not fall through."""
+    pc: int
+    instruction: isa.Instruction
+    operands: dict
+    accesses: tuple[Access, ...]
+    step: object
+    taken: bool
+
+
+@functools.lru_cache(1 << 14)
+def _decoded(word):
+    mnemonic, operands = isa.decode(word)
+    return isa.lookup(mnemonic), operands
+
+
+@functools.lru_cache(1 << 14)
+def _accesses(config, word, index):
+    """What the word touches where r7 is ``index``."""
+    instr, operands = _decoded(word)
+    elements = operands.get("n", operands.get("rows", 1))
+    found = []
+    for field, writes, queue in accesses_of(instr):
+        value = operands[field.name]
+        size = config.register_elements
+        if isinstance(value, Operand):
+            if value.space is Space.NONE:
+                continue
+            number = value.number + index * value.indexed & (1 << Operand.NUMBER_BITS) - 1
+            if value.space is Space.S:
+                found.append(Access(field.name, queue, writes, "s", number, 1))
+                continue
+            if value.space is Space.U:
+                size *= config.positions
+            found.append(Access(field.name, queue, writes, "v", number, -(-elements // size)))
+        elif field.kind == "code":
+            if "blocks" in operands:
+                elements = operands["blocks"] * config.lanes
+            found.append(Access(field.name, queue, writes, "q", value, -(-elements // size)))
+        elif operands["stat"]:
+            found.append(Access(field.name, queue, writes, "s", value, 1))
+    return tuple(found)
+
+
+class Trace:
+    """Runs a program on the golden machine to its end.
+
+    What a program may not do, because units run at the same time or the formats do not provide for
+    it, is in docs/architecture.md, "What a program must not do".
+
+    Parameters
+    ----------
+    program : tests.programs.program.Program
+    most : int
+        Instructions after which it counts as endless.
+    machine : callable
+        Makes a golden machine of an image.
+
+    Members
+    -------
+    golden : Machine
+    status : list of str
+        After each round of messages.
+    executed : int
+
+    Raises
+    ------
+    Undefined
+        In :meth:`run`.
+    """
+    def __init__(self, program, *, most=100_000, machine=Machine):
+        self.program, self.config, self.most = program, program.config, most
+        self.golden = machine(program.image())
+        self.status = []
+        self.executed = 0
+        self._streams = deque()     # words of descriptors that are not used up
+        self._sampled = self._emitted = 0
+
+    def run(self, hear=lambda event: None):
+        """To the end; ``hear(event)`` hears of every instruction."""
+        for words in self.program.send or ((),):
+            self.golden.send(words)
+            while (status := self._step(hear)) == "running":
+                pass
+            self.status.append(status)
+            if status != "waiting":
+                break
+        return self
+
+    def _step(self, hear):
+        golden = self.golden
+        pc = golden.pc
+        word = golden.program[pc] if pc < len(golden.program) else 0
+        try:
+            instr, operands = _decoded(word)
+        except ValueError:
+            instr, accesses = None, ()
+        else:
+            accesses = _accesses(self.config, word, golden.r[isa.INDEX_REGISTER])
+            self._check(pc, instr, operands, accesses)
+        step = golden.step_now
+        try:
+            status = golden.step()
+        except ProgramError as error:
+            raise Undefined(pc, str(error)) from None
+        if status == "running":
+            self.executed += 1
+            if self.executed > self.most:
+                raise Undefined(pc, "the program does not end")
+            if instr.mnemonic == "next":
+                step, self._sampled, self._emitted = golden.step_now, 0, 0
+            hear(Event(pc, instr, operands, accesses, step, golden.pc != pc + 1))
+        return status
+
+    def _check(self, pc, instr, operands, accesses):
+        config, golden = self.config, self.golden
+        sizes = {"v": config.registers, "q": config.code_registers, "s": isa.SCALARS}
+        for access in accesses:
+            if access.first + access.count > sizes[access.file]:
+                raise Undefined(pc, f"there is no {access.file}{access.first + access.count - 1}")
+        if instr.unit is isa.Unit.VECTOR:
+            self._check_overlap(pc, operands, accesses)
+        match instr.mnemonic:
+            case "stream":
+                words = operands["words"]
+                if words % config.beat_words:
+                    raise Undefined(pc, "a stream of half a beat")
+                if words:
+                    self._streams.append(words)
+                if len(self._streams) > STREAM_DEPTH:
+                    raise Undefined(pc, f"more than {STREAM_DEPTH} streams before their matmuls")
+            case "matmul":
+                self._use(operands["rows"] * operands["blocks"] * config.beat_words)
+                self._sampled += operands["dst"].space is Space.NONE
+            case "emit":
+                if golden.step_now.sample and (self._emitted or not self._sampled):
+                    raise Undefined(pc, "no matmul to the sampler, or a second emit")
+                self._emitted += 1
+            case "next":
+                if golden.step_now.sample and not self._emitted:
+                    raise Undefined(pc, "a step that samples, without emit")
+            case "load" | "embed":
+                self._check_floats(pc, instr, operands)
+
+    @staticmethod
+    def _check_overlap(pc, operands, accesses):
+        """A result may replace an operand, but no part of one, and nothing that positions share."""
+        for dst in (a for a in accesses if a.writes and a.file == "v"):
+            for source in (a for a in accesses if not a.writes and a.meets(dst)):
+                if operands[source.field].space is Space.U or source.first != dst.first:
+                    raise Undefined(pc, f"v{dst.first} overlaps {source.field}")
+
+    def _use(self, words):
+        while words and self._streams:
+            used = min(words, self._streams[0])
+            words -= used
+            self._streams[0] -= used
+            if not self._streams[0]:
+                self._streams.popleft()
+
+    def _check_floats(self, pc, instr, operands):
+        """Memory must hold floats where one is loaded: there are zeros of more than one form, and
+        a `store` shows which."""
+        golden, config = self.golden, self.config
+        step, base = golden.step_now, golden.r[operands["r"]] + operands["address"]
+        if instr.mnemonic == "embed":
+            offsets = [step.tokens[p] for p in range(config.positions) if step.live >> p & 1]
+        elif operands["dst"].space is Space.U:
+            offsets = [0]
+        else:
+            offsets = golden._slots()
+        width = config.float.width
+        words = config.vector_words(operands["n"])
+        rows = config.rows(operands["n"]) * config.vector_lanes
+        for offset in offsets:
+            start = (base + offset * operands["pitch"] & 0xffffffff) * config.word_bytes
+            data = golden.memory[start:start + words * config.word_bytes]
+            bits = np.unpackbits(data, bitorder="little")[:rows * width]
+            if len(bits) < rows * width:
+                return              # outside: the machine will say so
+            bits = bits.reshape(rows, width)
+            zero = ~bits[:, config.float.mantissa:-1].any(1)
+            if bits[zero].any():
+                raise Undefined(pc, "memory holds no float there")
