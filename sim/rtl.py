@@ -27,7 +27,7 @@ _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any on
 _SETTLE_CYCLES = 64
 _WHOLE_BYTES = 1 << 25
 _NO_WORDS = (1 << 64) - 1
-_IDLE, _FAILED = 1 << 30, 1 << 29        # bits that tern_until adds to the status
+_LONG, _IDLE, _FAILED = 1 << 31, 1 << 30, 1 << 29       # bits that tern_until adds to the status
 _BANKS, _SLICE_ROWS = 4, 2048           # of hw/vector_memory.py
 _STATE = "fsm_state"                    # Amaranth's name of a state machine's register
 
@@ -193,6 +193,9 @@ class RtlMachine:
         All counters of ``assembler.registers`` by name, as they are in one cycle.
     cycles, weight_words, array_beats : int
         Those of them; a read each.
+    sums : dict
+        Checksum of the weight streams that came whole: ``streams``, ``stream_words`` and
+        ``stream_sum``.
     words_read, words_written : int
         Words that crossed the memory port.
     refresh_cycles : int
@@ -259,6 +262,11 @@ class RtlMachine:
         return self._lib.tern_watch(self._handle, array.ctypes.data, array.itemsize)
 
     @property
+    def state_machines(self):
+        """Paths for :meth:`watch` of the core's state machines."""
+        return [(*scope.split("."), name) for scope, name in self._arrays if name == _STATE]
+
+    @property
     def changes(self):
         """(n,) records of cycle, watch and value, a copy; a variable starts as 0."""
         start = ctypes.c_void_p()
@@ -304,11 +312,12 @@ class RtlMachine:
         words = np.array(list(words), np.uint32)
         self._lib.tern_send(self._handle, words.ctypes.data, len(words))
 
-    def run(self, tokens=None, *, idle=_IDLE_CYCLES):
+    def run(self, tokens=None, *, idle=_IDLE_CYCLES, cycles=_NO_WORDS >> 1):
         """Run until there is nothing to do; returns ``waiting``, ``halted`` or ``fault``.
 
         With ``tokens``, return ``running`` as soon as that many words came for the host.
-        ``idle`` cycles without a word on any port of the core are a :class:`Hang`.
+        ``idle`` cycles without a word on any port of the core are a :class:`Hang`, and so is
+        whatever takes more than ``cycles``.
         """
         if self._single_step:
             while (status := self.step()) == "running":
@@ -316,7 +325,7 @@ class RtlMachine:
                     break
             return status
         wanted = _NO_WORDS if tokens is None else max(0, tokens - len(self.tokens))
-        return self._until(Status.WAITING | Status.FAULT, wanted, idle)
+        return self._until(Status.WAITING | Status.FAULT, wanted, idle, cycles)
 
     def step(self):
         """Execute one instruction; returns what the golden machine's ``step`` returns."""
@@ -335,15 +344,17 @@ class RtlMachine:
         """Let words that are on their way to the host arrive."""
         self.clock(_SETTLE_CYCLES)
 
-    def _until(self, any_of, words=_NO_WORDS, idle=_IDLE_CYCLES):
+    def _until(self, any_of, words=_NO_WORDS, idle=_IDLE_CYCLES, cycles=_NO_WORDS >> 1):
         status = self._lib.tern_until(self._handle, int(any_of), int(Status.RUNNING), words,
-                                      idle, _NO_WORDS >> 1)
+                                      idle, cycles)
         self._collect()
         if status & _FAILED:
             raise RuntimeError("a check in the simulated Verilog failed, see above: "
                                + self._state())
         if status & _IDLE:
             raise Hang(f"nothing crossed a port of the core for {idle} cycles: {self._state()}")
+        if status & _LONG:
+            raise Hang(f"not done after {cycles} cycles: {self._state()}")
         if status & Status.FAULT:
             return "fault"
         if status & Status.WAITING:
@@ -418,6 +429,11 @@ class RtlMachine:
         cycles = self._get("cycles")    # keeps all of them for the reads that follow
         return {"cycles": cycles, **{counter.name: self._get(counter.name)
                                      for counter in COUNTERS if counter.name != "cycles"}}
+
+    @property
+    def sums(self):
+        # A read of the first keeps the others.
+        return {name: self._get(name) for name in ("streams", "stream_words", "stream_sum")}
 
     @property
     def refresh_cycles(self):

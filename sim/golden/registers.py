@@ -72,7 +72,8 @@ class Registers:
         """Values of an operand: (positions, n), or what broadcasts to that."""
         if operand.space == Space.V:
             group = self._group(self.v, "v", operand.number, n)[positions]
-            return group.reshape(len(positions), -1)[:, :n]
+            # Not -1: before the first step there are no positions.
+            return group.reshape(len(positions), group.shape[1] * group.shape[2])[:, :n]
         if operand.space == Space.U:
             return self.uniform(operand.number, n)
         return self.scalar(operand.number)[positions, None]
