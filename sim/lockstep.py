@@ -1,4 +1,7 @@
-"""RTL against the golden machine after every instruction: all registers, tokens, memory."""
+"""RTL against the golden machine after every instruction: all registers, tokens, memory.
+
+And when both wait or have halted, the checksum of the weight streams.
+"""
 
 from dataclasses import dataclass
 
@@ -105,6 +108,9 @@ class Lockstep:
                 return f"r{n}", ours, theirs
         if golden_status != "running":
             self.rtl.settle()
+            # It fetches ahead; a stream that was begun and not taken to its end is whole or not.
+            if (sums := self.rtl.sums) not in golden.weights.sums_ahead():
+                return "checksum of the weight streams", sums, golden.sums
         return self._compare_words(golden_status != "running")
 
     def _compare_words(self, whole):

@@ -54,6 +54,8 @@ def test_groups_add_up_and_work_is_the_golden_machines(model, pace):
     assert 0 <= ahead <= TINY.prefetch_words
     assert known["store_words"] > 0
     assert {name: found[name] for name in known} == known
+    assert rtl.sums == golden.sums      # the next step's weights did not come whole
+    assert golden.sums["streams"] == 5 + 3                  # of the steps, and heads of tokens
     moved = sum(found[name] for name in ("load_words", "program_words", "host_words")) + ahead
     assert moved + golden.weight_words == rtl.words_read
     assert found["store_words"] == rtl.words_written

@@ -32,6 +32,7 @@ def run_both(config, length, program, **options):
         assert (getattr(rtl, name) == getattr(golden, name)).all(), name
     assert rtl.r == golden.r and rtl.saturated == golden.saturated
     assert (rtl.memory[:len(golden.memory)] == golden.memory).all()
+    assert rtl.sums in golden.weights.sums_ahead()
 
 
 @over_configs

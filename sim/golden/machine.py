@@ -58,6 +58,9 @@ class Machine:
         instruction is under way; it may have fetched more weights.
     weight_words, array_beats : int
         Two of them.
+    sums : dict
+        Checksum of the weight streams: see :class:`sim.golden.weights.WeightStream`. The core's is
+        ahead by streams that were fetched whole before a matmul took them.
 
     Raises
     ------
@@ -115,6 +118,10 @@ class Machine:
         return {**self._done, "instructions": self._done["instructions"] + self._waits,
                 "weight_words": self.weight_words, "array_beats": self.array_beats,
                 "program_words": len(self.program) * isa.WORD_BITS // self.config.memory_bits}
+
+    @property
+    def sums(self):
+        return self.weights.sums
 
     @property
     def weight_words(self):

@@ -67,11 +67,24 @@ class WeightStream:
         return pieces
 
     def _sum(self, address, words):
+        self.sums = self._with(self.sums, address, words)
+
+    def _with(self, sums, address, words):
+        """``sums`` and one more descriptor."""
         if (address, words) not in self._crcs:
             self._crcs[address, words] = zlib.crc32(self._read(address, words))
-        for name, more in (("streams", 1), ("stream_words", words),
-                           ("stream_sum", self._crcs[address, words])):
-            self.sums[name] = (self.sums[name] + more) % (1 << 32)
+        more = (1, words, self._crcs[address, words])
+        return {name: (sums[name] + one) % (1 << 32) for name, one in zip(sums, more)}
+
+    def sums_ahead(self):
+        """``sums`` of a core that has fetched none, one, ... of the descriptors in the queue."""
+        queue = [*self.queue]
+        if self._begun:
+            queue[0] = self._begun
+        sums = [self.sums]
+        for descriptor in queue:
+            sums.append(self._with(sums[-1], *descriptor))
+        return sums
 
     def take(self, rows, blocks):
         """The next ``rows * blocks`` beats as (rows, blocks * lanes) int8, row-major.
