@@ -161,6 +161,7 @@ class Machine:
             try:
                 mnemonic, operands = isa.decode(word)
             except ValueError:
+                self._waits = True
                 return "fault"
             self._decoded[word] = mnemonic, operands, self._work_of(operands)
         mnemonic, operands, work = self._decoded[word]
