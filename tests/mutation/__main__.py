@@ -1,0 +1,47 @@
+"""Injects faults into the generated hardware, and tells which of them the tests find.
+
+    python -m tests.mutation -o docs/reports/mutants.md       the whole campaign
+    python -m tests.mutation --block drain --tests drain      some blocks and tests only
+    python -m tests.mutation --list                           the mutants, nothing is run
+"""
+
+import argparse
+from pathlib import Path
+import sys
+
+from sim import verilate
+from tests.mutation import mutants as faulty, report
+from tests.mutation.campaign import Campaign
+from tests.mutation.nodes import NODES, netlists
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutants", type=int, default=80, metavar="N")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--block", default="", help="mutants of blocks with this in their name")
+    parser.add_argument("--tests", default="", help="tests with this in their name")
+    parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
+    args = parser.parse_args()
+    chosen = faulty.choose(faulty.sites(*netlists()), args.mutants, args.seed)
+    chosen = [mutant for mutant in chosen if args.block in mutant.block]
+    if args.list:
+        for mutant in chosen:
+            print(f"{mutant.name}\n    {mutant.what}\n    {mutant.line}")
+        return 0
+    campaign = Campaign(chosen, verilate.cache() / "mutants", lambda line: print(line, flush=True))
+    campaign.run([node for node in NODES if args.tests in node])
+    print("\n".join(report.survivors(campaign)))
+    if campaign.broken:
+        print(f"fail without a mutant: {', '.join(campaign.broken)}", file=sys.stderr)
+        return 1
+    if args.output:
+        command = f"python -m tests.mutation --mutants {args.mutants} --seed {args.seed}"
+        args.output.write_text(report.page(campaign, command))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

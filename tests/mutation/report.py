@@ -1,0 +1,76 @@
+"""The report of a campaign: docs/reports/mutants.md."""
+
+from collections import Counter
+import subprocess
+
+from tests.mutation.faults import KINDS
+from tests.mutation.known import EQUIVALENT
+from tests.mutation.rtlil import ROOT
+
+
+__all__ = ["survivors", "page"]
+
+
+def _escape(text):
+    return text.replace("|", "\\|")
+
+
+def survivors(campaign):
+    """Lines about what no test caught."""
+    caught = campaign.caught
+    lines  = []
+    for mutant in campaign.mutants:
+        if mutant not in caught:
+            tried = ", ".join(campaign.tried(mutant)) or "none"
+            lines.append(f"{mutant.name}\n    {mutant.what}\n    {mutant.line}\n    met by {tried}")
+    return lines
+
+
+def _commit():
+    def git(*words):
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True,
+                              text=True).stdout.strip()
+    changed = git("status", "--porcelain", "--", "hw", "assembler", "sim", "tests")
+    return git("rev-parse", "--short=12", "HEAD") + (" (and changes)" if changed else "")
+
+
+def page(campaign, command):
+    caught     = campaign.caught
+    mutants    = campaign.mutants
+    equivalent = [m for m in mutants if m not in caught and m.name in EQUIVALENT]
+    alive      = [m for m in mutants if m not in caught and m.name not in EQUIVALENT]
+    real       = len(mutants) - len(equivalent)
+    lines = [
+        "# Mutants", "",
+        f"Made by `{command}` at commit {_commit()}. Each is one fault in the netlist that "
+        "Amaranth makes, in every copy of its block; tests of `make test` run on it until one "
+        "fails. How, and what it does not show: "
+        "[docs/verification.md](../verification.md#mutants).", "",
+        f"**{len(caught)} of {real} mutants caught ({len(caught) / real:.1%})**; "
+        f"{len(equivalent)} more of {len(mutants)} change nothing that can be seen. "
+        f"{sum(campaign.seconds.values()) / 60:.0f} minutes of the processor.", "",
+        "| kind | mutants | caught | equivalent | survived |",
+        "| --- | ---: | ---: | ---: | ---: |"]
+    totals = Counter(m.kind for m in mutants)
+    for kind in KINDS:
+        counts = [sum(m.kind == kind for m in some) for some in (caught, equivalent, alive)]
+        lines.append(f"| {kind} | {totals[kind]} | {' | '.join(map(str, counts))} |")
+    for title, some, why in (("Survivors", alive, ""), ("Equivalent", equivalent, "reason")):
+        lines += ["", f"## {title}", ""]
+        if not some:
+            lines.append("None.")
+        for m in some:
+            reason = f" {EQUIVALENT[m.name]}" if why else ""
+            lines.append(f"* {m.block}, {m.place}, {m.type}.{m.nth}, {m.fault}: {m.what}. "
+                         f"`{m.line}`{reason}")
+    lines += ["", "## Caught", "",
+              "| block | place | item | fault | before → after | source | caught by |",
+              "| --- | --- | --- | --- | --- | --- | --- |"]
+    for m in mutants:
+        if m in caught:
+            node, how = caught[m]
+            by = node if "::" in how else f"{node} ({how})"
+            lines.append("| " + " | ".join(map(_escape, (
+                m.block, m.place, f"`{m.type}.{m.nth}`", m.fault, m.what,
+                f"`{m.line}`" if m.line else "", by))) + " |")
+    return "\n".join(lines) + "\n"
