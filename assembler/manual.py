@@ -81,8 +81,10 @@ def _instruction_set():
         f"{isa.WORD_BITS} bits, little-endian in memory. Bits {_bits(isa.OPCODE)} are the opcode; "
         "an opcode that is not listed stops the core with a fault, as does a value below the "
         "least one of its field. Registers are not checked: what an operand past the last one "
-        "does is not defined, and the assembler refuses it. A field keeps its place in all "
-        "instructions that have it.", "",
+        "does is not defined, and the assembler refuses it. A `stat` that is not listed is none, "
+        "and bits of no field do nothing. A target counts modulo twice the instructions that the "
+        "program memory holds; past the program's last there is `halt`. A field keeps its place "
+        "in all instructions that have it.", "",
     ]
     yield from _table(["field", "bits", "unit"], _all_fields())
     width, number = isa.Operand.WIDTH, isa.Operand.NUMBER_BITS

@@ -191,6 +191,9 @@ def _encode(code, program, config):
     word = isa.encode(mnemonic, **operands)
     if config:
         _check_registers(mnemonic, operands, config)
+        if operands.get("target", 0) > config.program_words:
+            raise ValueError(f"there is no instruction {operands['target']}: the target holds "
+                             f"{config.program_words}")
     return word
 
 

@@ -125,7 +125,7 @@ class VectorStore(wiring.Component):
                     self.scalar.p.address.number.eq(plan.dst.number),
                     self.scalar.p.data.eq(result.p.data[0]),
                 ]
-                with m.If(plan.stat != isa.Stat.NONE):
+                with m.If(Cat(plan.stat == kind for kind in statistics).any()):
                     m.next = "statistic"
                 with m.Elif(free):
                     m.d.comb += self.written.eq(1)

@@ -206,15 +206,16 @@ class Machine:
             self.r[r] = self.r[r] + imm & _MASK32
 
     def _jump(self, target):
-        self._target = target
+        # The program counter has a bit more than it needs for a program that fills its memory.
+        self._target = target % (2 * self.config.program_words)
 
     def _bnz(self, r, target):
         if self.r[r]:
-            self._target = target
+            self._jump(target)
 
     def _bns(self, target):
         if not self.step_now.sample:
-            self._target = target
+            self._jump(target)
 
     def _stream(self, r, address, words):
         self.weights.append(self.r[r] + address & _MASK32, words)
