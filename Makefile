@@ -12,6 +12,7 @@ BASE  := $(VENV)/.installed-base
 TEST  := $(VENV)/.installed-test
 TOOLS := $(VENV)/.installed-boards
 PLOTS := $(VENV)/.installed-plots
+FORMAL := $(VENV)/.installed-formal
 MODELS := $(MODELS_VENV)/.installed-models
 
 # PyTorch for CPUs; the one on PyPI brings some GB of CUDA.
@@ -20,7 +21,8 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile bitstreams docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile formal bitstreams \
+        docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -86,6 +88,10 @@ noise: $(TEST)
 hostile: $(TEST)
 	$(VENV)/bin/python -m tests.hostile --inputs 5000 --seed 1 --every 20 -o docs/reports/hostile.md
 
+## make formal   prove what tests/formal claims of the hardware: docs/reports/formal.md (long)
+formal: $(FORMAL)
+	$(VENV)/bin/python -m tests.formal --report docs/reports/formal.md
+
 ## make bitstreams  bitstreams of the boards, and their reports in docs/reports (long)
 bitstreams: $(TOOLS)
 	@failed=; for board in $(BITSTREAMS); do \
@@ -131,6 +137,11 @@ $(TOOLS): pyproject.toml | $(VENV)/bin/python
 $(PLOTS): pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what pyproject.toml names into $(VENV) ..."
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[plots]'
+	@touch $@ $(BASE)
+
+$(FORMAL): pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what pyproject.toml names into $(VENV) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[formal]'
 	@touch $@ $(BASE)
 
 $(MODELS): pyproject.toml | $(MODELS_VENV)/bin/python

@@ -1,0 +1,214 @@
+"""What a proof says about a block: free inputs, assumptions, promises, and faults to be found."""
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+import importlib
+import inspect
+import re
+
+from amaranth import *
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.back import rtlil
+from amaranth.hdl import Assert, Cover
+from amaranth.lib import memory
+
+from hw.ram import BlockRam
+
+
+__all__ = ["Bench", "Fault", "Proof", "netlist"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A deliberate one: ``old`` in the source of ``module.cls`` (once) becomes ``new``."""
+    what: str
+    place: str              # "module:Class"
+    old: str
+    new: str
+
+    @contextmanager
+    def applied(self):
+        """The class has the fault while this lasts; LookupError if its text is no longer there."""
+        name, _, owner = self.place.partition(":")
+        module = importlib.import_module(name)
+        text = inspect.getsource(getattr(module, owner))
+        if text.count(self.old) != 1:
+            raise LookupError(f"{self.place} has {self.old!r} {text.count(self.old)} times: "
+                              f"it must be written again")
+        space = dict(vars(module))
+        exec(compile(text.replace(self.old, self.new), f"<{self.place} with a fault>", "exec"),
+             space)
+        broken = {key: value for key, value in vars(space[owner]).items()
+                  if key == "elaborate" or key.startswith("_") and not key.startswith("__")}
+        whole  = {key: vars(getattr(module, owner))[key] for key in broken}
+        try:
+            for key, value in broken.items():
+                setattr(getattr(module, owner), key, value)
+            yield
+        finally:
+            for key, value in whole.items():
+                setattr(getattr(module, owner), key, value)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One claim about a block.
+
+    Parameters
+    ----------
+    name : str
+    shows : str
+        What is proved, in one sentence.
+    bench : callable
+        Takes a :class:`Bench` and says it in hardware.
+    method : str
+        ``"always"``: for any number of cycles, by property directed reachability (ABC).
+        ``"induction N"``: the same by induction over N cycles (Yices); right for pipelines.
+        ``"bounded N"``: for the first N cycles after power-up (Yices).
+    limits : str
+        What it does not show.
+    faults : tuple of Fault
+        Each must be found.
+    reach : int
+        Cycles within which all that the bench calls ``reach`` must have happened; 0: nothing.
+    quick : bool
+        Part of ``make test``.
+    """
+    name: str
+    shows: str
+    bench: object
+    method: str = "always"
+    limits: str = ""
+    faults: tuple = ()
+    reach: int = 0
+    quick: bool = False
+
+
+class Bench(Elaboratable):
+    """A circuit around a block whose inputs the solver chooses.
+
+    Reset may come in any cycle, again and again; it leaves the block's memories and its registers
+    without a reset as they are.
+    """
+    def __init__(self, describe):
+        self.describe = describe
+
+    def elaborate(self, platform):
+        self.m = m = Module()
+        self.assumed, self.promised, self.reached = [], {}, {}
+        self.first = Signal(init=1)         # the first cycle after a reset
+        m.d.sync += self.first.eq(0)
+        self.describe(self)
+
+        kept = Signal(init=1)               # what was assumed was so, since the reset
+        now  = Signal()
+        m.d.comb += now.eq(kept & Cat(self.assumed).all())
+        m.d.sync += kept.eq(now)
+        for promise in self.promised.values():
+            m.d.comb += Assert(~now | promise)
+        for condition in self.reached.values():
+            m.d.comb += Cover(now & condition)
+        return m
+
+    def block(self, name, component):
+        """Add a submodule."""
+        self.m.submodules[name] = component
+        return component
+
+    def named(self, name, value):
+        """``value`` as a signal, to be seen in traces."""
+        signal = Signal(Shape.cast(value.shape()), name=name)
+        self.m.d.comb += signal.eq(value)
+        return signal
+
+    def any(self, name, shape=1):
+        """Something else in each cycle."""
+        return self.named(name, AnySeq(Shape.cast(shape)))
+
+    def constant(self, name, shape=1):
+        """Anything, but the same for ever."""
+        return self.named(name, AnyConst(Shape.cast(shape)))
+
+    def past(self, value, init=0):
+        """``value`` in the cycle before; ``init`` in the first after a reset."""
+        before = Signal(Shape.cast(value.shape()), init=init)
+        self.m.d.sync += before.eq(value)
+        return before
+
+    def sticky(self, condition):
+        """Whether ``condition`` was true in a cycle before this, since the reset."""
+        seen = Signal()
+        self.m.d.sync += seen.eq(seen | condition)
+        return seen
+
+    def assume(self, condition):
+        self.assumed.append(Value.cast(condition).any())
+
+    def promise(self, name, condition):
+        self.promised[name] = Value.cast(condition).any()
+
+    def reach(self, name, condition):
+        """The condition must be reachable: what is proved is about something."""
+        self.reached[name] = Value.cast(condition).any()
+
+    def feed(self, name, port, payload=None):
+        """Offer anything (or ``payload``) at any time on an input stream, and hold each offer.
+
+        Returns "an offer is taken".
+        """
+        given = Value.cast(port.payload)
+        fresh = self.any(f"{name}_payload", len(given)) if payload is None else payload
+        waits = self.past(port.valid & ~port.ready)
+        offer = self.past(given)
+        self.m.d.comb += [
+            port.valid.eq(waits | self.any(f"{name}_valid")),
+            given.eq(Mux(waits, offer, fresh)),
+        ]
+        return self.named(f"{name}_taken", port.valid & port.ready)
+
+    def drain(self, name, port):
+        """Take from an output stream at any time; returns "an offer is taken"."""
+        self.m.d.comb += port.ready.eq(self.any(f"{name}_ready"))
+        return self.named(f"{name}_taken", port.valid & port.ready)
+
+    def stream_rules(self, name, port):
+        """The rules of :mod:`sim.streams` for an output stream, and no offer out of a reset."""
+        payload = Value.cast(port.payload)
+        waits   = self.past(port.valid & ~port.ready)
+        self.promise(f"{name}_offer_stays", ~waits | port.valid)
+        self.promise(f"{name}_payload_stays", ~waits | (payload == self.past(payload)))
+        self.promise(f"{name}_none_after_reset", ~(self.first & port.valid))
+
+
+def _block_ram(self, platform):
+    """:class:`hw.ram.BlockRam` that returns anything where its docstring says "undefined"."""
+    m = Module()
+    m.submodules.rows = rows = memory.Memory(shape=self.shape, depth=self.depth, init=[])
+    write = rows.write_port(granularity=1 if self.masked else None)
+    read  = rows.read_port(domain="comb")
+    m.d.comb += [
+        write.addr.eq(self.write_address),
+        write.data.eq(self.write_data),
+        write.en.eq(self.write_enable),
+        read.addr.eq(self.read_address),
+    ]
+    row   = Signal(self.shape, reset_less=True)
+    clash = Value.cast(self.write_enable).any() & (self.write_address == self.read_address)
+    with m.If(self.read_enable):
+        m.d.sync += row.eq(Mux(clash, AnySeq(len(Value.cast(row))), Value.cast(read.data)))
+    m.d.comb += self.read_data.eq(row)
+    return m
+
+
+def netlist(describe, fault=None):
+    """RTLIL of the bench, module ``top``; its assertions and covers have their promises' names."""
+    whole = BlockRam.elaborate
+    BlockRam.elaborate = _block_ram
+    try:
+        with fault.applied() if fault else nullcontext():
+            bench = Bench(describe)
+            text  = rtlil.convert(bench, name="top", emit_src=False, ports=())
+    finally:
+        BlockRam.elaborate = whole
+    names = iter([*bench.promised, *bench.reached])
+    return re.sub(r"cell \$check \S+", lambda _: f"cell $check \\{next(names)}", text)
