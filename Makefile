@@ -21,8 +21,8 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile formal bitstreams \
-        docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile mutants \
+        formal bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -87,6 +87,10 @@ noise: $(TEST)
 ## make hostile  5,000 hostile inputs: docs/reports/hostile.md (long)
 hostile: $(TEST)
 	$(VENV)/bin/python -m tests.hostile --inputs 5000 --seed 1 --every 20 -o docs/reports/hostile.md
+
+## make mutants  80 faults in the generated hardware, and the tests: docs/reports/mutants.md (long)
+mutants: $(TEST)
+	$(VENV)/bin/python -m tests.mutation --mutants 80 --seed 1 -o docs/reports/mutants.md
 
 ## make formal   prove what tests/formal claims of the hardware: docs/reports/formal.md (long)
 formal: $(FORMAL)

@@ -36,7 +36,9 @@ def _sources():
              if path.suffix in (".py", ".v", ".cpp", ".tasm")]
     paths += [path for path in (ROOT / "tests").glob("*.py")
               if not path.name.startswith(("test_", "cocotb_"))]
-    return _digest([*paths, *(ROOT / "tests" / "mutation").glob("*.py")])
+    paths += [ROOT / "tests" / "mutation" / f"{name}.py"
+              for name in ("rtlil", "faults", "mutants", "running")]
+    return _digest(paths)
 
 
 class Campaign:
@@ -138,6 +140,7 @@ class Campaign:
         if lines.late:
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
+        lines.close()
         if present is not None and running is not None:
             results[self.mutants[running - 1].name] = \
                 "does not end" if lines.late else "ends the simulator"
@@ -149,7 +152,7 @@ class _Lines:
     None."""
     def __init__(self, pipe):
         self.late  = False
-        self._pipe = pipe.fileno()
+        self._pipe = pipe
         self._rest = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(pipe, selectors.EVENT_READ)
@@ -160,8 +163,12 @@ class _Lines:
             if not self._selector.select(max(end - time.monotonic(), 0)):
                 self.late = True
                 return None
-            if not (more := os.read(self._pipe, 1 << 16)):
+            if not (more := os.read(self._pipe.fileno(), 1 << 16)):
                 return None
             self._rest += more
         line, _, self._rest = self._rest.partition(b"\n")
         return line
+
+    def close(self):
+        self._selector.close()
+        self._pipe.close()

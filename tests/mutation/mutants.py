@@ -73,28 +73,28 @@ def sites(*texts):
 
 
 def choose(sites, count, seed):
-    """``count`` mutants: one of each block, then of the blocks with most places for one.
+    """``count`` mutants: one of each block, then of the blocks with most places for one; fewer
+    where a block has no more.
 
     Of the kinds that a block has, the one that was chosen least so far: so all are there.
     """
-    turns = Counter()
-    for block, mutants in sites.items():
-        turns[block] = len(mutants)
-    order = sorted(sites, key=lambda block: (-turns[block], block))
-    # Kinds that few blocks have come first in these.
+    order  = sorted(sites, key=lambda block: (-len(sites[block]), block))
     blocks = [order[k % len(order)] for k in range(count)]
     chosen, kinds = [], Counter()
+    # Blocks with few kinds take theirs first.
     for turn, block in enumerate(reversed(blocks)):
         draw  = random.Random(f"{seed} {turn} {block}")
-        there = sorted({mutant.kind for mutant in sites[block]}, key=KINDS.index)
+        left  = [mutant for mutant in sites[block] if mutant not in chosen]
+        if not left:
+            continue
+        there = sorted({mutant.kind for mutant in left}, key=KINDS.index)
         draw.shuffle(there)
-        kind = min(there, key=lambda kind: kinds[kind])
-        left = [mutant for mutant in sites[block] if mutant.kind == kind and mutant not in chosen]
-        if left:
-            # A place first, then what is wrong there: a line of many cells counts once.
-            where = draw.choice(sorted({mutant.place for mutant in left}))
-            chosen.append(draw.choice([mutant for mutant in left if mutant.place == where]))
-            kinds[kind] += 1
+        kind  = min(there, key=lambda kind: kinds[kind])
+        # A place first, then what is wrong there: a line of many cells counts once.
+        where = draw.choice(sorted({mutant.place for mutant in left if mutant.kind == kind}))
+        chosen.append(draw.choice([mutant for mutant in left
+                                   if mutant.kind == kind and mutant.place == where]))
+        kinds[kind] += 1
     return sorted(chosen)
 
 

@@ -1,12 +1,11 @@
 """Run tests of ``make test`` on mutated hardware, in this process.
 
-    with mutated(mutants, selected) as present:     hardware made here has all mutants, all off
-        Session(node, selected, [0, 3]).run()       a test with none of them, and with the third
+    with Mutated(mutants, selected) as hardware:                all mutants are in it, all off
+        Session(node, hardware, [0, 3], report).run()           none is on, then the third
 
 Nothing of this is reached but from here: without this patch, hardware has no mutants.
 """
 
-import contextlib
 from dataclasses import asdict
 import json
 from pathlib import Path
@@ -20,80 +19,100 @@ from sim import hardware
 from tests.mutation import mutants as faulty, rtlil
 
 
-__all__ = ["mutated", "Session"]
+__all__ = ["Mutated", "Session"]
 
 
-@contextlib.contextmanager
-def mutated(mutants, selected):
-    """Hardware that is converted to Verilog has ``mutants``; the file ``selected`` names the one
-    that is on. Yields the set of those that were in any hardware so far."""
-    present, known, converted = set(), {}, {}
-    convert, yosys, made = verilog.convert, verilog._convert_rtlil_text, hardware.verilog
+class Mutated:
+    """While this context lasts, hardware that is converted to Verilog has ``mutants``; the file
+    ``selected`` has the number of the one that is on.
 
-    def with_places(*args, **options):
-        return convert(*args, **{**options, "emit_src": True})
+    ``present``: those that were in any hardware so far. A test that converts again what it
+    converted before, in the same order, gets what it got then: ``begin(test)`` tells of each run.
+    """
+    def __init__(self, mutants, selected):
+        self.mutants  = mutants
+        self.selected = selected
+        self.present  = set()
+        self._known   = {}
+        self._begun   = ()
+        self._count   = 0
 
-    def with_mutants(text, **options):
-        if text not in known:
-            new, here = faulty.instrument(text, mutants)
-            out = yosys(rtlil.without_places(new), **options)
-            known[text] = out + (faulty.switch_verilog(selected) if here else ""), here
-        out, here = known[text]
-        present.update(here)
-        return out
+    def begin(self, test):
+        self._begun, self._count = test, 0
 
-    def in_this_process(config, command="verilog", *options):
-        from hw.__main__ import COMMANDS, main
-        assert command in COMMANDS
+    def __enter__(self):
+        self._originals = verilog.convert, verilog._convert_rtlil_text, hardware.verilog
+        verilog.convert, verilog._convert_rtlil_text = self._convert, self._yosys
+        hardware.verilog = self._verilog
+        return self
+
+    def __exit__(self, *error):
+        verilog.convert, verilog._convert_rtlil_text, hardware.verilog = self._originals
+
+    def _convert(self, *args, **options):
+        self._count += 1
+        key = self._begun, self._count
+        if key not in self._known:
+            self._known[key] = self._originals[0](*args, **{**options, "emit_src": True})
+        return self._known[key]
+
+    def _yosys(self, text, **options):
+        new, here = faulty.instrument(text, self.mutants)
+        self.present |= here
+        out = self._originals[1](rtlil.without_places(new), **options)
+        return out + (faulty.switch_verilog(self.selected) if here else "")
+
+    def _verilog(self, config, command="verilog", *options):
+        """As sim.hardware.verilog, without its cache and its process."""
+        from hw.__main__ import main
         key = config.digest, command, options
-        if key not in converted:
+        if key not in self._known:
             with tempfile.TemporaryDirectory() as folder:
                 file, out = Path(folder) / "config.json", Path(folder) / "hw.v"
                 file.write_text(json.dumps(asdict(config)))
+                begun = self._begun, self._count
+                self.begin(key)
                 status = main([command, "--config", str(file), "-o", str(out),
                                *map(str, options)])
+                self._begun, self._count = begun
                 assert not status
-                converted[key] = out.read_text()
-        return converted[key]
-
-    verilog.convert, verilog._convert_rtlil_text = with_places, with_mutants
-    hardware.verilog = in_this_process
-    try:
-        yield present
-    finally:
-        verilog.convert, verilog._convert_rtlil_text = convert, yosys
-        hardware.verilog = made
+                self._known[key] = out.read_text()
+        return self._known[key]
 
 
 class Session:
     """Runs the tests of ``node`` once for each number of ``numbers``, up to the first failure.
 
-    ``report(number, failed)``: what is called after each; ``failed`` names the test, or is None.
+    ``report(number, failed)`` is called after each; ``failed`` is the test and what it said, or
+    None.
     """
-    def __init__(self, node, selected, numbers, report):
+    def __init__(self, node, hardware, numbers, report):
         self.node     = node
-        self.selected = selected
+        self.hardware = hardware
         self.numbers  = numbers
         self.report   = report
 
     def run(self):
         """Whether there were tests."""
-        status = pytest.main(["-p", "no:cacheprovider",
-                              "-p", "no:terminal", self.node], plugins=[self])
+        # Hardware that was converted before is made and not used.
+        status = pytest.main(["-p", "no:cacheprovider", "-p", "no:terminal",
+                              "-W", "ignore::amaranth.UnusedElaboratable", self.node],
+                             plugins=[self])
         return status == pytest.ExitCode.OK
 
     def pytest_runtestloop(self, session):
         if session.testsfailed or not session.items:
             return None
         for number in self.numbers:
-            self.selected.write_text(f"{number}\n")
+            self.hardware.selected.write_text(f"{number}\n")
             failed = None
             for item in session.items:
+                self.hardware.begin(item.nodeid)
                 item._initrequest()
                 reports = runtestprotocol(item, log=False, nextitem=item.parent)
                 bad = [each for each in reports if each.failed]
                 if bad:
-                    failed = item.nodeid, str(bad[0].longrepr)
+                    failed = item.nodeid.removeprefix("tests/"), str(bad[0].longrepr)
                     break
             self.report(number, failed)
         session.testscollected = len(session.items)

@@ -11,7 +11,7 @@ from pathlib import Path
 import sys
 
 from tests.mutation.mutants import Mutant
-from tests.mutation.running import Session, mutated
+from tests.mutation.running import Mutated, Session
 
 
 def main(folder, node):
@@ -26,17 +26,17 @@ def main(folder, node):
         channel.write(json.dumps(words) + "\n")
         channel.flush()
 
-    with mutated(mutants, folder / "selected") as present:
+    with Mutated(mutants, folder / "selected") as hardware:
         def numbers():
             say("start", 0)
             yield 0
-            there = [n for n in wanted if mutants[n - 1] in present]
+            there = [n for n in wanted if mutants[n - 1] in hardware.present]
             say("present", there)
             for n in there:
                 say("start", n)
                 yield n
 
-        session = Session(node, folder / "selected", numbers(),
+        session = Session(node, hardware, numbers(),
                           lambda number, failed: say("end", number, failed))
         return not session.run()
 

@@ -1,0 +1,103 @@
+"""The mutation tool itself: faults are made, put in, and found where there is a test for them."""
+
+from collections import Counter
+
+from amaranth.back import rtlil as backend
+import pytest
+
+from assembler.config import Config
+from hw.memory import MemoryArbiter
+from hw.unpacker import TritUnpacker
+from tests.mutation import mutants, rtlil
+from tests.mutation.campaign import Campaign
+from tests.mutation.faults import KINDS, faults
+from tests.verilog import SIMULATORS
+
+
+@pytest.fixture(scope="module")
+def netlist():
+    return backend.convert(MemoryArbiter(config=Config(), clients=("host", "weights")))
+
+
+SUBTRACT = rtlil.Item("""  attribute \\src "/somewhere/hw/ram.py:7"
+  cell $sub $1
+    parameter \\A_SIGNED 0
+    parameter \\B_SIGNED 1
+    parameter \\A_WIDTH 4
+    parameter \\B_WIDTH 2
+    parameter \\Y_WIDTH 5
+    connect \\A \\level [3:0]
+    connect \\B 2'01
+    connect \\Y $2
+  end""")
+PROCESS = rtlil.Item("""  process $3
+    assign $4 [1:0] \\state [1:0]
+    switch $2 [0]
+      case 1'1
+        assign $4 [1:0] 2'10
+    end
+    switch \\core_rst [0]
+      case 1'1
+        assign $4 [1:0] 2'00
+    end
+  end""")
+
+
+def test_faults_of_a_cell():
+    found = faults(SUBTRACT)
+    assert {name: what for name, (_, what) in found.items()} == {
+        "operator: another": "`$sub` → `$add`", "swap: inputs": "`$sub`: A ↔ B",
+        "width: A": "`$sub`, A: 4 → 3 bits", "off by one: B +1": "`$sub`, B: 1 → 2",
+        "off by one: B -1": "`$sub`, B: 1 → 0"}
+    swapped = rtlil.Item(found["swap: inputs"][0])
+    assert (swapped.port("A"), swapped.port("B")) == ("2'01", "\\level [3:0]")
+    assert [swapped.parameter(f"{name}_{what}") for what in ("WIDTH", "SIGNED") for name in "AB"] \
+        == [2, 4, 1, 0]
+
+
+def test_faults_of_a_process():
+    found = faults(PROCESS)
+    assert sorted(found) == ["assignment: 0", "condition: 0 always", "condition: 0 never",
+                             "constant: 0", "reset: dropped"]
+    assert "core_rst" not in found["reset: dropped"][0]
+    assert "2'11" in found["constant: 0"][0]
+    assert found["assignment: 0"][0].count("assign") == PROCESS.text.count("assign") - 1
+
+
+def test_a_netlist_comes_back_whole(netlist):
+    def lines(text):
+        return Counter(line for line in text.splitlines() if line)
+    assert lines("\n".join(map(str, rtlil.parse(netlist)))) == lines(netlist)
+
+
+def test_mutants_are_spread_over_blocks_and_kinds(netlist):
+    sites  = mutants.sites(netlist)
+    chosen = mutants.choose(sites, 12, seed=1)
+    assert "memory.MemoryArbiter" in sites and "ram.Queue" in sites
+    assert {mutant.block for mutant in chosen} == set(sites)
+    assert {mutant.kind for mutant in chosen} == set(KINDS)
+    assert len({mutant.name for mutant in chosen}) == 12
+    assert chosen == mutants.choose(sites, 12, seed=1) != mutants.choose(sites, 12, seed=2)
+
+
+def test_all_mutants_of_a_netlist_go_in_at_once(netlist):
+    chosen = mutants.choose(mutants.sites(netlist), 12, seed=1)
+    text, present = mutants.instrument(netlist, chosen)
+    assert present == set(chosen)
+    for number in range(1, 13):
+        assert f"{mutants.BITS}'{number:0{mutants.BITS}b}\n" in text
+    assert mutants.instrument(text, []) == (text, set())
+
+
+def test_known_mutants_are_caught_and_hardware_without_them_passes(tmp_path):
+    sites  = mutants.sites(backend.convert(TritUnpacker(lanes=5)))["unpacker.TritUnpacker"]
+    chosen = [next(each for each in sites if each.kind == kind) for kind in ("operator", "width")]
+    node   = f"test_unpacker.py::test_rtl_equals_golden[5-1-{SIMULATORS[-1]}]"
+    campaign = Campaign(chosen, tmp_path)
+    campaign.run([node])
+    assert not campaign.broken
+    assert set(campaign.caught) == set(chosen)
+    said = []
+    again = Campaign(chosen, tmp_path, said.append)         # nothing is left to do
+    again.run([node])
+    assert again.caught == campaign.caught
