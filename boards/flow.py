@@ -10,7 +10,7 @@ import time
 
 from assembler.errors import TernError
 from boards.top import Top
-from hw.block_ram import absorb_registers
+from hw.absorb import absorb_registers
 from hw.yosys import HIDE_ELEMENTS
 
 

@@ -23,11 +23,11 @@ from amaranth.back import rtlil
 
 from assembler.config import preset
 from assembler.sdram_parts import part
-from hw import block_ram
+from hw import absorb
+from hw.absorb import absorb_registers
 from hw.accumulate import TernaryAccumulate
 from hw.activation import Activation
 from hw.array import ArrayUnit
-from hw.block_ram import absorb_registers
 from hw.codes import ColumnLoader
 from hw.core import Core
 from hw.divide import Divide
@@ -146,7 +146,7 @@ def measure(block, *, device, tools=()):
     ``fmax_mhz`` is None where nextpnr gave up, as it does when the block does not fit.
     """
     netlist = rtlil.convert(Harness(block), name="top", emit_src=False)
-    parts   = "\n".join([netlist, SYNTHESIS, Path(block_ram.__file__).read_text(), device, *tools])
+    parts   = "\n".join([netlist, SYNTHESIS, Path(absorb.__file__).read_text(), device, *tools])
     key     = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder  = BUILD / key
     result  = folder / "result.json"

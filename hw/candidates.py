@@ -36,9 +36,9 @@ class Candidates(wiring.Component):
     among equals; and of those, the row with the largest ``key + g``.
 
     Candidates lie in block RAM, without order. The smallest is known: a row with a larger key takes
-    its place, and then all are looked through for the smallest. That takes ``2 * limit + 14`` cycles,
-    while what comes is queued; a row that does not beat the smallest takes 10, but the user filters
-    most of those by ``least``.
+    its place, and then all are looked through for the smallest. That takes ``2 * limit + 14``
+    cycles, while what comes is queued; a row that does not beat the smallest takes 10, but the user
+    filters most of those by ``least``.
 
     Cost at 8 positions (Yosys 0.70): 530 LUT4, 350 flip-flops and 6 block RAMs.
 

@@ -141,13 +141,12 @@ class SumDrain(wiring.Component):
         drawn    = Signal()                     # ... one by one, for a draw
         unheard  = Signal()                     # nobody wants them as logits
         values   = Signal()                     # values go through the pipeline
-        running  = Signal()
         scales   = Signal(data.ArrayLayout(config.float.width, config.positions), reset_less=True)
 
         # In: hold a row, send the sums of its computing positions into the pipeline.
         # What decides whether the FIFO moves is in single registers: it moves in the same cycle.
         rows    = Signal(isa.ROWS.width)        # still to be taken
-        more    = Signal()                      # ... which are some
+        more    = Signal()                      # ... which are some, and may come now
         held    = Signal(sums_layout(config), reset_less=True)
         pending = Signal(config.positions)      # of the row that is held
         none    = Signal(init=1)                # ... which are none
@@ -158,11 +157,13 @@ class SumDrain(wiring.Component):
         issue   = Signal()
         room    = Signal()
         take    = Signal()
+        empties = Signal()                      # no sum of the row is left after this cycle
         m.d.comb += [
             chosen.eq(lowest(pending)),
             rest.eq(pending & ~chosen),
             issue.eq(~none & room),
-            self.sums.ready.eq(running & more & (none | (room & one))),
+            empties.eq(none | (room & one)),
+            self.sums.ready.eq(more & empties),
             take.eq(self.sums.valid & self.sums.ready),
             self.rows.payload.eq(self.sums.payload),
             self.rows.valid.eq(take & sampling & ~drawn & mask.any()),
@@ -170,9 +171,11 @@ class SumDrain(wiring.Component):
         ]
         with m.If(issue):
             m.d.sync += [pending.eq(rest), one.eq(_one(rest)), none.eq(one)]
+        # Not only when a row is taken: that comes late, and the row is wide.
+        with m.If(empties):
+            m.d.sync += held.eq(self.sums.payload)
         with m.If(take):
             m.d.sync += [
-                held.eq(self.sums.payload),
                 pending.eq(mask),
                 one.eq(alone),
                 none.eq(~values),
@@ -300,7 +303,6 @@ class SumDrain(wiring.Component):
                     values.eq(positions.any()
                               & (~to_sampler | self.logits_enable | self.drawing)),
                     rows.eq(instruction.rows),
-                    more.eq(1),
                     rows_out.eq(instruction.rows),
                     last_row.eq(instruction.rows == 1),
                     element.eq(0),
@@ -321,6 +323,7 @@ class SumDrain(wiring.Component):
                     scales.eq(turned),
                 ]
                 with m.If(count == config.positions + 1):
+                    m.d.sync += more.eq(~drawn)
                     m.next = "run"
                     with m.If(drawn):
                         m.next = "prepare"
@@ -330,10 +333,10 @@ class SumDrain(wiring.Component):
                 with m.If(self.next_scale):
                     m.d.sync += scales.eq(turned)
                 with m.If(self.prepared):
+                    m.d.sync += more.eq(1)
                     m.next = "run"
 
             with m.State("run"):
-                m.d.comb += running.eq(1)
                 with m.If(Mux(values, taken & out.o.payload.last, ~more)):
                     m.d.sync += self.done.eq(1)
                     m.next = "idle"

@@ -24,6 +24,7 @@ _GREEDY_FACTOR   = 1 << 15
 _SIGNIFICAND     = 16                   # bits of the scale's significand that count
 _CUT             = _FACTOR_FRACTION - tables.GUMBEL_FRACTION
 _SCORE_BITS      = KEY_BITS + 1         # |sum| <= 2**23, so |key| < 2**(23 + 17 - 8)
+_HALVES          = 2                    # rows that are remembered in a word
 _DEPTH           = 64                   # sums that may be on their way
 _STILL_COME      = 8                    # ... after `pause` was decided on
 
@@ -88,7 +89,7 @@ class Draw(wiring.Component):
 
     Golden twin: :class:`sim.golden.sampler.Sampler`.
     """
-    latency = 2 + Gumbel.latency + 2        # from a sum to `better`, without top-k
+    latency = 2 + Gumbel.latency + 3        # from a sum to `better`, without top-k
 
     def __init__(self, *, config, seen_tokens=sampling.SEEN_TOKENS):
         self.config = config
@@ -175,17 +176,23 @@ class Draw(wiring.Component):
         return m
 
     def _seen(self, m, choice):
-        """Which slots have seen a row: block RAM, a bit for each."""
+        """Which slots have seen a row: block RAM, a bit for each.
+
+        A word has _HALVES rows for each slot, so that no block RAM has to be chosen from before the
+        register behind it.
+        """
         positions = self.config.positions
-        m.submodules.seen = seen = BlockRam(shape=data.ArrayLayout(1, positions),
-                                            depth=self.seen_tokens, masked=True)
+        depth = self.seen_tokens // _HALVES
+        m.submodules.seen = seen = BlockRam(shape=data.ArrayLayout(1, _HALVES * positions),
+                                            depth=depth, masked=True)
         place = Signal(self._seen_bits)
         slot  = Signal.like(choice.slot)
+        bit   = 1 << Cat(place[ceil_log2(depth):], slot)
         m.d.comb += [
             seen.read_enable.eq(1),
             seen.write_address.eq(place),
-            Value.cast(seen.write_data).eq((~self.forgetting).replicate(positions)),
-            seen.write_enable.eq(self.forgetting << slot),
+            Value.cast(seen.write_data).eq((~self.forgetting).replicate(_HALVES * positions)),
+            seen.write_enable.eq(Mux(self.forgetting, bit, 0)),
         ]
         with m.If(self.forgetting):
             m.d.sync += [place.eq(place + 1), self.forgetting.eq(~place.all())]
@@ -198,7 +205,7 @@ class Draw(wiring.Component):
         m.d.sync += joins.eq(choice.valid & ~choice.payload[self._seen_bits:].any() & (
             (choice.kind == MessageKind.PROMPT) | (choice.kind == MessageKind.GENERATE)))
         with m.If(joins):
-            m.d.comb += seen.write_enable.eq(1 << slot)
+            m.d.comb += seen.write_enable.eq(bit)
         return seen
 
     def _prepare(self, m, on_way, drawn, lower, inverses, penalties):
@@ -311,8 +318,10 @@ class Draw(wiring.Component):
         ]
         m.d.sync += [gumbel.i.seed.eq(seeds.data), gumbel.i.count.eq(counts.data)]
         repeats = delay(m, lower.bit_select(position, 1) & ~row[self._seen_bits:].any(), 1)
-        repeats = delay(m, repeats & Value.cast(delay(m, seen.read_data.as_value(), 1)).bit_select(
-            delay(m, slot, 1), 1), 1)
+        half    = row[self._seen_bits - ceil_log2(_HALVES):self._seen_bits]
+        of_row  = delay(m, Cat(half, slot), 1)
+        has     = delay(m, seen.read_data.as_value(), 1).bit_select(of_row, 1)
+        repeats = delay(m, repeats & has, 1)
 
         # The sum waits for the variate: factors, factor, products, key.
         wait  = 2 + Gumbel.latency
@@ -350,38 +359,45 @@ class Draw(wiring.Component):
             m.d.sync += [row.eq(row + 1), first.eq(0)]
         with m.If(self.emitted):
             m.d.sync += [row.eq(0), first.eq(1)]
-        # The comparison is late in the cycle: it chooses between registers, and the memory is
-        # written in the next cycle. So who reads takes what is not in the memory yet from here.
+        # A comparison takes a cycle, and what follows from it is decided in the next. So a sum is
+        # compared with the best that was known before the one ahead of it, and with what that one
+        # may make of it. A cycle without a sum is for the candidates.
         bests, write = self._memory(m, "bests", signed(_SCORE_BITS))
-        best   = Signal(signed(_SCORE_BITS), reset_less=True)
         change = Signal(data.StructLayout({
             "position": position_shape(config), "best": signed(_SCORE_BITS)}))
-        changed, written = Signal(), delay(m, change, 1)
-        beats  = Signal()
+        best, above_best, above_last, behind = (
+            Signal(signed(_SCORE_BITS), reset_less=True), Signal(), Signal(), Signal())
+        learns = Signal()
         m.d.comb += [
-            beats.eq(done & (first | (score > best))),
-            changed.eq(beats & (~keep | first)),
-            change.position.eq(position),
-            change.best.eq(Mux(keep, -1 << KEY_BITS, score)),
+            change.position.eq(Mux(done, position, candidates.position)),
+            change.best.eq(Mux(done, Mux(keep, -1 << KEY_BITS, score), candidates.least)),
             candidates.least_ready.eq(~done),
+            learns.eq(~done & candidates.least_valid),
         ]
-        with m.If(~done):
-            m.d.comb += [
-                changed.eq(candidates.least_valid),
-                change.position.eq(candidates.position),
-                change.best.eq(candidates.least),
-            ]
+        changed = delay(m, change, 1)
+        written = delay(m, changed, 1)
+        m.d.sync += [
+            above_best.eq(score > best),
+            above_last.eq(score > changed.best),
+            behind.eq(position == changed.position),
+        ]
+        changes, change_made, beats = Signal(), Signal(), Signal()
+        done, learns = (delay(m, flag, 1, reset_less=False) for flag in (done, learns))
+        position, keep, its_row, is_first, score, variate = (
+            delay(m, field, 1) for field in (position, keep, row, first, score, variate))
         m.d.comb += [
+            beats.eq(done & (is_first | Mux(change_made & behind, above_last, above_best))),
+            changes.eq((beats & (~keep | is_first)) | learns),
             bests.addr.eq(coming),
             write.addr.eq(written.position),
             write.data.eq(written.best),
-            write.en.eq(delay(m, changed, 1, reset_less=False)),
+            write.en.eq(change_made),
         ]
-        m.d.sync += best.eq(bests.data)
-        with m.If(write.en & (written.position == coming)):
+        m.d.sync += [change_made.eq(changes), best.eq(bests.data)]
+        with m.If(changes & (changed.position == coming)):
+            m.d.sync += best.eq(changed.best)
+        with m.Elif(change_made & (written.position == coming)):
             m.d.sync += best.eq(written.best)
-        with m.If(changed & (change.position == coming)):
-            m.d.sync += best.eq(change.best)
         m.d.comb += [
             limits.addr.eq(self._slot_of(candidates.position)),
             candidates.limit.eq(limits.data),
@@ -391,15 +407,15 @@ class Draw(wiring.Component):
             kept_now.eq(beats & keep),
             gone.eq(done & ~(beats & keep)),
             candidates.i.position.eq(position),
-            candidates.i.first.eq(first),
-            candidates.i.stored.row.eq(row),
+            candidates.i.first.eq(is_first),
+            candidates.i.stored.row.eq(its_row),
             candidates.i.stored.key.eq(score),
             candidates.i.stored.g.eq(variate),
         ]
         m.d.comb += candidates.i.valid.eq(kept_now)
         m.d.sync += [
             self.better.eq(((beats & ~keep) << position) | candidates.found),
-            self.row.eq(Mux(candidates.found.any(), candidates.row, row)),
+            self.row.eq(Mux(candidates.found.any(), candidates.row, its_row)),
         ]
 
         collected = Signal()

@@ -11,7 +11,7 @@ import tempfile
 from amaranth.back import rtlil
 
 from assembler.errors import TernError
-from hw.block_ram import absorb_registers
+from hw.absorb import absorb_registers
 from hw.core import Core
 from hw.verilog import add_arguments, chosen_config
 from hw.yosys import HIDE_ELEMENTS, ToolError, run_tool

@@ -21,6 +21,8 @@ STREAM_DEPTH = 16       # `stream` instructions that wait for the weight stream 
 
 _word_layout = instruction_layout(*(i.mnemonic for i in isa.INSTRUCTIONS))
 
+_CONTROL = tuple(i for i in isa.INSTRUCTIONS if i.unit is isa.Unit.CONTROL)
+
 
 class Sequencer(wiring.Component):
     """Runs the program: one instruction at a time, units' instructions to the scoreboard.
@@ -132,6 +134,12 @@ class Sequencer(wiring.Component):
         address = Signal(32)
         outside = Signal()          # pc is past the program
         lacking = Signal()          # a field of a unit's instruction is below its least value
+        control = Signal(len(_CONTROL))     # which of them the word is, when it is executed
+        of_unit = Signal()                  # ... or an instruction of a unit
+        m.d.sync += [
+            control.eq(Cat(word.opcode == instr.opcode for instr in _CONTROL)),
+            of_unit.eq(Cat(word.opcode == instr.opcode for instr in UNIT_INSTRUCTIONS).any()),
+        ]
         m.d.comb += address.eq(base + word.address)
         m.d.comb += descriptor.address.eq(address)
         m.d.comb += descriptor.words.eq(word.words)
@@ -189,18 +197,18 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.activity.queue.eq(~descriptors.w_rdy)
                     with m.If(descriptors.w_rdy):
                         proceed(following)
-                case _:
-                    with m.If(lacking):
-                        m.next = "fault"
-                    with m.Elif(ready):
-                        m.d.sync += scoreboard.i.valid.eq(1)
-                        m.d.sync += issued.eq(word)
-                        if isa.ADDRESS in instr.fields:
-                            m.d.sync += issued.address.eq(address)
-                        proceed(following)
-                    with m.Else():
-                        m.d.comb += self.activity.queue.eq(scoreboard.full)
-                        m.d.comb += self.activity.scoreboard.eq(~scoreboard.full)
+
+        def dispatch():
+            with m.If(lacking):
+                m.next = "fault"
+            with m.Elif(ready):
+                m.d.sync += scoreboard.i.valid.eq(1)
+                m.d.sync += issued.eq(word)
+                m.d.sync += issued.address.eq(address)
+                proceed(self.pc + 1)
+            with m.Else():
+                m.d.comb += self.activity.queue.eq(scoreboard.full)
+                m.d.comb += self.activity.scoreboard.eq(~scoreboard.full)
 
         with m.FSM():
             with m.State("stopped"):
@@ -239,12 +247,13 @@ class Sequencer(wiring.Component):
                     index_operands()
                     m.next = "execute"
             with m.State("execute"):
-                with m.Switch(word.opcode):
-                    for instr in isa.INSTRUCTIONS:
-                        with m.Case(instr.opcode):
-                            execute(instr)
-                    with m.Default():
-                        m.next = "fault"
+                for n, instr in enumerate(_CONTROL):
+                    with m.If(control[n]):
+                        execute(instr)
+                with m.If(of_unit):
+                    dispatch()
+                with m.Elif(~control.any()):
+                    m.next = "fault"
             with m.State("fault"):
                 with m.If(idle):
                     m.d.sync += self.running.eq(0)

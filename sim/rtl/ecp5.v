@@ -169,7 +169,7 @@ module DP16KD #(
 endmodule
 
 
-// The product alone, without registers.
+// The product, and its register.
 module MULT18X18D #(
     parameter [63:0] REG_INPUTA_CLK = "NONE", parameter [63:0] REG_INPUTB_CLK = "NONE",
     parameter [63:0] REG_PIPELINE_CLK = "NONE", parameter [63:0] REG_OUTPUT_CLK = "NONE"
@@ -178,7 +178,7 @@ module MULT18X18D #(
         A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0, B17,
         B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0, C17, C16,
         C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0, SIGNEDA, SIGNEDB,
-        SOURCEA, SOURCEB,
+        SOURCEA, SOURCEB, CLK0, CE0, RST0,
     output wire
         P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19,
         P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
@@ -189,13 +189,17 @@ module MULT18X18D #(
         B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
     wire signed [18:0] wide_a = {SIGNEDA & A17, a}, wide_b = {SIGNEDB & B17, b};
     wire signed [37:0] product = wide_a * wide_b;
+    reg [35:0] late = 0;
+    always @(posedge CLK0)
+        if (RST0) late <= 0;
+        else if (CE0) late <= product[35:0];
     assign {
         P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19,
         P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
-    } = product[35:0];
+    } = REG_OUTPUT_CLK == "CLK0" ? late : product[35:0];
 
     initial
         if (REG_INPUTA_CLK != "NONE" || REG_INPUTB_CLK != "NONE" || REG_PIPELINE_CLK != "NONE"
-            || REG_OUTPUT_CLK != "NONE")
-            $fatal(1, "MULT18X18D: registers are not modelled");
+            || (REG_OUTPUT_CLK != "NONE" && REG_OUTPUT_CLK != "CLK0"))
+            $fatal(1, "MULT18X18D: registers that the model lacks");
 endmodule

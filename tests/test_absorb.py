@@ -1,11 +1,11 @@
-"""Registers that move into block RAMs after synthesis."""
+"""Registers that move into block RAMs and multipliers after synthesis."""
 
 import copy
 import json
 
 import pytest
 
-from hw.block_ram import absorb_registers
+from hw.absorb import absorb_registers
 
 
 CLOCK, DATA, STORED, OTHER = 2, 10, 11, 12
@@ -81,3 +81,38 @@ def test_an_output_with_two_users_stays_outside(tmp_path):
     moved, result = absorbed(tmp_path, copy.deepcopy(given))
     assert moved == 0
     assert result == given
+
+
+def test_a_rom_that_reads_through_its_first_port_takes_its_register(tmp_path):
+    given = netlist()
+    ram = given["modules"]["top"]["cells"]["ram"]
+    pins = ram["connections"]
+    pins |= {"DOA0": pins.pop("DOB0"), "CLKB": ["0"], "CEB": ["0"], "WEA": ["0"], "RSTA": ["0"]}
+    ram["port_directions"] |= {"DOA0": "output", "RSTA": "input"}
+    moved, result = absorbed(tmp_path, given)
+    assert moved == 1
+    assert result["modules"]["top"]["cells"]["ram"]["connections"]["DOA0"] == [STORED]
+
+
+def multiplier():
+    given = netlist()
+    cells = given["modules"]["top"]["cells"]
+    cells["ram"] = {"type": "MULT18X18D", "connections": {"A0": [OTHER], "P0": [DATA]},
+                    "port_directions": {"A0": "input", "P0": "output"}, "parameters": {}}
+    return given
+
+
+def test_a_register_behind_a_multiplier_becomes_its_own(tmp_path):
+    moved, result = absorbed(tmp_path, multiplier())
+    (cell,) = result["modules"]["top"]["cells"].values()
+    assert moved == 1
+    assert cell["connections"] == {"A0": [OTHER], "P0": [STORED], "CLK0": [CLOCK], "CE0": ["1"],
+                                   "RST0": ["0"]}
+    assert cell["parameters"] == {"REG_OUTPUT_CLK": "CLK0"}
+
+
+def test_a_multiplier_whose_register_has_an_enable_stays_as_it_is(tmp_path):
+    given = multiplier()
+    given["modules"]["top"]["cells"]["register"]["parameters"]["CEMUX"] = "CE"
+    moved, result = absorbed(tmp_path, copy.deepcopy(given))
+    assert moved == 0 and result == given
