@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from assembler import model as models, packing, text
+from assembler import checksum, model as models, packing, text
 from assembler.checkpoint import Checkpoint
 from assembler.errors import TernError
 from assembler.files import JSON_BYTES, read
@@ -140,6 +140,15 @@ def _parameters(memory, checkpoint, planned, scales):
                         elements=p.elements)
 
 
+def _streams(memory, planned):
+    """What the program streams: the matrices of all layers, and those of the head."""
+    data = memory.data["weights"]
+    body = next(matrix.offset for matrix in planned.matrices if matrix.layer is None)
+    size = body * planned.config.word_bytes
+    return [checksum.entry("body", body, data[:size]),
+            checksum.entry("head", planned.sizes["weights"] - body, data[size:])]
+
+
 def compile_model(path, config, target, progress=lambda done, what: None):
     """Compile a checkpoint.
 
@@ -182,7 +191,6 @@ def compile_model(path, config, target, progress=lambda done, what: None):
     _embedding(memory, checkpoint.tensors["model.embeddings.weight"], planned)
     scales, zeros = _weights(memory, checkpoint, planned, progress)
     _parameters(memory, checkpoint, planned, scales)
-    head = planned.matrices[-1]
     weights = sum((m.stop - m.start) * m.columns for m in planned.matrices)
     manifest = {
         "target": target,
@@ -195,7 +203,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
                   "parameters": sum(t.count for t in checkpoint.tensors.values()),
                   "ternary_weights": weights, "zero_weights": int(zeros)},
         "vocab_size": model.vocab,
-        "weight_words": {"body": head.offset, "head": head.words},
+        "weight_streams": _streams(memory, planned),
         "states_in_registers": planned.lowered.resident,
         "symbols": planned.lowered.symbols,
         "lines": program.lines,

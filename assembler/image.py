@@ -27,6 +27,7 @@ import zlib
 import numpy as np
 
 from assembler import files, isa, registers
+from assembler.checksum import WeightCheck
 from assembler.config import Config
 from assembler.errors import TernError
 
@@ -119,6 +120,20 @@ class Image:
         if end is not None and (type(end) is not int or not 0 <= end < vocabulary):
             raise TernError(f"{MANIFEST}: eos_token_id {end!r} is outside of the vocabulary")
         return vocabulary, end
+
+    def weight_check(self):
+        """A :class:`assembler.checksum.WeightCheck` of this image; it agrees with everything if the
+        manifest does not say what the program streams.
+
+        Raises
+        ------
+        TernError
+            The manifest says something else.
+        """
+        try:
+            return WeightCheck(self.manifest.get("weight_streams"))
+        except ValueError as error:
+            raise TernError(f"{MANIFEST}: {error}; compile the model again") from None
 
     def instructions(self):
         """The words of the program, as a list of 128-bit integers."""

@@ -80,7 +80,7 @@ COMMANDS = (
     Command(Code.SYNC, "any", "-", "-", "the address, and IDENTITY",
             "Take this number, whatever was expected, and name the board."),
     Command(Code.READ_REGISTER, "register", "-", "-", "its 4 bytes",
-            "Read a register of `assembler.registers`."),
+            "Read a register of `assembler.registers`.", parallel=True),
     Command(Code.WRITE_REGISTER, "register", "value", "-", "-", "Write one.", repeatable=False),
     Command(Code.READ_MEMORY, "memory word", "words", "-", "the words",
             "Read memory, up to DATA_BYTES.", parallel=True),

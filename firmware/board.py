@@ -4,6 +4,7 @@ from collections import deque
 import zlib
 
 from assembler import link, registers
+from assembler.checksum import SUMS, WeightCheck
 from assembler.errors import TernError
 from assembler.link import Code, Status
 from assembler.messages import conversation
@@ -55,6 +56,7 @@ class Board:
             raise LinkError(f"{port.name}: there is no core of version {registers.VERSION}; "
                             f"build the board's bitstream again")
         self.digest = f"{self.read('digest_high'):08x}{self.read('digest_low'):08x}"
+        self._weights = WeightCheck()
 
     def check(self, config):
         """Raise TernError unless the board's core is of ``config``."""
@@ -136,12 +138,35 @@ class Board:
 
     # Programs and conversations
 
-    def start(self, address, length):
-        """Run a program from its first instruction; whatever ran is stopped before."""
+    def start(self, address, length, weights=None):
+        """Run a program from its first instruction; whatever ran is stopped before.
+
+        ``weights``: the :class:`assembler.checksum.WeightCheck` of its image, by which every
+        token's weights are checked; None: they are not.
+        """
         self.stop()
+        self._weights = weights or WeightCheck()
+        self._weights.restart()
         self.write("program_address", address)
         self.write("program_length", length)
         self.write("control", Control.START)
+
+    def check_weights(self):
+        """Raise TernError unless the weights that the core has read since START, or since this
+        was called last, are those of the image."""
+        if not self._weights.active:
+            return
+        answers = self._ask_all([(Code.READ_REGISTER, register(name).address, 0, b"")
+                                 for name in SUMS], [_WORD] * len(SUMS))
+        if self._weights.agrees({name: int.from_bytes(answer, "little")
+                                 for name, answer in zip(SUMS, answers)}):
+            return
+        # An answer that was lost is asked for again, later than those that it belongs to.
+        if not self._weights.agrees({name: self.read(name) for name in SUMS}):
+            raise TernError(f"{self.port.name}: the weights that the core reads from the board's "
+                            f"memory are not the image's any more, and what they would say is "
+                            f"dropped; upload the model again, and if that does not last, run "
+                            f"`python -m firmware selftest`")
 
     def stop(self):
         self.write("control", Control.STOP)
@@ -217,7 +242,9 @@ class Board:
                                        sampling=sampling and sampling[number]))
                 end = max(end, self.port.time() + _PATIENCE) + len(ids)
             words = self.tokens()
-            if not words:
+            if words:
+                self.check_weights()        # before anybody sees them
+            else:
                 self._wait(end, 0.0005)
             for word in words:
                 slot = word >> registers.TOKEN_SLOT_SHIFT

@@ -134,7 +134,7 @@ def run(args):
     try:
         board = Board(where)
         show(board, image, args.directory.name)
-        board.start(image.program_address, image.program_length)
+        board.start(image.program_address, image.program_length, image.weight_check())
         for texts in [args.prompt] if args.prompt else ([line] for line in _lines()):
             choices = [choice.with_seed(asked + n) for n in range(len(texts))]
             _answer(board, image, words or _Ids(), texts, choices, args)

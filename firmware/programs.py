@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assembler import isa, messages, packing, text
+from assembler import checksum, isa, messages, packing, text
 from assembler.config import Config
 from assembler.image import Image, Section
 
@@ -31,14 +31,14 @@ def _program(name, config, **aliases):
     return b"".join(word.to_bytes(_INSTRUCTION_BYTES, "little") for word in program.words)
 
 
-def _image(config, parts, vocab=1):
+def _image(config, parts, vocab=1, streams=None):
     """Image of parts of (name, address, bytes), the first being the program."""
     sections = []
     for name, address, data in parts:
         data = bytes(data) + bytes(-len(data) % config.word_bytes)
         sections.append(Section(name, address, len(data), np.frombuffer(data, np.uint8)))
     return Image(config, sections, parts[0][1], len(parts[0][2]) // _INSTRUCTION_BYTES,
-                 {"model": {"vocab_size": vocab}})
+                 {"model": {"vocab_size": vocab}, "weight_streams": streams})
 
 
 def _words(config, data):
@@ -73,7 +73,8 @@ def token_loop(config):
     return _image(config, [
         ("program", 0, _program("tokens", config, **aliases)),
         ("embedding", place, b"".join(bytes(vector) for vector in vectors)),
-        ("weights", aliases["head"], weights)], size)
+        ("weights", aliases["head"], weights)], size,
+        [checksum.entry("head", aliases["words"], weights)])
 
 
 def _pattern(config, count, seed=1):

@@ -56,6 +56,7 @@ class Engine:
         self._credit = _WORK
         self._step_work = _WORK_OF_A_BYTE * sum(
             section.size for section in image.sections if section.data is not None)
+        self._weights = image.weight_check()
         self._heard = 0         # token words
         self._seen = 0          # arrays of logits
 
@@ -77,6 +78,9 @@ class Engine:
         words = self.machine.tokens[self._heard:]
         if not words:
             raise self._wrong(f"is {status} at instruction {self.machine.pc} and gives no token")
+        if not self._weights.agrees(self.machine.sums):
+            raise TernError(f"{images.BINARY}: the weights that came from memory are not those "
+                            f"that {images.MANIFEST} tells of; compile the model again")
         self._heard += len(words)
         return [self._token(word) for word in words]
 

@@ -36,7 +36,7 @@ class _Core:
             | (Status.FAULT if self.state == "fault" else 0),
             "pc": self.machine.pc if self.machine else 0,
             "cycles": self.cycles & 0xffffffff,
-            **(self.machine.counters if self.machine else {}),
+            **(self.machine.counters | self.machine.sums if self.machine else {}),
         }
         return int({register(name).address: value for name, value in values.items()}
                    .get(address, 0))

@@ -5,6 +5,7 @@ import pytest
 
 from assembler import link, text
 from assembler.errors import TernError, report
+from assembler.messages import conversation
 from assembler.registers import MessageKind, message
 from assembler.sampling import Sampling
 from firmware import counters, port, programs
@@ -14,6 +15,7 @@ from firmware.link import LinkError
 from firmware.upload import upload
 from sim import engines
 from sim.golden.machine import Machine
+from sim.golden.scheduler import parse_token
 from tests.compiled import CONFIGS, TINY_A, compiled
 from tests.golden_board import GoldenPort
 from tests.noise import expected, larger
@@ -30,7 +32,7 @@ def memory_of(port, image):
 def talk(board, image):
     """Upload the image and let it speak; returns its tokens."""
     upload(board, image)
-    board.start(image.program_address, image.program_length)
+    board.start(image.program_address, image.program_length, image.weight_check())
     return [token for token, _ in board.converse(image.config, [3, 1, 4], 12)]
 
 
@@ -51,6 +53,34 @@ def test_counters_of_a_board_that_works(monkeypatch, capsys):
     assert report(main, ["counters", "--port", "golden", "--seconds", "0.01"]) == 0
     assert "no word: no room in the prefetch" in capsys.readouterr().out
     assert report(main, ["counters", "--port", "sim"]) == 2
+
+
+@pytest.mark.parametrize("section", ["weights", "embedding"])
+def test_tokens_of_bad_weights_are_not_given(section):
+    """A bit goes bad while the model talks; what no stream reads is not looked at."""
+    image = compiled(TINY_A, CONFIG)
+    line = GoldenPort(CONFIG)
+    board = Board(line)
+    upload(board, image)
+    golden = Machine(image)
+    golden.send(conversation(CONFIG, [1, 77, 42], 20))
+    golden.run()
+    right = [parse_token(word)[2] for word in golden.tokens]
+    for _ in range(2):                  # a new upload repairs it
+        board.start(image.program_address, image.program_length, image.weight_check())
+        tokens = (token for token, _ in board.converse(CONFIG, [1, 77, 42], 20))
+        given = [next(tokens), next(tokens)]
+        bad = image.section(section)
+        line.core.memory[bad.address * CONFIG.word_bytes + 1001] ^= 4
+        line.core.machine.weights.written(bad.address, bad.size // CONFIG.word_bytes)
+        if section == "weights":
+            with pytest.raises(TernError, match="golden: the weights .* upload the model again"):
+                given.extend(tokens)
+            assert len(given) < 10          # some were computed before
+        else:
+            assert len([*given, *tokens]) == 20
+        assert given == right[:len(given)]
+        assert upload(board, image)[0] > 0
 
 
 def test_what_is_there_is_not_sent_again():
