@@ -10,6 +10,7 @@ from hw.memory import MemoryArbiter
 from hw.unpacker import TritUnpacker
 from tests.mutation import mutants, rtlil
 from tests.mutation.campaign import Campaign
+from tests.mutation.choice import choose, sites
 from tests.mutation.faults import KINDS, faults
 from tests.verilog import SIMULATORS
 
@@ -71,17 +72,17 @@ def test_a_netlist_comes_back_whole(netlist):
 
 
 def test_mutants_are_spread_over_blocks_and_kinds(netlist):
-    sites  = mutants.sites(netlist)
-    chosen = mutants.choose(sites, 12, seed=1)
-    assert "memory.MemoryArbiter" in sites and "ram.Queue" in sites
-    assert {mutant.block for mutant in chosen} == set(sites)
+    places = sites(netlist)
+    chosen = choose(places, 12, seed=1)
+    assert "memory.MemoryArbiter" in places and "ram.Queue" in places
+    assert {mutant.block for mutant in chosen} == set(places)
     assert {mutant.kind for mutant in chosen} == set(KINDS)
     assert len({mutant.name for mutant in chosen}) == 12
-    assert chosen == mutants.choose(sites, 12, seed=1) != mutants.choose(sites, 12, seed=2)
+    assert chosen == choose(places, 12, seed=1) != choose(places, 12, seed=2)
 
 
 def test_all_mutants_of_a_netlist_go_in_at_once(netlist):
-    chosen = mutants.choose(mutants.sites(netlist), 12, seed=1)
+    chosen = choose(sites(netlist), 12, seed=1)
     text, present = mutants.instrument(netlist, chosen)
     assert present == set(chosen)
     for number in range(1, 13):
@@ -90,8 +91,8 @@ def test_all_mutants_of_a_netlist_go_in_at_once(netlist):
 
 
 def test_known_mutants_are_caught_and_hardware_without_them_passes(tmp_path):
-    sites  = mutants.sites(backend.convert(TritUnpacker(lanes=5)))["unpacker.TritUnpacker"]
-    chosen = [next(each for each in sites if each.kind == kind) for kind in ("operator", "width")]
+    places = sites(backend.convert(TritUnpacker(lanes=5)))["unpacker.TritUnpacker"]
+    chosen = [next(each for each in places if each.kind == kind) for kind in ("operator", "width")]
     node   = f"test_unpacker.py::test_rtl_equals_golden[5-1-{SIMULATORS[-1]}]"
     campaign = Campaign(chosen, tmp_path)
     campaign.run([node])

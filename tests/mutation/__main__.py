@@ -10,8 +10,9 @@ from pathlib import Path
 import sys
 
 from sim import verilate
-from tests.mutation import mutants as faulty, report
+from tests.mutation import report
 from tests.mutation.campaign import Campaign
+from tests.mutation.choice import choose, sites
 from tests.mutation.nodes import NODES, netlists
 
 
@@ -25,7 +26,7 @@ def main():
     parser.add_argument("--tests", default="", help="tests with this in their name")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
     args = parser.parse_args()
-    chosen = faulty.choose(faulty.sites(*netlists()), args.mutants, args.seed)
+    chosen = choose(sites(*netlists()), args.mutants, args.seed)
     chosen = [mutant for mutant in chosen if args.block in mutant.block]
     if args.list:
         for mutant in chosen:

@@ -74,12 +74,15 @@ class Campaign:
     def _path(self, node):
         file   = node.partition("::")[0]
         parts  = [ROOT / "tests" / file, ROOT / "tests" / file.replace("test_", "cocotb_", 1)]
-        names  = [mutant.name for mutant in self.mutants]
-        digest = verilate.digest(_sources(), _digest(filter(Path.exists, parts)), node, *names)
+        digest = verilate.digest(_sources(), _digest(filter(Path.exists, parts)), node)
         return self.folder / f"{digest}.json"
 
     def run(self, nodes):
+        """Try the tests ``nodes``; of one with several parameters, later ones are for mutants that
+        the first met."""
+        met = {}
         for node in nodes:
+            function = node.partition("[")[0]
             path = self._path(node)
             kept = {"seconds": 0, "results": {}, "absent": []}
             if path.exists():
@@ -88,7 +91,9 @@ class Campaign:
             caught  = self.caught
             wanted  = [number for number, mutant in enumerate(self.mutants, 1)
                        if mutant not in caught and mutant.name not in results
-                       and mutant.name not in kept["absent"]]
+                       and mutant.name not in kept["absent"]
+                       and (function not in met or mutant.name in met[function])]
+            met.setdefault(function, set())
             while wanted:
                 start   = os.times()
                 present = self._work(node, wanted, results)
@@ -102,6 +107,7 @@ class Campaign:
                                     - start.children_user - start.children_system)
                 path.write_text(json.dumps(kept))
                 wanted = [n for n in present if self.mutants[n - 1].name not in results]
+            met[function] |= set(results)
             self.seconds[node] = kept["seconds"]
             self.say(f"{node}: {len(self.caught) - len(caught)} caught, "
                      f"{sum(each is None for each in results.values())} passed; "

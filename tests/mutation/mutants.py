@@ -1,4 +1,4 @@
-"""Mutants: chosen by seed, and put into a netlist all at once, to be switched on one at a time.
+"""Mutants, and how they get into a netlist: all at once, to be switched on one at a time.
 
 Each mutated item stands in the netlist twice, right and wrong, behind a multiplexer; the number
 of the mutant that is on comes from a file that the simulation reads when it starts. So a bench
@@ -8,15 +8,14 @@ source would be.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-import random
 import re
 
 from tests.mutation import rtlil
-from tests.mutation.faults import KINDS, faults
+from tests.mutation.faults import faults
 from tests.mutation.rtlil import ROOT, Item
 
 
-__all__ = ["BITS", "Mutant", "sites", "choose", "instrument", "switch_verilog"]
+__all__ = ["BITS", "Mutant", "items", "instrument", "switch_verilog"]
 
 
 BITS = 16
@@ -49,7 +48,7 @@ class Mutant:
         return (ROOT / path).read_text().splitlines()[int(number) - 1].strip()
 
 
-def _items(module):
+def items(module):
     """``(place, type, nth), item`` of the cells and processes."""
     seen = Counter()
     for item in module.items:
@@ -57,45 +56,6 @@ def _items(module):
             key = item.place, item.type
             yield (*key, seen[key]), item
             seen[key] += 1
-
-
-def sites(*texts):
-    """All faults that the netlists could have: ``{block: [Mutant]}``."""
-    found = defaultdict(dict)
-    for text in texts:
-        for module in rtlil.parse(text):
-            if module.owner is not None:
-                for key, item in _items(module):
-                    for fault, (_, what) in faults(item).items():
-                        mutant = Mutant(module.owner, *key, fault, what)
-                        found[module.owner].setdefault(mutant.name, mutant)
-    return {block: sorted(found[block].values()) for block in sorted(found)}
-
-
-def choose(sites, count, seed):
-    """``count`` mutants: one of each block, then of the blocks with most places for one; fewer
-    where a block has no more.
-
-    Of the kinds that a block has, the one that was chosen least so far: so all are there.
-    """
-    order  = sorted(sites, key=lambda block: (-len(sites[block]), block))
-    blocks = [order[k % len(order)] for k in range(count)]
-    chosen, kinds = [], Counter()
-    # Blocks with few kinds take theirs first.
-    for turn, block in enumerate(reversed(blocks)):
-        draw  = random.Random(f"{seed} {turn} {block}")
-        left  = [mutant for mutant in sites[block] if mutant not in chosen]
-        if not left:
-            continue
-        there = sorted({mutant.kind for mutant in left}, key=KINDS.index)
-        draw.shuffle(there)
-        kind  = min(there, key=lambda kind: kinds[kind])
-        # A place first, then what is wrong there: a line of many cells counts once.
-        where = draw.choice(sorted({mutant.place for mutant in left if mutant.kind == kind}))
-        chosen.append(draw.choice([mutant for mutant in left
-                                   if mutant.kind == kind and mutant.place == where]))
-        kinds[kind] += 1
-    return sorted(chosen)
 
 
 class _Rewriter:
@@ -176,7 +136,7 @@ def instrument(text, mutants):
             for number, mutant in by_block[module.owner]:
                 wanted[mutant.place, mutant.type, mutant.nth].append((number, mutant.fault))
             new = {}
-            for key, item in _items(module):
+            for key, item in items(module):
                 for number, fault in wanted.get(key, ()):
                     if fault in faults(item):
                         rewriter = rewriter or _Rewriter(module)
@@ -186,9 +146,9 @@ def instrument(text, mutants):
                         new[id(item)] = rewriter.mutate(now, wrong, number)
                         present.add(mutants[number - 1])
             if rewriter:
-                items = [new.get(id(item), item).text for item in module.items]
+                kept = [new.get(id(item), item).text for item in module.items]
                 module.items = [Item(each) for each in
-                                [*rewriter.wires, *items, *rewriter.items]]
+                                [*rewriter.wires, *kept, *rewriter.items]]
         out.append(str(module))
     return "\n".join(out), present
 
