@@ -33,12 +33,12 @@ def choose(sites, count, seed):
     """
     most   = sorted(sites, key=lambda block: (-len(sites[block]), block))
     chosen = []
-    for first in range(0, count, len(sites)):
+    for again, first in enumerate(range(0, count, len(sites))):
         for turn, block in enumerate(sorted(most[:count - first])):
-            draw = random.Random(f"{seed} {first > 0} {block}")
+            draw = random.Random(f"{seed} {again} {block}")
             left = [mutant for mutant in sites[block] if mutant not in chosen]
             for k in range(len(KINDS)):
-                kind   = KINDS[(turn + first + k) % len(KINDS)]
+                kind   = KINDS[(turn + 3 * again + k) % len(KINDS)]
                 places = sorted({mutant.place for mutant in left if mutant.kind == kind})
                 if places:
                     # A place first, then what is wrong there: a line of many cells counts once.
