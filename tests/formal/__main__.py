@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from tests.formal import queues, unpacker
+from tests.formal import floats, queues, unpacker
 from tests.formal.bench import netlist
 from tests.formal.solve import SolverError, solve, versions
 
@@ -19,7 +19,7 @@ from tests.formal.solve import SolverError, solve, versions
 ROOT  = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "formal"
 
-PROOFS = {proof.name: proof for module in (unpacker, queues) for proof in module.PROOFS}
+PROOFS = {proof.name: proof for module in (unpacker, queues, floats) for proof in module.PROOFS}
 
 SECONDS = 1200          # for one verdict
 _converting = threading.Lock()      # a fault is put into the classes themselves

