@@ -21,7 +21,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile mutants \
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile flips mutants \
         formal bitstreams docs clean
 
 help:
@@ -87,6 +87,10 @@ noise: $(TEST)
 ## make hostile  5,000 hostile inputs: docs/reports/hostile.md (long)
 hostile: $(TEST)
 	$(VENV)/bin/python -m tests.hostile --inputs 5000 --seed 1 --every 20 -o docs/reports/hostile.md
+
+## make flips    500 bits of the weights that go bad in the core's memory: docs/reports/flips.md
+flips: $(TEST)
+	$(VENV)/bin/python -m tests.flips --flips 500 -o docs/reports/flips.md
 
 ## make mutants  80 faults in the generated hardware, and the tests: docs/reports/mutants.md (long)
 mutants: $(TEST)

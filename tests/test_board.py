@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from assembler import link, registers
+from assembler.errors import TernError
 from firmware import programs
 from firmware.board import Board
 from firmware.link import LinkError
@@ -70,6 +71,20 @@ def test_a_conversation_goes_on_while_memory_is_read_and_written():
     assert counters["host_words"] == 12 * 480
     for group, names in registers.GROUPS.items():
         assert sum(counters[name] for name in names) == counters["cycles"], group
+
+
+def test_weights_that_went_bad_are_reported():
+    port = BoardPort(CONFIG)
+    board, image = Board(port), programs.token_loop(CONFIG)
+    upload(board, image)
+    place = image.section("weights").address * CONFIG.word_bytes + 3
+    for _ in range(2):                              # an upload repairs it
+        board.start(image.program_address, image.program_length, image.weight_check())
+        assert [token for token, _ in board.converse(CONFIG, [3, 1, 4], 12)] == expected(CONFIG)
+        port.board.memory[place] ^= 0x10
+        with pytest.raises(TernError, match="sim: the weights .* upload the model again"):
+            list(board.converse(CONFIG, [3, 1, 4], 12))
+        upload(board, image)
 
 
 def test_an_upload_fills_the_line():
