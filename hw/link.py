@@ -116,7 +116,9 @@ class HostLink(wiring.Component):
             Queue(shape=32, depth=WORDS))
         m.submodules.tokens   = tokens   = ResetInserter(self.stopped)(
             Queue(shape=32, depth=WORDS))
+        # Data of a block RAM are late in the cycle.
         m.submodules.message  = message  = ResetInserter(self.stopped)(Buffer(shape=32))
+        m.submodules.token    = token    = ResetInserter(self.stopped)(Buffer(shape=32))
         connect(m, wiring.flipped(self.i), receiver.i)
         connect(m, answers.o, sender.i)
         connect(m, sender.o, wiring.flipped(self.o))
@@ -124,6 +126,7 @@ class HostLink(wiring.Component):
         connect(m, messages.o, message.i)
         connect(m, message.o, wiring.flipped(self.messages))
         connect(m, wiring.flipped(self.tokens), tokens.i)
+        connect(m, tokens.o, token.i)
 
         # Words between two streams
         def words_between(i, o):
@@ -138,7 +141,7 @@ class HostLink(wiring.Component):
             return count
 
         message_count = words_between(messages.i, message.o)
-        token_count   = words_between(tokens.i, tokens.o)
+        token_count   = words_between(tokens.i, token.o)
 
         damaged = Signal()      # a frame was dropped that the host does not know of
         m.d.sync += damaged.eq(damaged | receiver.damaged)
@@ -384,8 +387,8 @@ class HostLink(wiring.Component):
                 m.d.sync += names.eq(names + 1)
                 m.next = "body"
                 with m.If(source == Source.TOKENS):
-                    m.d.comb += tokens.o.ready.eq(1)
-                    m.d.sync += word.eq(tokens.o.payload)
-                    with m.If(~tokens.o.valid):
+                    m.d.comb += token.o.ready.eq(1)
+                    m.d.sync += word.eq(token.o.payload)
+                    with m.If(~token.o.valid):
                         m.next = "next word"
         return m

@@ -91,12 +91,15 @@ class VectorMemory(wiring.Component):
             # One cycle late, so that nobody's `ready` is in front of the adder.
             places = Signal(range(RESPONSES + 1), init=RESPONSES, name=f"{name}_places")
             took   = Signal(name=f"{name}_took")
+            gave   = Signal(name=f"{name}_gave")
             room   = Signal(name=f"{name}_room")
             issued = request.o.valid & request.o.ready
             m.d.sync += [
                 took.eq(client.response.valid & client.response.ready),
-                places.eq(places + took - issued),
-                room.eq(places > 1),        # a request may have entered in this cycle
+                gave.eq(issued),
+                places.eq(places + took - gave),
+                # A request may have entered in this cycle too.
+                room.eq((places > 2) | ((places == 2) & ~gave)),
             ]
 
             # Address, RAM, slice and bank register: then the row is in `rows`.
