@@ -4,7 +4,7 @@ from dataclasses import asdict
 import functools
 import json
 import os
-from pathlib import Path
+import re
 import selectors
 import signal
 import subprocess
@@ -34,11 +34,20 @@ def _sources():
     paths = [path for package in ("assembler", "hw", "sim", "firmware")
              for path in (ROOT / package).rglob("*")
              if path.suffix in (".py", ".v", ".cpp", ".tasm")]
-    paths += [path for path in (ROOT / "tests").glob("*.py")
-              if not path.name.startswith(("test_", "cocotb_"))]
     paths += [ROOT / "tests" / "mutation" / f"{name}.py"
               for name in ("rtlil", "faults", "mutants", "running")]
     return _digest(paths)
+
+
+def _imported(path, found):
+    """Add the file ``path`` and all of ``tests`` that it imports to ``found``."""
+    if path.exists() and path not in found:
+        found.add(path)
+        for one, several in re.findall(r"^\s*from tests(?:\.([\w.]+))? import (.*)$",
+                                       path.read_text(), re.MULTILINE):
+            for name in [one.replace(".", "/")] if one else re.findall(r"\w+", several):
+                _imported(ROOT / "tests" / f"{name}.py", found)
+    return found
 
 
 class Campaign:
@@ -72,9 +81,11 @@ class Campaign:
                 if mutant.name in results and results[mutant.name] is None]
 
     def _path(self, node):
-        file   = node.partition("::")[0]
-        parts  = [ROOT / "tests" / file, ROOT / "tests" / file.replace("test_", "cocotb_", 1)]
-        digest = verilate.digest(_sources(), _digest(filter(Path.exists, parts)), node)
+        file  = node.partition("::")[0]
+        parts = set()
+        for name in (file, file.replace("test_", "cocotb_", 1)):
+            _imported(ROOT / "tests" / name, parts)
+        digest = verilate.digest(_sources(), _digest(parts), node)
         return self.folder / f"{digest}.json"
 
     def run(self, nodes):

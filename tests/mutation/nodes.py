@@ -1,7 +1,8 @@
 """Machines that mutants are chosen in, and the tests of ``make test`` that look for them.
 
-Tests stand in the order in which they are tried: of blocks first, those that take little time
-before others. Each of them runs on hardware that has the mutants of all blocks that it contains.
+Tests stand in the order in which they are tried. Each of them runs on hardware that has the mutants
+of all blocks that it contains. A program on a whole core comes first: it is built once and runs
+fast. What it lets through is for the benches of blocks, then for other tests of whole cores.
 """
 
 from amaranth.back import rtlil
@@ -30,6 +31,7 @@ def netlists():
 
 
 NODES = """
+    test_random_programs.py::test_at_full_speed[0-narrow]
     test_unpacker.py::test_rtl_equals_golden[40-2-icarus]
     test_accumulate.py::test_rtl_equals_golden[10-4-1-icarus]
     test_accumulate.py::test_rtl_equals_golden[20-1-2-icarus]

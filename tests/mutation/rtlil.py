@@ -19,10 +19,7 @@ _NAME = re.compile(r"^ {0,2}(wire|cell|process|memory|connect)\b(.*)$", re.MULTI
 def place(src):
     """``/.../hw/ram.py:55`` as ``hw/ram.py:55``; of a library, without the folders above it."""
     path, _, line = src.rpartition(":")
-    if (at := path.rfind("site-packages/")) >= 0:
-        path = path[at + len("site-packages/"):]
-    else:
-        path = path.removeprefix(f"{ROOT}/")
+    path = re.sub(rf"^({re.escape(str(ROOT))}/(?!\.)|.*/site-packages/|.*/python3\.\d+/)", "", path)
     return f"{path}:{line}"
 
 

@@ -15,7 +15,7 @@ from _pytest.runner import runtestprotocol
 from amaranth.back import verilog
 import pytest
 
-from sim import hardware
+from sim import hardware, verilate
 from tests.mutation import mutants as faulty, rtlil
 
 
@@ -41,13 +41,15 @@ class Mutated:
         self._begun, self._count = test, 0
 
     def __enter__(self):
-        self._originals = verilog.convert, verilog._convert_rtlil_text, hardware.verilog
+        self._originals = (verilog.convert, verilog._convert_rtlil_text, hardware.verilog,
+                           verilate.compile_model)
         verilog.convert, verilog._convert_rtlil_text = self._convert, self._yosys
-        hardware.verilog = self._verilog
+        hardware.verilog, verilate.compile_model = self._verilog, self._compile
         return self
 
     def __exit__(self, *error):
-        verilog.convert, verilog._convert_rtlil_text, hardware.verilog = self._originals
+        (verilog.convert, verilog._convert_rtlil_text, hardware.verilog,
+         verilate.compile_model) = self._originals
 
     def _convert(self, *args, **options):
         self._count += 1
@@ -78,6 +80,11 @@ class Mutated:
                 assert not status
                 self._known[key] = out.read_text()
         return self._known[key]
+
+    def _compile(self, *args, flags=(), **options):
+        """Without the optimiser, which takes longer than it saves here."""
+        self._originals[3](*args, **options, flags=[
+            "-O0" if flag in ("-O1", "-O2") else flag for flag in flags])
 
 
 class Session:
