@@ -11,7 +11,7 @@ import time
 from assembler.errors import TernError
 from boards.top import Top
 from hw.absorb import absorb_registers
-from hw.yosys import HIDE_ELEMENTS
+from hw.yosys import HIDE_ELEMENTS, PLACER
 
 
 __all__ = ["TOP", "INSTALL", "prepare", "synthesise", "name_clocks", "route", "pack"]
@@ -119,7 +119,7 @@ def route(folder, chip, *, seed, clock, say=lambda line: None):
     """
     log = f"seed-{seed}.log"
     if _run("nextpnr-ecp5", *chip, "--json", f"{TOP}.json", "--lpf", f"{TOP}.lpf", "--seed", seed,
-            "--freq", clock, "--timing-allow-fail", "--textcfg", f"seed-{seed}.config",
+            "--freq", clock, *PLACER, "--timing-allow-fail", "--textcfg", f"seed-{seed}.config",
             "--report", f"seed-{seed}.json", "-l", log, "--quiet", folder=folder, log=log,
             say=say):
         raise _failed("nextpnr-ecp5", folder, log)

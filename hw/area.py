@@ -49,7 +49,7 @@ from hw.unpacker import TritUnpacker
 from hw.vector import VectorUnit
 from hw.vector_memory import VectorMemory
 from hw.weights import WeightStream
-from hw.yosys import HIDE_ELEMENTS, ToolError, run_tool, versions
+from hw.yosys import HIDE_ELEMENTS, PLACER, ToolError, run_tool, versions
 
 
 __all__ = ["BLOCKS", "DEVICES", "REPORTED", "measure", "table", "page"]
@@ -131,7 +131,7 @@ def _place(folder, device):
     """The clock in MHz that nextpnr reaches; None where it gives up: that is a result too."""
     try:
         run_tool("nextpnr-ecp5", f"--{device}", "--package", PACKAGE, "--speed", GRADE,
-              "--freq", CLOCK, "--seed", 1, "--timing-allow-fail", "--json", "top.json",
+              "--freq", CLOCK, "--seed", 1, *PLACER, "--timing-allow-fail", "--json", "top.json",
               "--report", "report.json", folder=folder)
     except ToolError as error:
         print(error, file=sys.stderr)
@@ -146,7 +146,8 @@ def measure(block, *, device, tools=()):
     ``fmax_mhz`` is None where nextpnr gave up, as it does when the block does not fit.
     """
     netlist = rtlil.convert(Harness(block), name="top", emit_src=False)
-    parts   = "\n".join([netlist, SYNTHESIS, Path(absorb.__file__).read_text(), device, *tools])
+    parts   = "\n".join([netlist, SYNTHESIS, Path(absorb.__file__).read_text(), *PLACER, device,
+                         *tools])
     key     = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder  = BUILD / key
     result  = folder / "result.json"

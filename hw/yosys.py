@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 
-__all__ = ["ToolError", "HIDE_ELEMENTS", "run_tool", "versions"]
+__all__ = ["ToolError", "HIDE_ELEMENTS", "PLACER", "run_tool", "versions"]
 
 
 # For a script, behind `read_rtlil`. Amaranth calls element 5 of an array `x` also `x[5]`, a wire
@@ -14,6 +14,9 @@ __all__ = ["ToolError", "HIDE_ELEMENTS", "run_tool", "versions"]
 # (abc_ops_reintegrate): it stops on an assertion (rtlil.cc:3091) or takes one signal for the
 # other. So no wire keeps such a name.
 HIDE_ELEMENTS = "rename -hide w:*]"
+
+# For nextpnr: docs/decisions/placer.md has what it is worth.
+PLACER = "--placer", "static"
 
 
 class ToolError(RuntimeError):
