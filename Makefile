@@ -101,10 +101,11 @@ formal: $(FORMAL)
 	$(VENV)/bin/python -m tests.formal --report docs/reports/formal.md
 
 ## make bitstreams  bitstreams of the boards, and their reports in docs/reports (long)
-bitstreams: $(TOOLS)
+bitstreams: $(TOOLS) $(PLOTS)
 	@failed=; for board in $(BITSTREAMS); do \
 	    $(VENV)/bin/python -m boards build $$board $(BUILD_ARGS) --report docs/reports \
 	    || failed="$$failed $$board"; done; \
+	$(VENV)/bin/python -m boards picture docs/reports/bitstreams.svg || exit; \
 	[ -z "$$failed" ] || { echo "make: no bitstream for$$failed" >&2; exit 1; }
 
 ## make docs     write the generated pages again

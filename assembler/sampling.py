@@ -102,7 +102,8 @@ def add_arguments(parser):
     """The options of a command that samples; see :func:`from_arguments`."""
     group = parser.add_argument_group("sampling")
     group.add_argument("--temperature", type=_number, default=0.0, metavar="T",
-                       help="sample from softmax(logits / T); 0: the largest logit (default)")
+                       help="sample from softmax(logits / T); 0: the largest logit "
+                            "(default: %(default)g)")
     group.add_argument("--top-k", type=int, default=0, metavar="K",
                        help=f"... among the K largest logits, up to {MAX_TOP_K} (default: all)")
     group.add_argument("--repetition-penalty", type=_number, default=1.0, metavar="R",

@@ -26,7 +26,7 @@ __all__ = ["HELP", "EXAMPLE", "add_arguments", "run"]
 
 
 HELP = "compile a shipped model and let the simulated core tell a story"
-EXAMPLE = 'python -m sim demo --prompt "The little dog" --tokens 60'
+EXAMPLE = 'python -m sim demo --prompt "The little dog" --tokens 60 --seed 1'
 
 
 _ROOT = Path(__file__).parents[1]
@@ -49,6 +49,8 @@ def add_arguments(parser):
     parser.add_argument("--tokens", type=host.parse_count, default=40, metavar="N",
                         help="tokens to generate (default: 40)")
     sampling.add_arguments(parser)
+    # The most likely word, again and again, makes a dull story; --temperature 0 tells it.
+    parser.set_defaults(temperature=0.4)
 
 
 def run(args):
@@ -76,8 +78,10 @@ def run(args):
     race.start()
     console.print(f"ready after {time.monotonic() - started:.0f} s")
 
-    console.print(f"\n[bold]3. Run[/] {len(ids)} prompt tokens, then up to {args.tokens}; the "
-                  f"golden machine computes each as well\n")
+    how = (f"the core draws them (temperature {choice.temperature:g}, seed {choice.seed})"
+           if choice.temperature else "the most likely each time")
+    console.print(f"\n[bold]3. Run[/] {len(ids)} prompt tokens, then up to {args.tokens}, {how}; "
+                  f"the golden machine computes each as well\n")
     first = _tell(console, race, text, stream, CLOCK_MHZ[args.target])
     _summary(console, race, CLOCK_MHZ[args.target], first - started)
     if race.wrong:
