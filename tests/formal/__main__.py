@@ -4,24 +4,27 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
+import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 
-from tests.formal import floats, queues, unpacker
+from tests.formal import floats, link, queues, scoreboard, sdram, streams, unpacker
 from tests.formal.bench import netlist
-from tests.formal.solve import SolverError, solve, versions
+from tests.formal.solve import SolverError, solve, stop, versions
 
 
 ROOT  = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "formal"
 
-PROOFS = {proof.name: proof for module in (unpacker, queues, floats) for proof in module.PROOFS}
+PROOFS = {proof.name: proof for module in (unpacker, queues, streams, scoreboard, sdram, link,
+                                                 floats) for proof in module.PROOFS}
 
-SECONDS = 1200          # for one verdict
+SECONDS = 600           # of the processor, for one tool's run
 _converting = threading.Lock()      # a fault is put into the classes themselves
 
 
@@ -37,7 +40,7 @@ class Result:
 
 def _converted(proof, fault=None):
     with _converting:
-        return netlist(proof.bench, fault)
+        return netlist(proof, fault)
 
 
 def prove(proof):
@@ -113,6 +116,7 @@ def main(argv=None):
         versions()
     except metadata.PackageNotFoundError as error:
         parser.error(f"{error.name} is missing: pip install -e '.[formal]'")
+    signal.signal(signal.SIGTERM, lambda *_: (stop(), os._exit(1)))
     started, results = time.monotonic(), []
     with ThreadPoolExecutor(2) as pool:
         for result in pool.map(prove, [PROOFS[name] for name in arguments.names or PROOFS]):

@@ -1,7 +1,7 @@
 """What a proof says about a block: free inputs, assumptions, promises, and faults to be found."""
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import importlib
 import inspect
 import re
@@ -64,13 +64,15 @@ class Proof:
     method : str
         ``"always"``: for any number of cycles, by property directed reachability (ABC).
         ``"induction N"``: the same by induction over N cycles (Yices); right for pipelines.
-        ``"bounded N"``: for the first N cycles after power-up (Yices).
+        ``"bounded N"``: for the first N cycles after power-up, without another reset (Yices).
     limits : str
         What it does not show.
     faults : tuple of Fault
         Each must be found.
     reach : int
         Cycles within which all that the bench calls ``reach`` must have happened; 0: nothing.
+    constants : dict
+        ``{"module.NAME": value}``: constants of the hardware that are smaller than in truth.
     quick : bool
         Part of ``make test``.
     """
@@ -81,20 +83,24 @@ class Proof:
     limits: str = ""
     faults: tuple = ()
     reach: int = 0
+    constants: dict = field(default_factory=dict)
     quick: bool = False
 
 
 class Bench(Elaboratable):
     """A circuit around a block whose inputs the solver chooses.
 
-    Reset may come in any cycle, again and again; it leaves the block's memories and its registers
-    without a reset as they are.
+    With ``resets``, reset may come in any cycle, again and again; it leaves the block's memories
+    and its registers without a reset as they are.
     """
-    def __init__(self, describe):
+    def __init__(self, describe, *, resets):
         self.describe = describe
+        self.clock    = ClockDomain("sync", reset_less=not resets)
+        self.ports    = [self.clock.clk, *([self.clock.rst] if resets else [])]
 
     def elaborate(self, platform):
         self.m = m = Module()
+        m.domains.sync = self.clock
         self.assumed, self.promised, self.reached = [], {}, {}
         self.first = Signal(init=1)         # the first cycle after a reset
         m.d.sync += self.first.eq(0)
@@ -180,10 +186,14 @@ class Bench(Elaboratable):
         self.promise(f"{name}_none_after_reset", ~(self.first & port.valid))
 
 
+_UNDEFINED = "undefined"        # name of memories without initial values
+
+
 def _block_ram(self, platform):
-    """:class:`hw.ram.BlockRam` that returns anything where its docstring says "undefined"."""
+    """:class:`hw.ram.BlockRam` that returns anything where its docstring says "undefined", and
+    that holds anything after power-up."""
     m = Module()
-    m.submodules.rows = rows = memory.Memory(shape=self.shape, depth=self.depth, init=[])
+    m.submodules[_UNDEFINED] = rows = memory.Memory(shape=self.shape, depth=self.depth, init=[])
     write = rows.write_port(granularity=1 if self.masked else None)
     read  = rows.read_port(domain="comb")
     m.d.comb += [
@@ -200,15 +210,32 @@ def _block_ram(self, platform):
     return m
 
 
-def netlist(describe, fault=None):
-    """RTLIL of the bench, module ``top``; its assertions and covers have their promises' names."""
+@contextmanager
+def _replaced(constants):
+    """Names of modules have other values while this lasts."""
+    places = {(importlib.import_module(path.rpartition(".")[0]), path.rpartition(".")[2]): value
+              for path, value in constants.items()}
+    whole  = {place: getattr(*place) for place in places}
+    try:
+        for place, value in places.items():
+            setattr(*place, value)
+        yield
+    finally:
+        for place, value in whole.items():
+            setattr(*place, value)
+
+
+def netlist(proof, fault=None):
+    """RTLIL of a proof's bench, module ``top``; assertions and covers have their names."""
     whole = BlockRam.elaborate
     BlockRam.elaborate = _block_ram
     try:
-        with fault.applied() if fault else nullcontext():
-            bench = Bench(describe)
-            text  = rtlil.convert(bench, name="top", emit_src=False, ports=())
+        with _replaced(proof.constants), fault.applied() if fault else nullcontext():
+            bench = Bench(proof.bench, resets=not proof.method.startswith("bounded"))
+            text  = rtlil.convert(bench, name="top", emit_src=False, ports=bench.ports)
     finally:
         BlockRam.elaborate = whole
+    text  = re.sub(rf'cell \$meminit_v2 \S+\n +parameter \\MEMID "\\\\{_UNDEFINED}"\n.*?\n +end\n',
+                   "", text, flags=re.DOTALL)
     names = iter([*bench.promised, *bench.reached])
-    return re.sub(r"cell \$check \S+", lambda _: f"cell $check \\{next(names)}", text)
+    return re.sub(r"cell \$check \S+", lambda _: f"cell $check \\the.{next(names)}", text)

