@@ -7,7 +7,7 @@ from tests.flips import Campaign, Flip, Outcome
 
 @pytest.fixture(scope="module")
 def campaign():
-    return Campaign("wide")
+    return Campaign(16)
 
 
 @pytest.mark.parametrize("number", range(20))
