@@ -1,52 +1,160 @@
 """Random programs at full speed, and step by step: RTL equals golden."""
 
+from pathlib import Path
+import random
+
 import pytest
 
-from assembler.config import Config
+from assembler import isa
+from assembler.isa import Operand, Space, Stat
+from assembler.registers import PROMPT_SAMPLE, MessageKind, message
 from sim.golden.machine import Machine
 from sim.lockstep import Lockstep
-from sim.rtl import RtlMachine
-from tests import random_program
+from tests.programs import illegal
+from tests.programs.compare import Outcome, compare
+from tests.programs.coverage import Coverage
+from tests.programs.generate import draw
+from tests.programs.machines import CONFIGS, SHIPPED
+from tests.programs.program import Places, Program
+from tests.programs.shrink import shrink
+from tests.programs.trace import Trace, Undefined
 
 
-CONFIGS = {
-    "narrow": Config(memory_bytes=1 << 15, lanes=10, positions=1, vector_lanes=1, registers=32,
-                     register_elements=16, code_registers=16, accumulator_rows=16,
-                     prefetch_words=64, program_words=256),
-    "wide":   Config(memory_bits=64, memory_bytes=1 << 16, lanes=40, positions=4, vector_lanes=8,
-                     significand=16, exponent=8, registers=32, register_elements=32,
-                     code_registers=16, accumulator_rows=32, prefetch_words=64,
-                     program_words=256),
-}
-over_configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+FOUND = sorted((Path(__file__).parent / "data" / "programs").glob("*.tasm"))
+INSTRUCTIONS = 300          # of each test: 2 machines x 5 seeds x 300 = 3,000
+NARROW = CONFIGS["narrow"]
+
+over_machines = pytest.mark.parametrize("name", SHIPPED)
 
 
-def run_both(config, length, program, **options):
-    image, words = random_program.make(config, length=length, seed=program)
-    golden, rtl = Machine(image), RtlMachine(image, **options)
-    for machine in (golden, rtl):
-        machine.send(words)
-        assert machine.run() == "waiting"
-    assert rtl.tokens == golden.tokens
-    for name in "vqs":
-        assert (getattr(rtl, name) == getattr(golden, name)).all(), name
-    assert rtl.r == golden.r and rtl.saturated == golden.saturated
-    assert (rtl.memory[:len(golden.memory)] == golden.memory).all()
-    assert rtl.sums in golden.weights.sums_ahead()
+@over_machines
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_at_full_speed(name, seed):
+    done = number = 0
+    while done < INSTRUCTIONS:
+        print(f"python -m tests.programs --only {name} --seed {seed} --number {number}")
+        program, trace, _ = draw(CONFIGS[name], seed=f"{seed} {name} {number}")
+        assert compare(program, trace).difference is None
+        done += trace.executed
+        number += 1
 
 
-@over_configs
-@pytest.mark.parametrize("seed", range(6))
-def test_at_full_speed(config, seed):
-    run_both(config, 200, seed, seed=seed, latency=2 + 9 * (seed % 4), gap=50 * (seed % 3),
-             busy=40 * (seed % 3))
-
-
-@over_configs
+@over_machines
 @pytest.mark.parametrize("seed", [100])
-def test_step_by_step(config, seed):
-    image, words = random_program.make(config, length=120, seed=seed)
-    pair = Lockstep(image)
-    pair.send(words)
-    difference = pair.run()
-    assert difference is None, str(difference)
+def test_step_by_step(name, seed):
+    program, trace, _ = draw(CONFIGS[name], seed=seed, length=60)
+    pair = Lockstep(program.image())
+    for words in program.send:
+        pair.send(words)
+        difference = pair.run()
+        assert difference is None, str(difference)
+    assert pair.count == trace.executed
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
+def test_what_was_found_once(path):
+    program = Program.parse(path.read_text(), path.name)
+    assert compare(program, Trace(program).run()).difference is None
+
+
+@over_machines
+def test_illegal_words_end(name):
+    kinds, faults = illegal.run(CONFIGS[name], seed=1, count=50)
+    assert set(kinds) == set(illegal.KINDS) and faults == []
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_random_words_come_back_from_text(seed):
+    rng = random.Random(seed)
+    for name in SHIPPED:
+        for _ in range(300):
+            assert illegal.check_text(rng.getrandbits(isa.WORD_BITS), CONFIGS[name]) is None
+
+
+def test_programs_reach_every_instruction_operand_branch_and_step():
+    coverage = Coverage()
+    for name in ("narrow", "wide", "pair", "eight", "few"):
+        for seed in range(3):
+            _, trace, _ = draw(CONFIGS[name], seed=seed)
+            coverage.add(trace, Outcome())
+    missing = coverage.missing()
+    del missing["counters"]                 # the RTL's
+    assert not any(missing.values()), missing
+
+
+def test_a_program_comes_back_from_its_file():
+    for name in SHIPPED:
+        program, *_ = draw(CONFIGS[name], seed=7)
+        assert Program.parse(program.text("a note")) == program
+
+
+class Faulty(Machine):
+    """Forgets the last element of every `carry`."""
+
+    def _carry(self, dst, a, n):
+        super()._carry(dst, a, max(1, n - 1))
+
+
+def test_a_failure_shrinks_to_a_few_lines():
+    def fails(program, trace):
+        faulty = Trace(program, machine=Faulty).run()
+        return not (faulty.golden.v == trace.golden.v).all()
+
+    program = next(program for program, trace, _ in
+                   (draw(CONFIGS["wide"], seed=seed) for seed in range(20))
+                   if fails(program, trace))
+    short = shrink(program, fails)
+    words = [isa.decode(word)[0] for word in short.words]
+    assert fails(short, Trace(short).run())
+    assert len(words) <= 12 and "carry" in words and len(program.words) > 50
+
+
+def test_jumps_lead_to_the_same_instruction_when_others_go():
+    words = [isa.encode("jump", target=3), *[isa.encode("add_r", r=1, imm=n) for n in (1, 2, 3)],
+             isa.encode("bnz", r=1, target=2), isa.encode("jump", target=5)]
+    left = Program(NARROW, tuple(words)).without(1, 2).words
+    assert [isa.decode(word)[1].get("target") for word in left] == [1, None, 1, 3]
+
+
+def v(number):
+    return Operand(Space.V, number)
+
+
+S0 = Operand(Space.S, 0)
+NEXT = ("next", {})
+STREAM = ("stream", {"r": 0, "address": Places.of(NARROW).weights, "words": 1})
+SAMPLE = ("matmul", {"dst": Operand(Space.NONE), "q": 0, "a": S0, "rows": 1, "blocks": 1})
+EMIT = ("emit", {})
+
+UNDEFINED = {
+    "overlaps a": [("add", {"dst": v(1), "a": v(0), "b": S0, "n": 20})],
+    "overlaps b": [("mul", {"dst": v(0), "a": S0, "b": Operand(Space.U, 0), "n": 1})],
+    "there is no v": [("silu", {"dst": v(31), "a": S0, "n": 17})],
+    "there is no q": [("quant", {"q": 16, "a": v(0), "b": S0, "n": 1})],
+    "more than 16 streams": [STREAM] * 17,
+    "lacks 1 words": [SAMPLE],
+    "without emit": [NEXT, STREAM, SAMPLE, NEXT],
+    "no matmul to the sampler": [NEXT, EMIT],
+    "second emit": [NEXT, STREAM, SAMPLE, EMIT, EMIT],
+    "no float": [("load", {"dst": Operand(Space.U, 0), "n": 64, "r": 0, "pitch": 0,
+                           "address": Places.of(NARROW).weights})],
+    "outside": [("load", {"dst": Operand(Space.U, 0), "n": 64, "r": 0, "pitch": 0,
+                          "address": NARROW.memory_words - 8})],
+    "does not end": [("jump", {"target": 0})],
+}
+
+
+@pytest.mark.parametrize("why, code", UNDEFINED.items(), ids=UNDEFINED)
+def test_what_a_program_must_not_do_is_noticed(why, code):
+    send = (message(MessageKind.GENERATE, 0, 1), message(MessageKind.PROMPT, 0, 1 | PROMPT_SAMPLE),
+            1)
+    words = tuple(isa.encode(mnemonic, **operands) for mnemonic, operands in code)
+    with pytest.raises(Undefined, match=why):
+        Trace(Program(NARROW, words, send=(send,)), most=100).run()
+
+
+def test_a_result_may_replace_an_operand():
+    code = [("add", {"dst": v(0), "a": v(0), "b": v(2), "n": 32, "stat": int(Stat.SUMSQ)}),
+            ("mul", {"dst": v(2), "a": v(0), "b": v(0), "n": 32})]
+    words = tuple(isa.encode(mnemonic, **operands) for mnemonic, operands in code)
+    assert Trace(Program(NARROW, words)).run().status == ["halted"]

@@ -7,39 +7,37 @@ from pathlib import Path
 import sys
 import time
 
+from tests.programs import illegal
 from tests.programs.compare import compare, first_difference
+from tests.programs.coverage import Coverage
 from tests.programs.generate import draw
 from tests.programs.machines import CONFIGS
+from tests.programs.report import page
 from tests.programs.shrink import shrink
 
 
 FOUND = Path(__file__).parents[1] / "data" / "programs"
+_WATCHED = 3                # one program of so many has its states watched, which takes time
 
 
 @dataclass
 class Total:
-    """What ran on one machine."""
+    """What ran on one machine. ``words``: illegal words by kind."""
     name: str
     programs: int = 0
     instructions: int = 0
     cycles: int = 0
-    counters: Counter = field(default_factory=Counter)
-    status: Counter = field(default_factory=Counter)
-    dropped: int = 0
+    words: Counter = field(default_factory=Counter)
     failures: list = field(default_factory=list)
 
 
-def seed_of(seed, name, number):
-    return f"{seed} {name} {number}"
-
-
-def fails(program, trace):
+def _fails(program, trace):
     return compare(program, trace).difference is not None
 
 
-def explain(program, difference, seed, folder):
-    """Shrink a failing program and write it down; returns its path."""
-    short = shrink(program, fails)
+def write_down(program, difference, seed, folder):
+    """Shrink a failing program into a file of ``folder``; returns its path."""
+    short = shrink(program, _fails)
     steps = first_difference(short) or "no difference one instruction at a time"
     path = folder / f"{seed.replace(' ', '-')}.tasm"
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,47 +46,73 @@ def explain(program, difference, seed, folder):
     return path
 
 
-def run(config, total, seed, number, folder):
-    """One program on one machine; a failure is printed and shrunk."""
-    which = seed_of(seed, total.name, number)
-    program, trace, dropped = draw(config, seed=which)
-    outcome = compare(program, trace)
+def run(total, seed, number, coverage, folder=None):
+    """Program ``number`` on one machine; a failure is printed, shrunk into ``folder`` if there is
+    one, and kept in ``total``."""
+    which = f"{seed} {total.name} {number}"
+    program, trace, _ = draw(CONFIGS[total.name], seed=which)
+    outcome = compare(program, trace, watch=number % _WATCHED == 0)
+    coverage.add(trace, outcome)
     total.programs += 1
     total.instructions += trace.executed
-    total.dropped += dropped
-    total.counters.update(outcome.counters)
-    total.status[trace.status[-1]] += 1
+    total.cycles += outcome.counters.get("cycles", 0)
     if outcome.difference:
-        print(f"{which}: {outcome.difference}", flush=True)
-        path = explain(program, outcome.difference, which, folder) if folder else None
-        print(f"    shrunk to {path}", flush=True)
-        total.failures.append((which, outcome.difference, path))
-    return outcome
+        text = f"program {which}: {outcome.difference}"
+        print(text, flush=True)
+        if folder:
+            print(f"    shrunk to {write_down(program, outcome.difference, which, folder)}",
+                  flush=True)
+        total.failures.append(text)
+
+
+def run_words(total, seed, count):
+    """``count`` illegal words on one machine."""
+    words, faults = illegal.run(CONFIGS[total.name], seed, count)
+    total.words += words
+    for text in faults:
+        print(f"{total.name}, {text}", flush=True)
+        total.failures.append(text)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.programs", description=__doc__)
     parser.add_argument("--instructions", type=int, default=3000, metavar="N",
                         help="that are executed, over all machines")
+    parser.add_argument("--words", type=int, default=130, metavar="N",
+                        help="illegal words, over all machines")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", metavar="MACHINE[,MACHINE]", help=f"of {', '.join(CONFIGS)}")
-    parser.add_argument("--number", type=int, help="this program alone")
+    parser.add_argument("--number", type=int, help="this program of a machine alone")
     parser.add_argument("--found", type=Path, default=FOUND, metavar="DIR",
-                        help="where shrunk failures go")
+                        help="where failures go, shrunk (default: the tests run them from there)")
+    parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
     args = parser.parse_args()
     names = args.only.split(",") if args.only else list(CONFIGS)
-    totals, start = [], time.monotonic()
+    print(f"seed {args.seed}: {args.instructions} instructions on {len(names)} machines",
+          flush=True)
+    totals, coverage, start = [], Coverage(), time.monotonic()
     for name in names:
         total = Total(name)
         totals.append(total)
-        number = args.number or 0
+        if args.number is not None:
+            run(total, args.seed, args.number, coverage, args.found)
+            continue
         while total.instructions < args.instructions / len(names):
-            run(CONFIGS[name], total, args.seed, number, args.found)
-            number += 1
-            if args.number is not None:
-                break
-        print(f"{name}: {total.instructions} instructions in {total.programs} programs, "
-              f"{len(total.failures)} failed; {time.monotonic() - start:.0f} s", flush=True)
+            run(total, args.seed, total.programs, coverage, args.found)
+        run_words(total, args.seed, args.words // len(names))
+        print(f"{name}: {total.instructions} instructions in {total.programs} programs and "
+              f"{total.words.total()} words, {len(total.failures)} failed; "
+              f"{time.monotonic() - start:.0f} s", flush=True)
+    print(f"{sum(t.instructions for t in totals)} instructions of seed {args.seed}, "
+          f"{sum(len(t.failures) for t in totals)} differences")
+    for group, missing in coverage.missing().items():
+        if missing:
+            print(f"not reached, {group}: {'; '.join(missing)}")
+    if args.output:
+        command = (f"python -m tests.programs --instructions {args.instructions} "
+                   f"--words {args.words} --seed {args.seed}")
+        args.output.write_text(page(totals, {name: CONFIGS[name] for name in names}, coverage,
+                                    command, time.monotonic() - start))
     return any(total.failures for total in totals)
 
 

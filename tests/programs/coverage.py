@@ -3,7 +3,7 @@
 from collections import Counter
 
 from assembler import isa
-from assembler.isa import Operand, Space, Stat
+from assembler.isa import Operand, Stat
 from assembler.registers import COUNTERS
 from hw.tickets import UNIT_INSTRUCTIONS, Queue, accesses_of
 
@@ -13,8 +13,6 @@ __all__ = ["Coverage", "DISTANCES", "HAZARDS", "state_names"]
 
 # Classes of the distance between the two instructions of a hazard, in unit instructions.
 DISTANCES = {"1": 1, "2-4": 4, "5-16": 16, "17-64": 64, "65+": 1 << 60}
-
-_SPLITS = ("1", "2", "3+")
 
 
 def _letter(value):
@@ -65,8 +63,7 @@ LENGTHS = ("1", "less than a row", "whole rows", "a part row", "a register", "se
 
 
 class Coverage:
-    """Counts over programs. ``hear(trace)`` makes what :meth:`tests.programs.trace.Trace.run`
-    tells of its instructions."""
+    """Counts over programs."""
 
     def __init__(self):
         self.operands, self.instructions = Counter(), Counter()
@@ -75,12 +72,15 @@ class Coverage:
         self.counters, self.endings = Counter(), Counter()
         self.states = {}
 
-    def hear(self, trace):
+    def add(self, trace, outcome):
+        """Count a program, and what its run on the RTL showed."""
+        self.endings[trace.status[-1]] += 1
+        self.counters.update(outcome.counters)
+        for path, states in outcome.states.items():
+            self.states.setdefault(path, set()).update(states)
         uses = {file: {} for file in "vqs"}             # register: {(queue, writes): number}
         number = 0
-
-        def hear(event):
-            nonlocal number
+        for event in trace.events:
             name = event.instruction.mnemonic
             self.instructions[name] += 1
             self._count_operands(trace.config, name, event.operands)
@@ -91,12 +91,10 @@ class Coverage:
                 self.branches[name, way] += 1
             elif name == "next":
                 self._count_step(trace.config, event.step)
-            elif name == "matmul" and event.operands["dst"].space is Space.NONE:
-                self._count_choice(trace.golden)
+            self._count_choices(event.choices)
             if event.instruction.unit is not isa.Unit.CONTROL:
                 number += 1
                 self._count_hazards(uses, event.accesses, number)
-        return hear
 
     def _count_operands(self, config, name, operands):
         for field, value in operands.items():
@@ -126,14 +124,14 @@ class Coverage:
             self.steps["streams: 1" if streams == 1 else "streams: all"
                        if streams == config.positions else "streams: some"] += 1
 
-    def _count_choice(self, golden):
-        settings = golden._settings()
-        for setting in settings:
-            self.choices["greedy"] += setting.greedy
-            self.choices["temperature"] += setting.inverse > 0 and not setting.top_k
-            self.choices["top-k"] += setting.inverse > 0 and setting.top_k > 0
-            self.choices["penalty"] += setting.penalty > 0
-        self.choices["greedy beside drawn"] += len({each.greedy for each in settings}) > 1
+    def _count_choices(self, choices):
+        drawn = {temperature or penalty for temperature, _, penalty in choices}
+        for temperature, top_k, penalty in choices:
+            self.choices["greedy"] += not (temperature or penalty)
+            self.choices["temperature"] += temperature and not top_k
+            self.choices["top-k"] += temperature and top_k
+            self.choices["penalty"] += penalty
+        self.choices["greedy beside drawn"] += len(drawn) > 1
 
     def _count_hazards(self, uses, accesses, number):
         nearest = {}
@@ -153,13 +151,6 @@ class Coverage:
             file = uses[access.file]
             for register in range(access.first, access.first + access.count):
                 file.setdefault(register, {})[access.queue, access.writes] = number
-
-    def add(self, trace, outcome):
-        """What a run on the RTL showed."""
-        self.endings[trace.status[-1]] += 1
-        self.counters.update(outcome.counters)
-        for path, states in outcome.states.items():
-            self.states.setdefault(path, set()).update(states)
 
     def missing(self):
         """What was not reached, as ``{group: [text]}``, without states."""

@@ -4,7 +4,6 @@ from collections import Counter
 import random
 
 from assembler import isa
-from assembler.errors import TernError
 from assembler.isa import Operand, Space
 from assembler.registers import PROMPT_FRESH, MessageKind, message
 from assembler.text import assemble, disassemble

@@ -42,13 +42,15 @@ class Access:
 
 @dataclass(frozen=True)
 class Event:
-    """An instruction that was executed; ``taken``: a branch that did not fall through."""
+    """An instruction that was executed; ``taken``: a branch that did not fall through;
+    ``choices``: how the tokens of a matmul to the sampler are chosen."""
     pc: int
     instruction: isa.Instruction
     operands: dict
     accesses: tuple[Access, ...]
     step: object
     taken: bool
+    choices: tuple
 
 
 @functools.lru_cache(1 << 14)
@@ -104,7 +106,8 @@ class Trace:
     golden : Machine
     status : list of str
         After each round of messages.
-    executed : int
+    events : list of Event
+        Every instruction that was executed.
 
     Raises
     ------
@@ -115,22 +118,26 @@ class Trace:
         self.program, self.config, self.most = program, program.config, most
         self.golden = machine(program.image())
         self.status = []
-        self.executed = 0
+        self.events = []
         self._streams = deque()     # words of descriptors that are not used up
         self._sampled = self._emitted = 0
 
-    def run(self, hear=lambda event: None):
-        """To the end; ``hear(event)`` hears of every instruction."""
+    @property
+    def executed(self):
+        return len(self.events)
+
+    def run(self):
+        """To the end."""
         for words in self.program.send or ((),):
             self.golden.send(words)
-            while (status := self._step(hear)) == "running":
+            while (status := self._step()) == "running":
                 pass
             self.status.append(status)
             if status != "waiting":
                 break
         return self
 
-    def _step(self, hear):
+    def _step(self):
         golden = self.golden
         pc = golden.pc
         word = golden.program[pc] if pc < len(golden.program) else 0
@@ -147,12 +154,15 @@ class Trace:
         except ProgramError as error:
             raise Undefined(pc, str(error)) from None
         if status == "running":
-            self.executed += 1
-            if self.executed > self.most:
+            if self.executed >= self.most:
                 raise Undefined(pc, "the program does not end")
             if instr.mnemonic == "next":
                 step, self._sampled, self._emitted = golden.step_now, 0, 0
-            hear(Event(pc, instr, operands, accesses, step, golden.pc != pc + 1))
+            to_sampler = instr.mnemonic == "matmul" and operands["dst"].space is Space.NONE
+            choices = tuple((each.inverse > 0, each.top_k > 0, each.penalty > 0)
+                            for each in golden._settings()) if to_sampler else ()
+            self.events.append(Event(pc, instr, operands, accesses, step, golden.pc != pc + 1,
+                                     choices))
         return status
 
     def _check(self, pc, instr, operands, accesses):
