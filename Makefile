@@ -21,7 +21,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile flips mutants \
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile programs flips mutants \
         formal bitstreams docs clean
 
 help:
@@ -83,6 +83,11 @@ roofline: $(PLOTS)
 ## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
 noise: $(TEST)
 	$(VENV)/bin/python -m tests.noise --runs 20 -o docs/reports/link.md
+
+## make programs  100,000 random instructions, RTL against golden machine: docs/reports/programs.md
+programs: $(TEST)
+	$(VENV)/bin/python -m tests.programs --instructions 100000 --words 2600 --seed 1 \
+	    -o docs/reports/programs.md
 
 ## make hostile  5,000 hostile inputs: docs/reports/hostile.md (long)
 hostile: $(TEST)

@@ -125,6 +125,8 @@ NEXT = ("next", {})
 STREAM = ("stream", {"r": 0, "address": Places.of(NARROW).weights, "words": 1})
 SAMPLE = ("matmul", {"dst": Operand(Space.NONE), "q": 0, "a": S0, "rows": 1, "blocks": 1})
 EMIT = ("emit", {})
+STORE = ("store", {"a": Operand(Space.U, 0), "n": 8, "r": 0, "pitch": 0,
+                   "address": Places.of(NARROW).data})
 
 UNDEFINED = {
     "overlaps a": [("add", {"dst": v(1), "a": v(0), "b": S0, "n": 20})],
@@ -140,6 +142,9 @@ UNDEFINED = {
                            "address": Places.of(NARROW).weights})],
     "outside": [("load", {"dst": Operand(Space.U, 0), "n": 64, "r": 0, "pitch": 0,
                           "address": NARROW.memory_words - 8})],
+    "without `next`": [("stream", {"r": 0, "address": Places.of(NARROW).data, "words": 9}), STORE],
+    "of the same words": [STORE, ("stream", {"r": 0, "address": Places.of(NARROW).data + 8,
+                                             "words": 9})],
     "does not end": [("jump", {"target": 0})],
 }
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from assembler.registers import GROUPS
 from sim.lockstep import Lockstep
 from sim.rtl import Hang, RtlMachine
 from tests.programs.trace import Trace
@@ -63,7 +64,7 @@ def compare(program, trace, *, options=None, watch=False):
                 return out
         rtl.settle()
         out.counters = rtl.counters
-        out.difference = _compare(rtl, golden)
+        out.difference = _compare(rtl, golden, out.counters)
         if machines:
             changes = rtl.changes
             out.states = {path: {0} | set(changes["value"][changes["watch"] == n].tolist())
@@ -73,7 +74,7 @@ def compare(program, trace, *, options=None, watch=False):
     return out
 
 
-def _compare(rtl, golden):
+def _compare(rtl, golden, counters):
     if rtl.tokens != golden.tokens:
         return f"tokens: rtl {_hex(rtl.tokens)}, golden {_hex(golden.tokens)}"
     for name in "vqs":
@@ -85,9 +86,15 @@ def _compare(rtl, golden):
         if ours != theirs:
             return f"{name}: rtl {ours}, golden {theirs}"
     for name in ("instructions", "load_words", "store_words", "array_beats"):
-        ours, theirs = rtl.counters[name], golden.counters[name]
+        ours, theirs = counters[name], golden.counters[name]
         if ours != theirs:
             return f"counter {name}: rtl {ours}, golden {theirs}"
+    for group, names in GROUPS.items():
+        if sum(counters[name] for name in names) != counters["cycles"]:
+            return f"counters of the {group} do not add up"
+    # Weights are fetched ahead; a stream that no matmul took to its end is whole or not.
+    if rtl.sums not in golden.weights.sums_ahead():
+        return f"checksum of the weights: rtl {rtl.sums}, golden {golden.sums}"
     return _unlike("memory byte ", rtl.memory[:len(golden.memory)], golden.memory)
 
 

@@ -16,6 +16,9 @@ from sim.golden.machine import Machine, ProgramError
 __all__ = ["Access", "Event", "Undefined", "Trace"]
 
 
+_MASK32 = (1 << 32) - 1
+
+
 class Undefined(Exception):
     """The program does what nobody says the outcome of; ``pc`` is the instruction that does."""
 
@@ -119,7 +122,9 @@ class Trace:
         self.golden = machine(program.image())
         self.status = []
         self.events = []
-        self._streams = deque()     # words of descriptors that are not used up
+        self._streams = deque()     # [words left, (first, end)] of what no matmul has taken
+        self._fetched = []          # (first, end) in memory that may be fetched now
+        self._stored = []           # ... that was written since the last `next`
         self._sampled = self._emitted = 0
 
     @property
@@ -158,6 +163,7 @@ class Trace:
                 raise Undefined(pc, "the program does not end")
             if instr.mnemonic == "next":
                 step, self._sampled, self._emitted = golden.step_now, 0, 0
+                self._fetched, self._stored = [place for _, place in self._streams], []
             to_sampler = instr.mnemonic == "matmul" and operands["dst"].space is Space.NONE
             choices = tuple((each.inverse > 0, each.top_k > 0, each.penalty > 0)
                             for each in golden._settings()) if to_sampler else ()
@@ -179,7 +185,11 @@ class Trace:
                 if words % config.beat_words:
                     raise Undefined(pc, "a stream of half a beat")
                 if words:
-                    self._streams.append(words)
+                    first = golden.r[operands["r"]] + operands["address"] & _MASK32
+                    place = first, first + words
+                    self._streams.append([words, place])
+                    self._fetched.append(place)
+                    self._check_order(pc, [place], self._stored)
                 if len(self._streams) > STREAM_DEPTH:
                     raise Undefined(pc, f"more than {STREAM_DEPTH} streams before their matmuls")
             case "matmul":
@@ -193,7 +203,11 @@ class Trace:
                 if golden.step_now.sample and not self._emitted:
                     raise Undefined(pc, "a step that samples, without emit")
             case "load" | "embed":
-                self._check_floats(pc, instr, operands)
+                self._check_floats(pc, operands, self._places(instr, operands))
+            case "store":
+                places = self._places(instr, operands)
+                self._check_order(pc, places, self._fetched)
+                self._stored += places
 
     @staticmethod
     def _check_overlap(pc, operands, accesses):
@@ -205,29 +219,39 @@ class Trace:
 
     def _use(self, words):
         while words and self._streams:
-            used = min(words, self._streams[0])
+            used = min(words, self._streams[0][0])
             words -= used
-            self._streams[0] -= used
-            if not self._streams[0]:
+            self._streams[0][0] -= used
+            if not self._streams[0][0]:
                 self._streams.popleft()
 
-    def _check_floats(self, pc, instr, operands):
-        """Memory must hold floats where one is loaded: there are zeros of more than one form, and
-        a `store` shows which."""
+    @staticmethod
+    def _check_order(pc, places, others):
+        """The memory unit and the weight stream do not wait for each other."""
+        for first, end in places:
+            if any(first < other_end and other < end for other, other_end in others):
+                raise Undefined(pc, "a store and a stream of the same words, without `next`")
+
+    def _places(self, instr, operands):
+        """(first, end) of the memory words of a transfer, of each of its vectors."""
         golden, config = self.golden, self.config
         step, base = golden.step_now, golden.r[operands["r"]] + operands["address"]
         if instr.mnemonic == "embed":
-            offsets = [step.tokens[p] for p in range(config.positions) if step.live >> p & 1]
-        elif operands["dst"].space is Space.U:
-            offsets = [0]
+            factors = [step.tokens[p] for p in range(config.positions) if step.live >> p & 1]
+        elif operands["a" if instr.mnemonic == "store" else "dst"].space is Space.U:
+            factors = [0]
         else:
-            offsets = golden._slots()
-        width = config.float.width
-        words = config.vector_words(operands["n"])
+            factors = golden._slots()
+        starts = [base + factor * operands["pitch"] & _MASK32 for factor in factors]
+        return [(first, first + config.vector_words(operands["n"])) for first in starts]
+
+    def _check_floats(self, pc, operands, places):
+        """Memory must hold floats where one is loaded: there are zeros of more than one form, and
+        a `store` shows which."""
+        config, width = self.config, self.config.float.width
         rows = config.rows(operands["n"]) * config.vector_lanes
-        for offset in offsets:
-            start = (base + offset * operands["pitch"] & 0xffffffff) * config.word_bytes
-            data = golden.memory[start:start + words * config.word_bytes]
+        for first, end in places:
+            data = self.golden.memory[first * config.word_bytes:end * config.word_bytes]
             bits = np.unpackbits(data, bitorder="little")[:rows * width]
             if len(bits) < rows * width:
                 return              # outside: the machine will say so
