@@ -17,8 +17,8 @@ from rich.console import Console
 from sim import host
 from sim.rtl import RtlMachine
 from tests.compiled import random_image
+from tests.programs.machines import CONFIGS
 from tests.test_lockstep import ODD
-from tests.test_random_programs import CONFIGS
 from tests.verilog import ROOT
 
 
