@@ -3,6 +3,7 @@
     python -m tests.mutation -o docs/reports/mutants.md       the whole campaign
     python -m tests.mutation --block drain --tests drain      some blocks and tests only
     python -m tests.mutation --list                           the mutants, nothing is run
+    python -m tests.mutation --prove "ram.Queue hw/ram.py:104"  is it the same machine?
 """
 
 import argparse
@@ -14,6 +15,7 @@ from tests.mutation import report
 from tests.mutation.campaign import Campaign
 from tests.mutation.choice import choose, sites
 from tests.mutation.nodes import NODES, netlists
+from tests.mutation.prove import same
 
 
 def main():
@@ -24,13 +26,22 @@ def main():
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--block", default="", help="mutants of blocks with this in their name")
     parser.add_argument("--tests", default="", help="tests with this in their name")
+    parser.add_argument("--prove", metavar="NAME",
+                        help="try to show that mutants with this in their name change nothing")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
     args = parser.parse_args()
-    chosen = choose(sites(*netlists()), args.mutants, args.seed)
+    texts  = netlists()
+    chosen = choose(sites(*texts), args.mutants, args.seed)
     chosen = [mutant for mutant in chosen if args.block in mutant.block]
     if args.list:
         for mutant in chosen:
             print(f"{mutant.name}\n    {mutant.what}\n    {mutant.line}")
+        return 0
+    if args.prove is not None:
+        for mutant in chosen:
+            if args.prove in mutant.name:
+                answer = "the same" if same(texts, mutant) else "not shown"
+                print(f"{mutant.name}: {answer}", flush=True)
         return 0
     campaign = Campaign(chosen, verilate.cache() / "mutants", lambda line: print(line, flush=True))
     campaign.run([node for node in NODES if args.tests in node])

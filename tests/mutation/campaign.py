@@ -18,9 +18,7 @@ from tests.mutation.rtlil import ROOT
 __all__ = ["Campaign"]
 
 
-LEAST_SECONDS = 120             # that a test may take, and so many times what it takes without
-LONGER        = 10
-BUILD_SECONDS = 3600
+HOUR = 3600                     # without a word from a worker: it is stuck
 
 
 def _digest(paths):
@@ -107,7 +105,8 @@ class Campaign:
             met.setdefault(function, set())
             while wanted:
                 start   = os.times()
-                present = self._work(node, wanted, results)
+                present = self._work(node, wanted, results,
+                                     lambda: path.write_text(json.dumps(kept)))
                 spent   = os.times()
                 if present is None:
                     self.broken.append(node)
@@ -125,7 +124,7 @@ class Campaign:
                      f"{len(self.caught)} of {len(self.mutants)} so far; "
                      f"{self.seconds[node]:.0f} s")
 
-    def _work(self, node, wanted, results):
+    def _work(self, node, wanted, results, save):
         """Run a worker on mutants, up to one that ends it; returns which of them the test meets, or
         None if it fails without any."""
         (self.folder / "mutants.json").write_text(json.dumps([asdict(m) for m in self.mutants]))
@@ -136,31 +135,31 @@ class Campaign:
                  f"tests/{node}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=log,
                 start_new_session=True)
         lines = _Lines(worker.stdout)
-        running, usual, present = None, None, None
-        begun, limit = time.monotonic(), BUILD_SECONDS
-        while (line := lines.next(begun + limit - time.monotonic())) is not None:
+        running, present = None, None
+        while (line := lines.next(HOUR)) is not None:
             what, *rest = json.loads(line)
             if what == "start":
-                (running,), begun = rest, time.monotonic()
+                (running,) = rest
             elif what == "present":
                 (present,) = rest
             else:
                 number, failed = rest
-                if number == 0:
-                    if failed:
-                        break
-                    usual = time.monotonic() - begun
-                    limit = max(LEAST_SECONDS, LONGER * usual)
-                else:
+                if number == 0 and failed:
+                    lines.late = True
+                    break
+                if number:
                     results[self.mutants[number - 1].name] = failed and failed[0]
+                    save()
                 running = None
         if lines.late:
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
         lines.close()
         if present is not None and running is not None:
+            late = lines.late or worker.returncode == -signal.SIGPROF
             results[self.mutants[running - 1].name] = \
-                "does not end" if lines.late else "ends the simulator"
+                "does not end" if late else "ends the simulator"
+            save()
         return present
 
 

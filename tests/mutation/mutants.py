@@ -40,6 +40,12 @@ class Mutant:
         return f"{self.block} {self.place} {self.type}.{self.nth} {self.fault}"
 
     @property
+    def key(self):
+        """A name that stays when lines move."""
+        where = self.line or self.place.rpartition(":")[0]
+        return f"{self.block} `{where}` {self.type}.{self.nth} {self.fault}"
+
+    @property
     def line(self):
         """The source line; empty for one of a library."""
         path, _, number = self.place.rpartition(":")

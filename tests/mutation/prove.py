@@ -1,7 +1,5 @@
 """Is a mutant of a block's netlist the same machine? Yosys' answer: yes, or that it cannot tell.
 
-    python -m tests.mutation --prove "drain.SumDrain hw/drain.py:228 ..."
-
 Both netlists of the block have the names of all wires and registers in common. Each pair that must
 be equal is assumed to have been so for some cycles and shown for the next.
 """

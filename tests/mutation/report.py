@@ -16,11 +16,11 @@ def _escape(text):
 
 
 def survivors(campaign):
-    """Lines about what no test caught."""
+    """Lines about what no test caught, and is not known to be the same machine."""
     caught = campaign.caught
     lines  = []
     for mutant in campaign.mutants:
-        if mutant not in caught:
+        if mutant not in caught and mutant.key not in EQUIVALENT:
             tried = ", ".join(campaign.tried(mutant)) or "none"
             lines.append(f"{mutant.name}\n    {mutant.what}\n    {mutant.line}\n    met by {tried}")
     return lines
@@ -37,8 +37,8 @@ def _commit():
 def page(campaign, command):
     caught     = campaign.caught
     mutants    = campaign.mutants
-    equivalent = [m for m in mutants if m not in caught and m.name in EQUIVALENT]
-    alive      = [m for m in mutants if m not in caught and m.name not in EQUIVALENT]
+    equivalent = [m for m in mutants if m not in caught and m.key in EQUIVALENT]
+    alive      = [m for m in mutants if m not in caught and m.key not in EQUIVALENT]
     real       = len(mutants) - len(equivalent)
     lines = [
         "# Mutants", "",
@@ -60,7 +60,7 @@ def page(campaign, command):
         if not some:
             lines.append("None.")
         for m in some:
-            reason = f" {EQUIVALENT[m.name]}" if why else ""
+            reason = f" {EQUIVALENT[m.key]}" if why else ""
             lines.append(f"* {m.block}, {m.place}, {m.type}.{m.nth}, {m.fault}: {m.what}. "
                          f"`{m.line}`{reason}")
     lines += ["", "## Caught", "",

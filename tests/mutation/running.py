@@ -15,11 +15,14 @@ from _pytest.runner import runtestprotocol
 from amaranth.back import verilog
 import pytest
 
-from sim import hardware, verilate
+from sim import hardware, rtl, verilate
 from tests.mutation import mutants as faulty, rtlil
 
 
 __all__ = ["Mutated", "Session"]
+
+
+IDLE_CYCLES = 1 << 16           # after which a core hangs: fewer than in sim.rtl, to save time
 
 
 class Mutated:
@@ -45,11 +48,14 @@ class Mutated:
                            verilate.compile_model)
         verilog.convert, verilog._convert_rtlil_text = self._convert, self._yosys
         hardware.verilog, verilate.compile_model = self._verilog, self._compile
+        self._idle = rtl.RtlMachine.run.__kwdefaults__["idle"]
+        rtl.RtlMachine.run.__kwdefaults__["idle"] = IDLE_CYCLES
         return self
 
     def __exit__(self, *error):
         (verilog.convert, verilog._convert_rtlil_text, hardware.verilog,
          verilate.compile_model) = self._originals
+        rtl.RtlMachine.run.__kwdefaults__["idle"] = self._idle
 
     def _convert(self, *args, **options):
         self._count += 1

@@ -8,10 +8,16 @@ without a mutant ``["present", [n, ...]]``.
 import json
 import os
 from pathlib import Path
+import signal
 import sys
+import time
 
 from tests.mutation.mutants import Mutant
 from tests.mutation.running import Mutated, Session
+
+
+LEAST_SECONDS = 20              # of this process that a test may take, and so many times what it
+LONGER        = 10              # takes without a mutant
 
 
 def main(folder, node):
@@ -29,12 +35,17 @@ def main(folder, node):
     with Mutated(mutants, folder / "selected") as hardware:
         def numbers():
             say("start", 0)
+            begun = time.process_time()
             yield 0
+            limit = max(LEAST_SECONDS, LONGER * (time.process_time() - begun))
             there = [n for n in wanted if mutants[n - 1] in hardware.present]
             say("present", there)
             for n in there:
                 say("start", n)
+                # The signal ends this process, whatever it is doing.
+                signal.setitimer(signal.ITIMER_PROF, limit)
                 yield n
+                signal.setitimer(signal.ITIMER_PROF, 0)
 
         session = Session(node, hardware, numbers(),
                           lambda number, failed: say("end", number, failed))
