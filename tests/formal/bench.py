@@ -62,7 +62,9 @@ class Proof:
     bench : callable
         Takes a :class:`Bench` and says it in hardware.
     method : str
-        ``"always"``: for any number of cycles, by property directed reachability (ABC).
+        ``"always"``: for any number of cycles, by property directed reachability (ABC). With
+        ``"always merged"``, registers that are always equal become one before: right where the
+        bench has a copy of what the block should do.
         ``"induction N"``: the same by induction over N cycles (Yices); right for pipelines.
         ``"bounded N"``: for the first N cycles after power-up, without another reset (Yices).
     limits : str

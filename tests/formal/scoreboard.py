@@ -147,7 +147,7 @@ def _progress(b):
     still  = Signal(6)
     b.m.d.sync += still.eq(Mux(event | ~work, 0, still + 1))
     b.promise("something_happens", still <= 14)
-    b.reach("three_ended", Cat(each == 3 for each in ended).any())
+    b.reach("two_ended", Cat(each == 2 for each in ended).any())
 
 
 _SMALLER = {"hw.scoreboard.Operands": _AnyOperands}

@@ -7,7 +7,7 @@ from amaranth import *
 from assembler.config import Config
 from assembler.sdram_parts import Timing, part
 from hw.sdram import READ_WORDS, SdramController
-from hw.sdram_rows import Command
+from hw.sdram_rows import DEPTH, Command, Rows
 from tests.formal.bench import Fault, Proof
 
 
@@ -15,6 +15,7 @@ __all__ = ["PROOFS"]
 
 
 BUNDLE = 1          # refreshes at a time, 8 in truth
+BUNDLES = 2         # where it matters
 WORDS  = 8          # of a burst, 64 in truth
 
 _SMALLER = {"hw.sdram_rows.BUNDLE": BUNDLE,
@@ -130,6 +131,64 @@ def _controller(b):
     b.reach("two_rows", (opened & (opened - 1)).any() & (command == Command.READ))
 
 
+_REFI = 30          # cycles between refreshes
+_SOON = 16          # from the last word to REFRESH: tRAS or tWR, PRECHARGE, tRP, and deciding
+
+
+def _refresh(b):
+    """Rows alone; who reads and writes ends segments at any time, in any order."""
+    m      = b.m
+    timing = replace(Timing.of(_TRUE, 100), refi=_REFI)
+    rows   = b.block("rows", Rows(part=replace(_TRUE, row_bits=1, column_bits=4), timing=timing,
+                                  pause=0))
+    b.feed("i", rows.i)
+    passed = b.drain("o", rows.o)
+    b.stream_rules("request", rows.request)
+
+    # Segments of each bank that were passed on.
+    some = []
+    for n in range(4):
+        pending = Signal(range(DEPTH + 3), name=f"bench_pending_{n}")
+        m.d.sync += pending.eq(pending + (passed & (rows.o.p.bank == n))
+                               - (rows.done & (rows.done_bank == n)))
+        some.append(pending)
+        b.assume(~(rows.done & (rows.done_bank == n)) | (pending != 0))
+    total = Signal(range(DEPTH + 3), name="total")
+    m.d.sync += total.eq(total + passed - rows.done)
+    under_way = b.named("under_way", total != 0)
+    m.d.comb += [
+        rows.done.eq(b.any("done")),
+        rows.done_bank.eq(b.any("done_bank", 2)),
+        rows.arrived.eq(b.any("arrived")),
+        rows.request.ready.eq(b.any("request_ready") | ~under_way),
+    ]
+    b.assume(~passed | (total < DEPTH + 2))
+    words = rows.i.p.words
+    b.assume((words >= 1) & (words <= WORDS))
+
+    sent = rows.request.valid & rows.request.ready
+    refreshed = sent & (rows.request.p.command == Command.REFRESH)
+    clock = Signal(range(_REFI), init=_REFI - 1)
+    owed  = Signal(4)           # refreshes, since the part was set up
+    late  = Signal(3)           # cycles for which a bundle is owed
+    more  = Signal(2)           # segments passed on meanwhile
+    still = Signal(range(_SOON + 2))        # cycles for which nothing is under way meanwhile
+    m.d.sync += clock.eq(Mux(clock == 0, _REFI - 1, clock - 1))
+    with m.If(rows.ready):
+        m.d.sync += owed.eq(owed + (clock == 0) - (refreshed & (owed != 0)))
+    b.assume(owed <= 2 * BUNDLES - 2)
+    bundle = owed >= BUNDLES
+    m.d.sync += [
+        late.eq(Mux(bundle, Mux(late == 4, 4, late + 1), 0)),
+        more.eq(Mux(bundle & (late == 4), Mux(more == 3, 3, more + passed), 0)),
+        still.eq(Mux(bundle & ~under_way & ~refreshed, still + (still <= _SOON), 0)),
+    ]
+    b.promise("then_one_segment_more_at_most", more <= 1)
+    b.promise("then_soon", still <= _SOON)
+    b.reach("refreshed", rows.ready & refreshed)
+    b.reach("owed_with_work", bundle & under_way & rows.i.valid)
+
+
 PROOFS = (
     Proof("sdram pins", "Whatever is asked for: no ACTIVE, READ, WRITE, PRECHARGE, REFRESH or MODE "
           "at the pins breaks tRCD, tRP, tRAS, tRC, tRRD, tRFC, tWR or tMRD of AS4C32M16SB-7 at "
@@ -142,4 +201,14 @@ PROOFS = (
                         "cycles=timing.rcd + 1 - LEAD", "cycles=timing.rcd - LEAD"),
                   Fault("a command too early behind REFRESH", "hw.sdram_rows:Rows",
                         "cycles=timing.rfc, then", "cycles=timing.rfc - 1, then"))),
+    Proof("sdram refresh", "Once a bundle of refreshes is owed, at most one more segment goes "
+          f"ahead of it, and when the last one under way has ended REFRESH comes within {_SOON} "
+          "cycles, whatever is asked for and however long words to write are owed.",
+          _refresh, reach=90,
+          constants=_SMALLER | {"hw.sdram_rows.BUNDLE": BUNDLES},
+          limits="That segments end before too many refreshes are owed: what was passed on has "
+                 "its words, and `make sdram` measures how long it takes. Bundles of 2 for 8, "
+                 "every 30 cycles for 781.",
+          faults=(Fault("waits for words while a refresh is owed", "hw.sdram_rows:Rows",
+                        "urgent & ~self.o.valid", "urgent & ~self.o.valid & ~segment.write"),)),
 )

@@ -1,7 +1,9 @@
 """Netlists to verdicts: Yosys, ABC inside it, and Yices, all from wheels."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+import hashlib
 from importlib import metadata
+import json
 import os
 from pathlib import Path
 import re
@@ -41,7 +43,7 @@ _AIG = """
 # nobody needs, and the script works on the file instead. Yosys misses its result, and stops.
 _ABC = """
     read_rtlil gate.il
-    abc -script +read_aiger,top.aig;orpos;strash;scorr;pdr;write_status,status.txt;
+    abc -script +read_aiger,top.aig;orpos;strash;{merge}pdr;write_status,status.txt;
 """
 
 _GATE = """
@@ -148,12 +150,15 @@ class _Tools:
         raise SolverError(f"smtbmc failed, see {self.folder / name}.log")
 
 
-def _always(tools):
-    """ABC's ``pdr``: holds in every reachable state, or a way to one in which it does not."""
+def _always(tools, merge=False):
+    """ABC's ``pdr``: holds in every reachable state, or a way to one in which it does not.
+
+    ``merge``: registers that are always equal become one before.
+    """
     if tools.yosys("aig", _AIG, "top.aig") is None:
         return Verdict(None)
     (tools.folder / "gate.il").write_text(_GATE)
-    text = tools.yosys("abc", _ABC, "status.txt")
+    text = tools.yosys("abc", _ABC.format(merge="scorr;" if merge else ""), "status.txt")
     if text is None:
         return Verdict(None)
     found, cycle, *rest = text.split()
@@ -189,15 +194,26 @@ def _reach(tools, cycles):
 def solve(netlist, method, *, folder, seconds):
     """Whether all assertions of ``netlist`` hold, by ``method`` of a proof; ``"reach N"``: whether
     all its covers can be reached in N cycles. No tool takes more ``seconds`` of the processor.
+
+    Verdicts are kept in ``folder`` under a hash of all that they depend on: a second run decides
+    only what changed, and one that was cut off goes on where it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([netlist, method, _AIG, _ABC, _SMT, *versions()])
+    key  = hashlib.sha256(text.encode()).hexdigest()[:16]
+    kept = folder / "verdict.json"
+    if kept.exists() and (known := json.loads(kept.read_text()))["key"] == key:
+        return Verdict(**known["verdict"])
     (folder / "top.il").write_text(netlist)
     tools = _Tools(folder, seconds)
     kind, _, cycles = method.partition(" ")
     verdict = {
-        "always":    lambda: _always(tools),
+        "always":    lambda: _always(tools, merge=cycles == "merged"),
         "bounded":   lambda: _bounded(tools, int(cycles)),
         "induction": lambda: _bounded(tools, int(cycles), induction=True),
         "reach":     lambda: _reach(tools, int(cycles)),
     }[kind]()
-    return replace(verdict, seconds=tools.seconds)
+    verdict = replace(verdict, seconds=tools.seconds)
+    if verdict.holds is not None:
+        kept.write_text(json.dumps({"key": key, "verdict": asdict(verdict)}))
+    return verdict
