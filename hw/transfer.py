@@ -403,6 +403,9 @@ class VectorStorer(wiring.Component):
         connect(m, waiting.o, returning.i)
         connect(m, transfers.o, bursts.i)
 
+        # Whether the gearbox takes a row depends on much.
+        m.submodules.row     = row     = Buffer(shape=data.StructLayout(
+            {"data": config.row_bits, "end": 1, "last": 1}))
         m.submodules.gearbox = gearbox = Gearbox(in_bits=config.row_bits,
                                                  out_bits=config.memory_bits)
         request, response = self.read.request, self.read.response
@@ -412,14 +415,20 @@ class VectorStorer(wiring.Component):
             request.payload.eq(rows.o.payload.place),
             rows.o.ready.eq(request.ready),
 
-            gearbox.i.valid.eq(response.valid & returning.o.valid),
-            gearbox.i.payload.data.eq(response.payload),
-            gearbox.i.payload.last.eq(returning.o.payload.end),
-            response.ready.eq(gearbox.i.ready & returning.o.valid),
-            returning.o.ready.eq(gearbox.i.ready & response.valid),
+            row.i.valid.eq(response.valid & returning.o.valid),
+            row.i.payload.data.eq(response.payload),
+            row.i.payload.end.eq(returning.o.payload.end),
+            row.i.payload.last.eq(returning.o.payload.last),
+            response.ready.eq(row.i.ready & returning.o.valid),
+            returning.o.ready.eq(row.i.ready & response.valid),
+
+            gearbox.i.valid.eq(row.o.valid),
+            gearbox.i.payload.data.eq(row.o.payload.data),
+            gearbox.i.payload.last.eq(row.o.payload.end),
+            row.o.ready.eq(gearbox.i.ready),
         ]
-        with m.If(gearbox.i.valid & gearbox.i.ready & returning.o.payload.end):
-            m.d.sync += final.eq(returning.o.payload.last)
+        with m.If(row.o.valid & row.o.ready & row.o.payload.end):
+            m.d.sync += final.eq(row.o.payload.last)
 
         word_layout = data.StructLayout({"data": config.memory_bits, "end": 1, "last": 1})
         m.submodules.words = words = DeepQueue(shape=word_layout, depth=2 * BURST_WORDS)
