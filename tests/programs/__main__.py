@@ -103,16 +103,16 @@ def main():
         print(f"{name}: {total.instructions} instructions in {total.programs} programs and "
               f"{total.words.total()} words, {len(total.failures)} failed; "
               f"{time.monotonic() - start:.0f} s", flush=True)
-    print(f"{sum(t.instructions for t in totals)} instructions of seed {args.seed}, "
+        if args.output:             # after each machine, should this be cut off
+            command = (f"python -m tests.programs --instructions {args.instructions} "
+                       f"--words {args.words} --seed {args.seed}")
+            args.output.write_text(page(totals, CONFIGS, coverage, command,
+                                        time.monotonic() - start))
+    print(f"{sum(t.instructions for t in totals):,} instructions of seed {args.seed}, "
           f"{sum(len(t.failures) for t in totals)} differences")
     for group, missing in coverage.missing().items():
         if missing:
             print(f"not reached, {group}: {'; '.join(missing)}")
-    if args.output:
-        command = (f"python -m tests.programs --instructions {args.instructions} "
-                   f"--words {args.words} --seed {args.seed}")
-        args.output.write_text(page(totals, {name: CONFIGS[name] for name in names}, coverage,
-                                    command, time.monotonic() - start))
     return any(total.failures for total in totals)
 
 

@@ -1,6 +1,7 @@
 """What random programs reached: instructions, operands, hazards, steps, stalls and states."""
 
 from collections import Counter
+import functools
 
 from assembler import isa
 from assembler.isa import Operand, Stat
@@ -171,6 +172,7 @@ class Coverage:
         }
 
 
+@functools.cache
 def state_names(config):
     """``{(module, ...): [state, ...]}`` of the core's state machines, from its elaboration."""
     from amaranth.hdl import _ir

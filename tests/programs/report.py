@@ -85,7 +85,7 @@ def _states(coverage, config):
 def page(totals, configs, coverage, command, seconds):
     """Text of the report. ``totals``: of each machine; ``configs``: by name."""
     words = sum((total.words for total in totals), start=type(totals[0].words)())
-    states, unseen = _states(coverage, next(iter(configs.values())))
+    states, unseen = _states(coverage, configs[totals[0].name])
     missing = {**coverage.missing(), "states": unseen}
     reached = {
         "instructions": len(isa.INSTRUCTIONS), "operands": len(OPERANDS),
