@@ -68,6 +68,17 @@ def test_a_proof_without_a_control_is_a_failure():
 
 
 def test_time_is_bounded(tmp_path):
-    verdict = solve(formal._converted(formal.PROOFS["deep queue"]), "always", folder=tmp_path,
-                    seconds=3)
+    verdict = solve(formal._converted(formal.PROOFS["frame receiver"]), "always", folder=tmp_path,
+                    seconds=1)
     assert verdict.holds is None
+    assert not (tmp_path / "verdict.json").exists()
+
+
+def test_verdicts_are_kept(tmp_path):
+    text  = formal._converted(Proof("fine", "", _fine))
+    first = solve(text, "always", folder=tmp_path, seconds=60)
+    (tmp_path / "top.aig").unlink()
+    assert first.holds and solve(text, "always", folder=tmp_path, seconds=60) == first
+    assert not (tmp_path / "top.aig").exists()
+    solve(text, "bounded 2", folder=tmp_path, seconds=60)
+    assert (tmp_path / "top.smt2").exists()

@@ -41,14 +41,17 @@ def _frames(b):
     bad    = Signal()
     crc    = Signal(32, init=0xFFFFFFFF)
     frames = Signal(range(WINDOW + 1))      # whole and not taken
-    ends   = [Signal(name=f"end_{n}") for n in range(3)]
+    ending = Signal(2)              # cycles since a frame's zero, 3 at the most, or 0
+    right  = Signal()
     store  = Signal()
     stored = Signal(8)
-    ok     = ~bad & (run == 0) & (count >= SHORTEST) & (crc == _RESIDUE)
+    verdict = ending == 3
+    ok      = right & ~bad
     m.d.sync += [
-        Cat(ends).eq(Cat(taken & (byte == 0) & begun, ends)),
+        ending.eq(Mux(ending == 0, taken & (byte == 0) & begun, ending + 1)),
         store.eq(taken & (byte != 0) & (begun | (run != 0))),
-        frames.eq(frames + (ends[-1] & ok) - (left & receiver.o.p.last)),
+        right.eq(crc == _RESIDUE),
+        frames.eq(frames + (verdict & ok) - (left & receiver.o.p.last)),
     ]
     with m.If(taken & (byte != 0)):
         m.d.sync += [begun.eq(1), run.eq(Mux(run == 0, byte, run) - 1),
@@ -59,19 +62,22 @@ def _frames(b):
             m.d.sync += bad.eq(1)
         with m.Else():
             m.d.sync += count.eq(count + 1)
-    with m.If(ends[-1]):
+    with m.If(ending == 2):
+        m.d.sync += bad.eq(bad | (run != 0) | (count < SHORTEST))
+    with m.If(verdict):
         m.d.sync += [run.eq(0), begun.eq(0), count.eq(0), bad.eq(0), crc.eq(crc.init)]
 
-    b.promise("dropped_if_wrong_and_only_then", receiver.damaged == (ends[-1] & ~ok))
+    b.promise("dropped_if_wrong_and_only_then", receiver.damaged == (verdict & ~ok))
     b.stream_rules("o", SimpleNamespace(valid=receiver.o.valid, ready=receiver.o.ready,
                                         payload=receiver.o.p.last))
     b.promise("offers_only_what_was_right", ~receiver.o.valid | (frames != 0))
-    b.promise("takes_bytes_but_for_three_cycles", receiver.i.ready == ~Cat(ends).any())
-    b.reach("right", ends[-1] & ok)
+    b.promise("takes_bytes_but_for_three_cycles", receiver.i.ready == (ending == 0))
+    b.reach("right", verdict & ok)
     b.reach("damaged", receiver.damaged)
 
 
-_SPEED = dict(clock_hz=40, baud=9)          # 4.44 cycles a bit
+_WHOLE = dict(clock_hz=4, baud=1)           # 4 cycles a bit
+_SPEED = dict(clock_hz=40, baud=9)          # 4.44
 _IDLE  = 48                     # cycles, more than a byte takes
 _LATE  = 56                     # from a byte's first cycle until it must have come
 
@@ -85,8 +91,9 @@ def _silence(b):
     b.m.d.sync += idle.eq(Mux(line, idle + (idle != _IDLE), 0))
     b.m.d.comb += fresh.eq((idle == _IDLE) & ~silent & b.any("now"))
     b.m.d.sync += silent.eq(silent | fresh)
-    old = b.block("old", UartReceiver(**_SPEED))
-    new = b.block("new", ResetInserter(fresh)(UartReceiver(**_SPEED)))
+    old = b.block("old", UartReceiver(**_WHOLE))
+    new = UartReceiver(**_WHOLE)
+    b.block("new", ResetInserter(fresh)(new))
     b.assume(~fresh | line)
     for receiver in (old, new):
         b.m.d.comb += [receiver.rx.eq(line), receiver.o.ready.eq(1)]
@@ -113,7 +120,7 @@ def _byte(b):
     b.promise("only_the_byte", ~receiver.o.valid
               | (receiver.o.payload == byte) & ~heard & (since != 0))
     b.promise("the_byte_came", (since <= _LATE) | heard)
-    b.reach("the_byte_came", receiver.o.valid & (byte == 0x5A))
+    b.reach("heard", receiver.o.valid & (byte == 0x5A))
 
 
 PROOFS = (
@@ -130,7 +137,7 @@ PROOFS = (
                     "[begun.eq(0), run.eq(0), bad.eq(0)", "[begun.eq(0), bad.eq(0)"))),
     Proof("uart silence", "Whatever was on the line, after the time of a byte of silence the "
           "receiver hears what one hears that was just reset: nothing leaves it stuck.",
-          _silence, limits="Other speeds than 4.44 cycles a bit.",
+          _silence, limits="Other speeds than 4 cycles a bit.",
           faults=(Fault("counts on from the byte before", "hw.uart:UartReceiver",
                         "m.d.sync += count.eq(0)", "m.d.sync += count.eq(count)"),)),
     Proof("uart byte", "A receiver that was reset hears any byte of the transmitter as it was "

@@ -59,13 +59,13 @@ module \\gate
 end
 """
 
-# Large memories stay arrays.
+# Large memories stay arrays, but not tables: induction would forget what they hold.
 _SMT = """
     read_rtlil top.il
     prep -top top -flatten
     async2sync
     chformal -lower
-    memory_map */t:$mem_v2 */r:SIZE<=64 %i
+    memory_map */t:$mem_v2 */r:SIZE<=64 %i */t:$mem_v2 */r:WR_PORTS=0 %i %u
     opt -full
     dffunmap
     opt_clean -purge
