@@ -16,6 +16,10 @@ def draw_vectors(rng, fmt):
     """Vectors of any length and range: many exponents, few significant bits (ties), extremes."""
     tiny, large = fmt.tiny, fmt.max
     yield from (np.zeros(5), np.array([tiny]), np.full(3, large), np.array([large, 0, tiny]))
+    # Squares whose sum is halfway between two floats: 2**p + 1 goes down, and 2**p + 3 up.
+    p = fmt.significand
+    for ones in (1, 3):
+        yield np.array([2.0 ** (p // 2)] * (1 + p % 2) + [1.0] * ones)
     for _ in range(40):
         n = rng.integers(1, 60)
         spread = rng.choice([0, 1, 4, fmt.bias // 2 - 2])
