@@ -240,15 +240,15 @@ def assemble(text, config=None, name="program"):
                 code.append((number, line))
         except ValueError as error:
             raise TernError(f"{name}:{number}: {error}") from None
+    if config and len(code) > config.program_words:
+        raise TernError(f"{name}: {len(code)} instructions do not fit the "
+                        f"{config.program_words} that the target holds")
     for number, line in code:
         try:
             program.words.append(_encode(line, program, config))
             program.lines.append(number)
         except ValueError as error:
             raise TernError(f"{name}:{number}: {error}") from None
-    if config and len(program.words) > config.program_words:
-        raise TernError(f"{name}: {len(program.words)} instructions do not fit the "
-                        f"{config.program_words} that the target holds")
     return program
 
 
