@@ -128,7 +128,8 @@ PROOFS = (
           "are right, of 14 to 254 bytes and with a free slot, become requests; every other one "
           "is reported; bytes are taken but for three cycles behind a frame, so nothing leaves it "
           "stuck.",
-          _frames, method="always merged", reach=30, constants={"assembler.link.WINDOW": WINDOW},
+          _frames, open=True, method="always merged", reach=30,
+          constants={"assembler.link.WINDOW": WINDOW},
           limits="What the bytes of the request are; more than 2 slots of 8.",
           faults=(
               Fault("the CRC is not looked at", "hw.link_frames:FrameReceiver",

@@ -65,8 +65,6 @@ def _fifo(make, *, capacity, room, latency, refusal=0):
 
 class _WatchedDeepQueue(DeepQueue):
     """``lost``: the queue behind the block RAM has no room for a payload that it gets."""
-    BEHIND = 4
-
     def __init__(self, **parameters):
         self.lost = Signal()
         super().__init__(**parameters)
@@ -86,8 +84,8 @@ def _deep(b):
     b.m.d.sync += level.eq(level + taken - left)
     b.promise("nothing_is_lost", ~deep.lost)
     b.promise("nothing_leaves_that_did_not_come", ~deep.o.valid | (level != 0))
-    b.promise("no_more_inside_than_fit", level <= 4 + _WatchedDeepQueue.BEHIND + 1)
-    b.reach("eight_inside", level == 6)
+    b.promise("no_more_inside_than_fit", level <= 4 + DeepQueue.BEHIND + 1)
+    b.reach("eight_inside", level == 8)
     _soon(b, "shown_soon", level != 0, deep.o.valid, 4)
     _soon(b, "taken_soon", level < 4, deep.i.ready, 0)
 
@@ -148,11 +146,10 @@ PROOFS = (
                      "filled & (~self.o.valid | self.o.ready)", "filled"),)),
           (8, (Fault("reads what is written in the same cycle", _RAM,
                      "pull.eq(filled & ", "pull.eq((filled | push) & "),)))),
-    Proof("deep queue", "DeepQueue of 4 and 4 places: the queue behind the block RAM has room for "
+    Proof("deep queue", "DeepQueue of depth 4: the queue behind the block RAM has room for "
           "what leaves it, so what holds for Queue holds for both, one behind the other; an empty "
           "one shows a payload after 5 cycles.",
-          _deep, reach=16, limits="The 16 places behind the block RAM that it has in "
-          "truth, and other depths.",
+          _deep, reach=16, limits="Other depths.",
           faults=(Fault("counts on a place too many", "hw.ram:DeepQueue",
                         "place.eq(places > 1)", "place.eq(places > 0)"),)),
     Proof("unit queue", "UnitQueue of depth 2: nothing is lost, doubled or reordered, and no "

@@ -194,7 +194,7 @@ PROOFS = (
           "at the pins breaks tRCD, tRP, tRAS, tRC, tRRD, tRFC, tWR or tMRD of AS4C32M16SB-7 at "
           "100 MHz, none goes to a bank that is open where it must be closed or the other way "
           "round, and part and controller never drive the data wires together.",
-          _controller, method="bounded 42", reach=42, constants=_SMALLER,
+          _controller, open=True, method="bounded 42", reach=42, constants=_SMALLER,
           limits="What comes later; bursts of more than 8 words, bundles of refreshes, other "
                  "parts; that the words are the right ones (`make sdram` does).",
           faults=(Fault("READ a cycle too early", "hw.sdram_rows:Rows",
@@ -204,7 +204,7 @@ PROOFS = (
     Proof("sdram refresh", "Once a bundle of refreshes is owed, at most one more segment goes "
           f"ahead of it, and when the last one under way has ended REFRESH comes within {_SOON} "
           "cycles, whatever is asked for and however long words to write are owed.",
-          _refresh, reach=90,
+          _refresh, open=True, reach=90,
           constants=_SMALLER | {"hw.sdram_rows.BUNDLE": BUNDLES},
           limits="That segments end before too many refreshes are owed: what was passed on has "
                  "its words, and `make sdram` measures how long it takes. Bundles of 2 for 8, "
