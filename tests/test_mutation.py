@@ -12,6 +12,7 @@ from tests.mutation import mutants, rtlil
 from tests.mutation.campaign import Campaign
 from tests.mutation.choice import choose, sites
 from tests.mutation.faults import KINDS, faults
+from tests.mutation.prove import same
 from tests.verilog import SIMULATORS
 
 
@@ -102,3 +103,33 @@ def test_known_mutants_are_caught_and_hardware_without_them_passes(tmp_path):
     again = Campaign(chosen, tmp_path, said.append)         # nothing is left to do
     again.run([node])
     assert again.caught == campaign.caught
+
+
+@pytest.mark.parametrize("second, answer", [("x", True), ("z", False)])
+def test_the_same_machine_is_told_from_another(second, answer):
+    """`and` and `or` of a signal and itself are the same, of two they are not."""
+    place = f'attribute \\src "{rtlil.ROOT}/hw/ram.py:55"'
+    text = f"""{place}
+module \\top
+
+  wire width 2 input 0 \\x
+
+  wire width 2 input 1 \\z
+
+  wire width 2 output 2 \\y
+
+  {place}
+  cell $and $1
+    parameter \\A_SIGNED 0
+    parameter \\B_SIGNED 0
+    parameter \\A_WIDTH 2
+    parameter \\B_WIDTH 2
+    parameter \\Y_WIDTH 2
+    connect \\A \\x [1:0]
+    connect \\B \\{second} [1:0]
+    connect \\Y \\y
+  end
+end
+"""
+    ((mutant,),) = sites(text).values()
+    assert same([text], mutant) == answer
