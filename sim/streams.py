@@ -8,6 +8,8 @@ Stimulus changes at falling edges and is sampled right after, when it has settle
 rising edge will see. Reading at the rising edge itself differs between simulators.
 """
 
+import json
+import os
 import random
 
 from cocotb.clock import Clock
@@ -17,9 +19,33 @@ from cocotb.triggers import FallingEdge, ReadOnly
 __all__ = ["start", "ports", "put", "get", "listen", "watch"]
 
 
-async def start(dut):
-    """Start the clock and hold reset for two cycles; returns at a falling edge."""
+# Inputs of the hardware that `run_bench` of tests/verilog.py runs, and their widths.
+_INPUTS = json.loads(os.environ.get("BENCH_INPUTS", "{}"))
+_NOISE  = 40            # cycles
+
+
+async def start(dut, *, noise=False):
+    """Start the clock and hold reset for two cycles; returns at a falling edge.
+
+    ``noise``: before the reset anything comes in for some cycles, for it must end whatever is
+    going on.
+    """
     Clock(dut.clk, 10, unit="ns").start()
+    await _reset(dut)
+    if noise:
+        inputs = [(getattr(dut, name), width) for name, width in _INPUTS.items()]
+        before = [handle.value for handle, _ in inputs]
+        draw   = random.Random(1)
+        for _ in range(_NOISE):
+            for handle, width in inputs:
+                handle.value = draw.getrandbits(width)
+            await FallingEdge(dut.clk)
+        for (handle, _), value in zip(inputs, before):
+            handle.value = value
+        await _reset(dut)
+
+
+async def _reset(dut):
     dut.rst.value = 1
     await FallingEdge(dut.clk)
     await FallingEdge(dut.clk)

@@ -34,11 +34,23 @@ def run_bench(component, bench, simulator, **parameters):
     second bench of the same hardware does not build again.
     """
     source = verilog.convert(component, name="dut", emit_src=False)
-    run_verilog({"dut.v": source}, "dut", bench, simulator, **parameters)
+    run_verilog({"dut.v": source}, "dut", bench, simulator, inputs=_inputs(source, "dut"),
+                **parameters)
 
 
-def run_verilog(sources, top, bench, simulator, **parameters):
-    """Run all tests of ``tests.<bench>`` on module ``top`` of ``sources`` (name: text)."""
+def _inputs(source, module):
+    """Names and widths of the inputs of ``module``, but for clocks and resets."""
+    (body,) = re.findall(rf"^module {module}\(.*?^endmodule", source, re.DOTALL | re.MULTILINE)
+    return {name: int(high or 0) + 1 for high, name in
+            re.findall(r"^  input (?:\[(\d+):0\] )?(\w+);", body, re.MULTILINE)
+            if not re.search(r"(^|_)(clk|rst)$", name)}
+
+
+def run_verilog(sources, top, bench, simulator, *, inputs=None, **parameters):
+    """Run all tests of ``tests.<bench>`` on module ``top`` of ``sources`` (name: text).
+
+    ``inputs``: names and widths of those that get the noise of :func:`sim.streams.start`.
+    """
     build = {"verilator": _verilator, "icarus": _icarus}[simulator]
     key = verilate.key(top, *sources.items())
     folder = verilate.once(BUILD / f"{bench}-{simulator}-{key}",
@@ -52,6 +64,7 @@ def run_verilog(sources, top, bench, simulator, **parameters):
                 hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=f"tests.{bench}",
                 build_dir=folder, test_dir=ROOT, results_xml=str(results), log_file=log,
                 extra_env={"BENCH_PARAMETERS": json.dumps(parameters),
+                           "BENCH_INPUTS": json.dumps(inputs or {}),
                            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
         except (SystemExit, RuntimeError):
             pass    # the log says why; RuntimeError: a $fatal in the Verilog
