@@ -73,8 +73,8 @@ def test_random_words_come_back_from_text(seed):
 
 def test_programs_reach_every_instruction_operand_branch_and_step():
     coverage = Coverage()
-    for name in ("narrow", "wide", "pair", "eight", "few"):
-        for seed in range(3):
+    for name, count in (("narrow", 3), ("wide", 3), ("pair", 3), ("eight", 3), ("few", 6)):
+        for seed in range(count):
             _, trace, _ = draw(CONFIGS[name], seed=seed)
             coverage.add(trace, Outcome())
     missing = coverage.missing()
