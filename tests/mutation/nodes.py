@@ -31,7 +31,7 @@ def netlists():
 
 
 NODES = """
-    test_random_programs.py::test_at_full_speed[0-narrow]
+    test_random_programs.py::test_at_full_speed[1-narrow]
     test_unpacker.py::test_rtl_equals_golden[40-2-icarus]
     test_accumulate.py::test_rtl_equals_golden[10-4-1-icarus]
     test_accumulate.py::test_rtl_equals_golden[20-1-2-icarus]
@@ -79,9 +79,9 @@ NODES = """
     test_link.py::test_board_answers_like_its_twin[narrow-verilator]
     test_sdram.py::test_rate_and_data[AS4C32M16SB-7-100-2]
     test_sdram.py::test_the_core_makes_the_same_tokens_from_an_sdram[config1-133.33333333333334]
-    test_random_programs.py::test_at_full_speed[0-wide]
     test_random_programs.py::test_at_full_speed[1-wide]
     test_random_programs.py::test_at_full_speed[2-wide]
+    test_random_programs.py::test_at_full_speed[3-wide]
     test_lockstep.py::test_all_registers_after_every_instruction[wide]
     test_lockstep.py::test_streams_join_and_leave[1]
     test_counters.py::test_groups_add_up_and_work_is_the_golden_machines[fast]
