@@ -140,7 +140,7 @@ _BLOCKS = {
                    constant=("step", "drawing", "logits_enable"))),
 }
 
-_OPEN = ("vector storer", "drain")
+_OPEN = ("column loader", "vector storer", "drain")
 
 PROOFS = tuple(
     Proof(f"streams of {name}", f"Every output stream of {block} keeps an offer and its payload "
