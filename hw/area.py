@@ -27,20 +27,17 @@ from hw import absorb
 from hw.absorb import absorb_registers
 from hw.accumulate import TernaryAccumulate
 from hw.activation import Activation
-from hw.activity import Activity
 from hw.array import ArrayUnit
 from hw.codes import ColumnLoader
 from hw.core import Core
 from hw.divide import Divide
 from hw.drain import SumDrain
-from hw.draw import Draw
 from hw.exact_sum import ExactSum
 from hw.fetch import ProgramMemory
 from hw.float import FloatAdd, FloatMultiply
 from hw.harness import Harness
 from hw.host import HostRegisters
 from hw.lane import Lane
-from hw.link import HostLink
 from hw.memory import MemoryArbiter
 from hw.sampler import Sampler
 from hw.scheduler import Scheduler
@@ -97,10 +94,6 @@ BLOCKS = {
     "accumulator":    lambda config: TernaryAccumulate(config=config),
     "drain":          lambda config: SumDrain(config=config),
     "sampler":        lambda config: Sampler(config=config),
-    "draw":           lambda config: Draw(config=config),
-    "activity":       lambda config: Activity(),
-    "host link":      lambda config: HostLink(config=config, clock_hz=CLOCK * 10**6,
-                                              name="ulx3s-85f"),
 }
 
 # What the committed reports tell: all blocks of the largest machine, and the cores of all.
