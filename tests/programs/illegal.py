@@ -148,7 +148,8 @@ def _program(rng, config, word):
         isa.encode("const", dst=Operand(Space.S, 0), value=one),
         isa.encode("matmul", dst=Operand(Space.V, 2), q=0, a=Operand(Space.S, 0), rows=1,
                    blocks=1),
-        *(_legal(rng, config) for _ in range(rng.randint(0, 4))), word,
+        *(each for each in (_legal(rng, config) for _ in range(rng.randint(0, 4)))
+          if isa.decode(each)[0] != "halt"), word,
     ]
     return Program(config, tuple(words), rng.getrandbits(32), (send,), Pace.draw(rng))
 
