@@ -21,8 +21,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile programs flips mutants \
-        formal bitstreams docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile programs flips mutants formal bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile

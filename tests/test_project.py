@@ -24,7 +24,7 @@ ALLOWED = {
                   "matplotlib"},
     "hw":        {"assembler", "amaranth"},
     "firmware":  {"assembler", "numpy", "rich", "serial"},
-    "boards":    {"assembler", "hw", "amaranth", "amaranth_boards", "rich"},
+    "boards":    {"assembler", "hw", "amaranth", "amaranth_boards", "matplotlib", "rich"},
     "models":    {"assembler", "numpy", "safetensors", "tokenizers", "rich", "torch", "triton"},
 }
 
