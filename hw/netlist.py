@@ -1,6 +1,6 @@
 """Write the core after synthesis for ECP5, as Verilog of its cells, module ``core``.
 
-What a bitstream is made from, block RAMs with their registers in them.
+As for a bitstream: block RAMs and multipliers have taken the registers behind them.
 
     python -m hw netlist --target sim-tiny -o core.v
 """
