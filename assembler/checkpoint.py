@@ -124,11 +124,12 @@ def _read_header(path):
         raise TernError(f"{path}: damaged safetensors header") from None
     tensors = {}
     for name, dtype, shape, start, end in entries:
+        integers = (*shape, start, end)
+        if (type(dtype) is not str or len(shape) > _MAX_RANK
+                or not all(type(n) is int and n >= 0 for n in integers)):
+            raise TernError(f"{path}: tensor {name} has a damaged header entry")
         if dtype not in (BYTES if ternary.is_part(name) else _FLOATS):
             raise TernError(f"{path}: tensor {name} is {dtype}; supported: {', '.join(_FLOATS)}")
-        integers = (*shape, start, end)
-        if len(shape) > _MAX_RANK or not all(type(n) is int and n >= 0 for n in integers):
-            raise TernError(f"{path}: tensor {name} has a damaged header entry")
         tensor = Tensor(name, path, dtype, shape, 8 + length + start)
         if end - start != tensor.count * BYTES[dtype]:
             raise TernError(f"{path}: tensor {name} has {end - start} bytes, but shape "

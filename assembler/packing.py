@@ -135,13 +135,11 @@ def _pack_words(words, width):
 def _unpack_words(data, width):
     """(n * width,) uint8 -> (8 n,) int64."""
     groups = data.reshape(-1, width).astype(np.int64)
+    first, shift = np.divmod(np.arange(8) * width, 8)
     out = np.zeros((len(groups), 8), np.int64)
-    for k in range(8):
-        first, shift = divmod(k * width, 8)
-        for j in range(-(-(shift + width) // 8)):
-            out[:, k] |= groups[:, first + j] << 8 * j
-        out[:, k] = out[:, k] >> shift & (1 << width) - 1
-    return out.reshape(-1)
+    for j in range(-(-(7 + width) // 8)):       # a byte behind the word is cut off with the rest
+        out |= groups[:, np.minimum(first + j, width - 1)] << 8 * j
+    return (out >> shift & (1 << width) - 1).reshape(-1)
 
 
 def pack_vector(x, config):

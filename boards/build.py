@@ -13,11 +13,11 @@ import json
 import os
 from pathlib import Path
 import shutil
-import subprocess
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from assembler.commit import commit
 from assembler.config import PRESETS
 from assembler.errors import TernError
 from boards import flow, results
@@ -62,20 +62,6 @@ def _command(arguments, seeds):
     return " ".join(words)
 
 
-def _commit():
-    """The commit of the sources, and whether they differ from it."""
-    def git(*words):
-        try:
-            return subprocess.run(["git", *words], cwd=results.ROOT, capture_output=True,
-                                  text=True).stdout.strip()
-        except FileNotFoundError:
-            return ""
-
-    commit = git("rev-parse", "--short=12", "HEAD") or "unknown"
-    changed = git("status", "--porcelain", "--", "hw", "assembler", "boards")
-    return f"{commit} (and changes)" if changed else commit
-
-
 def versions():
     """Versions of what decides about the bitstream; TernError where one is missing."""
     try:
@@ -92,7 +78,7 @@ def build(name, board, folder, *, seeds, stage, config=None):
     """
     config = config or PRESETS[name]
     tools = versions()
-    commit = _commit()
+    state = commit()            # of the sources that are read now
     stage("netlist")
     chip, netlist = flow.prepare(name, board, folder, config)
     flow.synthesise(folder, stage("synthesis"))
@@ -111,7 +97,7 @@ def build(name, board, folder, *, seeds, stage, config=None):
                                 for seed, each in found.items()},
         "baud": board.baud, "config_digest": config.digest, "config": asdict(config),
         "sdram": {"cas_latency": CAS_LATENCY, "shift": board.shift, "capture": board.capture},
-        "commit": commit, "tools": tools, "netlist_sha256": netlist,
+        "commit": state, "tools": tools, "netlist_sha256": netlist,
     }
     if not results.missed(result):
         stage("packing")

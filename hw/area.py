@@ -15,12 +15,12 @@ import hashlib
 from importlib import metadata
 import json
 from pathlib import Path
-import subprocess
 import sys
 import time
 
 from amaranth.back import rtlil
 
+from assembler.commit import commit
 from assembler.config import preset
 from assembler.sdram_parts import part
 from hw import absorb
@@ -205,18 +205,6 @@ def page(reports):
     return "\n".join(lines) + "\n"
 
 
-def _git(*words):
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def _commit():
-    """The commit of the sources, and whether they differ from it."""
-    commit = _git("rev-parse", "--short=12", "HEAD") or "unknown"
-    changed = _git("status", "--porcelain", "--", "hw", "assembler")
-    return f"{commit} (and changes)" if changed else commit
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m hw.area", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -225,6 +213,7 @@ def main(argv=None):
     parser.add_argument("--block", choices=BLOCKS, action="append",
                         help="print this block's row and write no report; may be repeated")
     arguments = parser.parse_args(argv)
+    commit()                        # the one that begins
     try:
         tools = versions()
     except metadata.PackageNotFoundError as error:
@@ -241,7 +230,7 @@ def main(argv=None):
         if arguments.block is None:
             reports = json.loads(path.read_text()) if path.exists() else {}
             reports[target] = {
-                "commit": _commit(), "command": f"python -m hw.area --target {target}",
+                "commit": commit(), "command": f"python -m hw.area --target {target}",
                 "tools": tools, "digest": config.digest,
                 "device": f"LFE5U-{DEVICES[target].upper().replace('K', 'F')}", "grade": GRADE,
                 "package": PACKAGE, "clock_mhz": CLOCK, "blocks": rows}

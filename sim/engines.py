@@ -21,7 +21,7 @@ ENGINES = ("golden", "rtl", "float")
 
 # Elements that a program may work on (sim.golden.machine): some seconds' worth, and for each
 # step so many a byte of the image. A byte is five weights, or part of a parameter.
-_WORK           = 1 << 26
+_WORK           = 1 << 25
 _WORK_OF_A_BYTE = 1 << 10
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import shlex
 
 from assembler import tokenizer
+from assembler.commit import made_by
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
@@ -147,7 +148,7 @@ def _report(args, results):
     lines = ["# Float formats", "",
              f"Golden machine against the float64 model on {tokens:,} tokens of "
              f"`{Path(args.text).name}`, in windows of {perplexity.CONTEXT}. Bold: the default.",
-             f"Made by `{shlex.join(words)}`", "", *_table(results), "",
+             made_by(shlex.join(words)), "", *_table(results), "",
              f"![Perplexity and top-1 agreement over the bits of the significand]"
              f"({args.report.with_suffix('.svg').name})", ""]
     try:

@@ -11,6 +11,7 @@ import time
 import numpy as np
 from rich.console import Console
 
+from assembler.commit import made_by
 from assembler.image import Section
 from firmware import programs
 from firmware.board import Board
@@ -111,7 +112,8 @@ def _page(outcomes, config):
     size = sum(section.size for section in larger(config).sections)
     lines = [
         "# The link under noise", "",
-        f"`make noise`: {len(outcomes)} times, an image of {size:,} bytes is uploaded to the "
+        made_by("make noise"), "",
+        f"{len(outcomes)} times, an image of {size:,} bytes is uploaded to the "
         f"simulated SoC with its SDRAM and three conversations of {TOKENS} tokens follow, over a "
         f"line on which one byte in {round(1 / RATE):,} is changed, lost or doubled, in each "
         f"direction. Memory and tokens are compared with what they must be. Times are the "

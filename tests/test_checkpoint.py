@@ -112,6 +112,7 @@ def test_truncated_files_are_refused(tmp_path, keep):
 @pytest.mark.parametrize("header, message", [
     (b"[]", "damaged"), (b"{", "damaged"), (b'{"w": 3}', "damaged"), (b"[" * 90_000, "damaged"),
     ({"w": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}, "w is I64"),
+    ({"w": {"dtype": [], "shape": [1], "data_offsets": [0, 4]}}, "damaged"),
     ({"w": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, "damaged"),
     ({"w": {"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]}}, "damaged"),
     ({"w": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}, "damaged"),

@@ -138,6 +138,7 @@ UNDEFINED = {
     "without emit": [NEXT, STREAM, SAMPLE, NEXT],
     "no matmul to the sampler": [NEXT, EMIT],
     "second emit": [NEXT, STREAM, SAMPLE, EMIT, EMIT],
+    "behind the step's emit": [NEXT, STREAM, STREAM, SAMPLE, EMIT, SAMPLE],
     "no float": [("load", {"dst": Operand(Space.U, 0), "n": 64, "r": 0, "pitch": 0,
                            "address": Places.of(NARROW).weights})],
     "outside": [("load", {"dst": Operand(Space.U, 0), "n": 64, "r": 0, "pitch": 0,

@@ -16,7 +16,7 @@ __all__ = ["Machine", "ProgramError"]
 
 
 _MASK32 = (1 << 32) - 1
-_INSTRUCTION = 512         # elements whose work is that of an instruction without any
+_INSTRUCTION = 4096        # elements whose work is that of an instruction without any
 
 
 class ProgramError(ValueError):

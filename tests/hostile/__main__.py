@@ -8,6 +8,7 @@ import random
 import sys
 import time
 
+from assembler.commit import commit, made_by
 from tests.hostile import models, programs, talk
 from tests.hostile.corpus import Corpus
 from tests.hostile.sandbox import MEMORY, SECONDS, Sandbox
@@ -89,7 +90,8 @@ def _page(runs, command):
     ones = sum(each.outcome.status == 1 for each in runs)
     lines = [
         "# Hostile inputs", "",
-        f"Made by `{command}`. Each input is a folder of files, most of which are in order, and a "
+        made_by(command), "",
+        f"Each input is a folder of files, most of which are in order, and a "
         f"command line that reads them, run by its real entry point in a child process, and some "
         f"once more by `python -m` in a new interpreter. An input misbehaves if its exit status "
         f"is neither 0 nor 2, if status 2 comes without exactly one line of printable characters "
@@ -113,6 +115,7 @@ def main():
                         help="this input of the run alone, and what it says")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
     args = parser.parse_args()
+    commit()                        # the one that begins
     runs, start = [], time.monotonic()
     numbers = range(args.inputs) if args.only is None else [args.only]
     try:

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 import sys
 
+from assembler.commit import commit
 from sim import verilate
 from tests.mutation import report
 from tests.mutation.campaign import Campaign
@@ -30,6 +31,7 @@ def main():
                         help="try to show that mutants with this in their name change nothing")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
     args = parser.parse_args()
+    commit()                        # the one that begins
     texts  = netlists()
     chosen = choose(sites(*texts), args.mutants, args.seed)
     chosen = [mutant for mutant in chosen if args.block in mutant.block]

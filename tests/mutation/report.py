@@ -1,11 +1,10 @@
 """The report of a campaign: docs/reports/mutants.md."""
 
 from collections import Counter
-import subprocess
 
+from assembler.commit import made_by
 from tests.mutation.faults import KINDS
 from tests.mutation.known import EQUIVALENT
-from tests.mutation.rtlil import ROOT
 
 
 __all__ = ["survivors", "page"]
@@ -26,14 +25,6 @@ def survivors(campaign):
     return lines
 
 
-def _commit():
-    def git(*words):
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True,
-                              text=True).stdout.strip()
-    changed = git("status", "--porcelain", "--", "hw", "assembler", "sim", "tests")
-    return git("rev-parse", "--short=12", "HEAD") + (" (and changes)" if changed else "")
-
-
 def page(campaign, command):
     caught     = campaign.caught
     mutants    = campaign.mutants
@@ -42,7 +33,8 @@ def page(campaign, command):
     real       = len(mutants) - len(equivalent)
     lines = [
         "# Mutants", "",
-        f"Made by `{command}` at commit {_commit()}. Each is one fault in the netlist that "
+        made_by(command), "",
+        "Each is one fault in the netlist that "
         "Amaranth makes, in every copy of its block; tests of `make test` run on it until one "
         "fails. How, and what it does not show: "
         "[docs/verification.md](../verification.md#mutants).", "",

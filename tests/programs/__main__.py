@@ -7,6 +7,7 @@ from pathlib import Path
 import sys
 import time
 
+from assembler.commit import commit
 from tests.programs import illegal
 from tests.programs.compare import compare, first_difference
 from tests.programs.coverage import Coverage
@@ -87,6 +88,7 @@ def main():
                         help="where failures go, shrunk (default: the tests run them from there)")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
     args = parser.parse_args()
+    commit()                        # the one that begins
     names = args.only.split(",") if args.only else list(CONFIGS)
     print(f"seed {args.seed}: {args.instructions} instructions on {len(names)} machines",
           flush=True)

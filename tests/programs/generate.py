@@ -101,6 +101,7 @@ class _Body(Draft):
         self.matmuls(1, sample=True)
         self.flush()
         self.add("emit")
+        self.left = 0
         if skip:
             self.stretch(rng.choice([0, 2]))
             self.flush()

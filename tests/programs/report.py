@@ -4,6 +4,7 @@ from collections import defaultdict
 import re
 
 from assembler import isa
+from assembler.commit import made_by
 from assembler.registers import COUNTERS
 from hw.tickets import Queue
 from tests.programs.coverage import (
@@ -96,7 +97,8 @@ def page(totals, configs, coverage, command, seconds):
     }
     lines = [
         "# Random programs", "",
-        f"Made by `{command}` in {seconds:.0f} s. Each program runs on the golden machine and, at "
+        made_by(command), "",
+        f"In {seconds:.0f} s. Each program runs on the golden machine and, at "
         "full speed and with a memory that is late, pauses and refuses at random, on the RTL; then "
         "all vector, code, scalar and address registers, all of memory, all tokens, the program "
         "counter, the sticky flag and what the counters count of work must be the same. "

@@ -194,7 +194,10 @@ class Trace:
                     raise Undefined(pc, f"more than {STREAM_DEPTH} streams before their matmuls")
             case "matmul":
                 self._use(operands["rows"] * operands["blocks"] * config.beat_words)
-                self._sampled += operands["dst"].space is Space.NONE
+                to_sampler = operands["dst"].space is Space.NONE
+                if to_sampler and golden.step_now.sample and self._emitted:
+                    raise Undefined(pc, "a matmul to the sampler behind the step's emit")
+                self._sampled += to_sampler
             case "emit":
                 if golden.step_now.sample and (self._emitted or not self._sampled):
                     raise Undefined(pc, "no matmul to the sampler, or a second emit")

@@ -1,0 +1,34 @@
+"""The state of the sources that made a report."""
+
+import functools
+from pathlib import Path
+import subprocess
+
+
+__all__ = ["commit", "made_by"]
+
+
+_ROOT = Path(__file__).parents[1]
+
+
+def _git(*words):
+    try:
+        return subprocess.run(["git", *words], cwd=_ROOT, capture_output=True,
+                              text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+@functools.cache
+def commit():
+    """The commit of the sources when this was first called, and whether they differ from it.
+
+    What runs for long calls it before it starts.
+    """
+    name = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+    return f"{name} (and changes)" if _git("status", "--porcelain", "--", "*.py", "*.v") else name
+
+
+def made_by(command):
+    """The sentence of a report about where it came from."""
+    return f"Made by `{command}` at commit {commit()}."
