@@ -21,7 +21,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile programs flips mutants formal bitstreams docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile programs flips mutants coverage formal bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -99,6 +99,10 @@ flips: $(TEST)
 ## make mutants  80 faults in the generated hardware, and the tests: docs/reports/mutants.md (long)
 mutants: $(TEST)
 	$(VENV)/bin/python -m tests.mutation --mutants 80 --seed 1 -o docs/reports/mutants.md
+
+## make coverage  lines and branches that the tests reach: docs/reports/coverage.md (long)
+coverage: $(TEST)
+	$(VENV)/bin/python -m tests.cover -o docs/reports/coverage.md
 
 ## make formal   prove what tests/formal claims of the hardware: docs/reports/formal.md (long)
 formal: $(FORMAL)

@@ -106,6 +106,29 @@ def _add(fmt):
     return describe
 
 
+def _add_far(fmt):
+    """As :func:`_add`, but with the larger operand's exponent as a measure: a smaller one below
+    1/16 of its last place only says on which side of it the sum lies, and any such operand rounds
+    alike. So no number of 77 bits is shifted twice."""
+    def describe(b):
+        a, c, x, y, u, v = _operands(b, fmt)
+        block = b.block("block", FloatAdd(fmt=fmt))
+        b.m.d.comb += [block.a.eq(a), block.b.eq(c)]
+        below = fmt.significand + 3         # places below the last one of the larger operand
+        swap  = b.named("swap", Cat(x.mantissa, x.exponent) < Cat(y.mantissa, y.exponent))
+        high, low = Mux(swap, y.exponent, x.exponent), Mux(swap, x.exponent, y.exponent)
+        far   = b.named("far", (high - low)[:fmt.exponent])
+        big   = b.named("big", Mux(swap, v, u) << below)
+        whole = b.named("whole", Mux(swap, u, v) << below)
+        near  = b.named("near", whole >> Mux(far > below, below, far))
+        little = b.named("little", Mux((far > below) & whole.any(), 1, near))
+        total = b.named("total", Mux(x.sign ^ y.sign, big - little, big + little)
+                        [:fmt.significand + below + 1])
+        word, large = _rounded(b, "exact", fmt, total, high - below, Mux(swap, y.sign, x.sign))
+        _reaches(b, *_equal(b, block, word, large, block.latency), fmt)
+    return describe
+
+
 def _round(fmt):
     def describe(b):
         block = b.block("block", FloatRound(fmt=fmt))
@@ -143,5 +166,6 @@ PROOFS = (
     *(_proof("multiply", "FloatMultiply is the exact product, rounded once, and its flag right",
              _multiply, fmt, FloatMultiply.latency, _MULTIPLY) for fmt in (_NARROW, _BOARD)),
     *(_proof("add", "FloatAdd is the exact sum, rounded once, and its flag right",
-             _add, fmt, FloatAdd(fmt=fmt).latency, _ADD) for fmt in (_NARROW,)),
+             describe, fmt, FloatAdd(fmt=fmt).latency, _ADD)
+      for describe, fmt in ((_add, _NARROW), (_add_far, _BOARD))),
 )
