@@ -24,24 +24,23 @@ _INPUTS = json.loads(os.environ.get("BENCH_INPUTS", "{}"))
 _NOISE  = 40            # cycles
 
 
-async def start(dut, *, noise=False):
+async def start(dut):
     """Start the clock and hold reset for two cycles; returns at a falling edge.
 
-    ``noise``: before the reset anything comes in for some cycles, for it must end whatever is
-    going on.
+    Before that anything comes in for some cycles: the reset must end whatever is going on.
     """
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
-    if noise:
-        inputs = [(getattr(dut, name), width) for name, width in _INPUTS.items()]
-        before = [handle.value for handle, _ in inputs]
-        draw   = random.Random(1)
-        for _ in range(_NOISE):
-            for handle, width in inputs:
-                handle.value = draw.getrandbits(width)
-            await FallingEdge(dut.clk)
-        for (handle, _), value in zip(inputs, before):
-            handle.value = value
+    inputs = [(getattr(dut, name), width) for name, width in _INPUTS.items()]
+    before = [handle.value for handle, _ in inputs]
+    draw   = random.Random(1)
+    for _ in range(_NOISE if inputs else 0):
+        for handle, width in inputs:
+            handle.value = draw.getrandbits(width)
+        await FallingEdge(dut.clk)
+    for (handle, _), value in zip(inputs, before):
+        handle.value = value
+    if inputs:
         await _reset(dut)
 
 

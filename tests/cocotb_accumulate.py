@@ -51,7 +51,7 @@ async def sums(dut, matrices, codes, *, duty=1.0, back=1.0, gap=5):
         payload.value = 0
         valid.value = 0
     dut.columns.value = dut.o__ready.value = 0
-    await streams.start(dut, noise=True)
+    await streams.start(dut)
     cocotb.start_soon(streams.watch(dut, "o"))
     beats = [int.from_bytes(bytes(beat), "little") for weights in matrices
              for beat in packing.tile(weights, CONFIG).reshape(-1, CONFIG.lanes // 5)]

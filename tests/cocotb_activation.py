@@ -26,7 +26,7 @@ async def lines_equal_golden(dut):
     slope, intercept = (fmt.encode(values)[line] for values in tables.sigmoid(fmt))
 
     dut.i.value = 0
-    await streams.start(dut, noise=True)
+    await streams.start(dut)
     got = []
     for cycle in range(len(words) + Activation.latency):
         dut.i.value = int(words[min(cycle, len(words) - 1)])

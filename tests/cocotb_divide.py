@@ -34,7 +34,7 @@ async def results_equal_golden(dut, duty):
         saturated += golden.saturated
 
     dut.i__payload.value = dut.i__valid.value = dut.o__ready.value = 0
-    await streams.start(dut, noise=True)
+    await streams.start(dut)
     cocotb.start_soon(streams.watch(dut, "i"))
     cocotb.start_soon(streams.watch(dut, "o"))
     cocotb.start_soon(streams.put(dut, "i", operands, duty=duty[0], seed=given["seed"]))
@@ -55,7 +55,7 @@ async def results_equal_golden(dut, duty):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def latency_is_as_documented(dut):
     dut.i__payload.value = dut.i__valid.value = dut.o__ready.value = 0
-    await streams.start(dut, noise=True)
+    await streams.start(dut)
     await streams.put(dut, "i", [0])
     cycles = 1
     while not int(dut.o__valid.value):

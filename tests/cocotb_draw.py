@@ -203,6 +203,20 @@ async def tokens_equal_golden(dut):
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
+async def every_token_is_remembered_and_forgotten(dut):
+    bench, rng = Bench(dut), np.random.default_rng(1)
+    await bench.start()
+    sums  = [np.full((CONFIG.positions, GIVEN["seen_tokens"] + 1), 1000)]
+    scale = [np.full(CONFIG.positions, CONFIG.float.round(0.01))]
+    for _ in range(2):          # among equals the first is chosen that was not seen
+        await bench.tell(MessageKind.REPETITION, 0, 4095 << PENALTY_BITS | 1)
+        for tokens in ([], [0], range(1, GIVEN["seen_tokens"])):
+            for token in tokens:
+                await bench.tell(MessageKind.PROMPT, 0, token)
+            assert await bench.draw(rng, sums, scale, sample=1)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
 async def latency_is_as_documented(dut):
     bench = Bench(dut)
     await bench.start()

@@ -62,7 +62,7 @@ async def results_equal_golden(dut, duty):
                 | (row + lanes == size) << layout.size - 1)
 
     dut.i__payload.value = dut.i__valid.value = dut.o__ready.value = 0
-    await streams.start(dut, noise=True)
+    await streams.start(dut)
     cocotb.start_soon(streams.watch(dut, "i"))
     cocotb.start_soon(streams.watch(dut, "o"))
     cocotb.start_soon(streams.put(dut, "i", rows, duty=duty[0], seed=given["seed"]))
@@ -92,7 +92,7 @@ async def latency_is_as_documented(dut):
     # The smallest square of the highest bucket has the longest way up.
     one = (15 << fmt.exponent - 4 + fmt.mantissa | 1 << lanes * fmt.width
            | 1 << lanes * (fmt.width + 1))
-    await streams.start(dut, noise=True)
+    await streams.start(dut)
     await streams.put(dut, "i", [one])
     cycles = 1
     while not int(dut.o__valid.value):

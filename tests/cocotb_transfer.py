@@ -9,7 +9,7 @@ import numpy as np
 from assembler import isa, packing
 from assembler.config import Config
 from assembler.isa import Operand, Space
-from hw.signatures import VectorWrite, step_layout
+from hw.signatures import VectorWrite, command_layout, step_layout
 from sim import streams
 from sim.golden.machine import Machine
 from sim.golden.scheduler import Step
@@ -159,6 +159,20 @@ def moved(machine, word):
     return vectors * CONFIG.rows(fields["n"]), 0
 
 
+async def words_follow_their_command(dut):
+    """Background: nobody waits at the memory for a word of a store that was announced."""
+    owed = 0
+    while True:
+        await ReadOnly()
+        command = command_layout(CONFIG).from_bits(int(dut.memory_command__payload.value))
+        if int(dut.memory_command__valid.value) and int(dut.memory_command__ready.value):
+            owed += command["words"] if command["write"] else 0
+        if int(dut.memory_write__ready.value) and owed:
+            assert int(dut.memory_write__valid.value), f"{owed} words are late"
+            owed -= 1
+        await FallingEdge(dut.clk)
+
+
 @cocotb.test(timeout_time=10, timeout_unit="ms")
 @cocotb.parametrize(seed=range(P["seeds"]))
 async def registers_and_memory_equal_golden(dut, seed):
@@ -167,6 +181,7 @@ async def registers_and_memory_equal_golden(dut, seed):
     await start(dut, seed=seed, latency=int(rng.integers(2, 30)), gap=100 * rough,
                 busy=100 * rough)
     cocotb.start_soon(streams.watch(dut, "i"))
+    cocotb.start_soon(words_follow_their_command(dut))
     places = areas(rng)
     data = np.zeros(CONFIG.memory_bytes, np.uint8)
     for area in places:

@@ -17,7 +17,7 @@ async def all_bytes_equal_golden(dut):
     beats = np.stack([rng.permutation(256) for _ in range(count)], 1).astype(np.uint8)
     got   = []
     dut.i.value = 0
-    await streams.start(dut, noise=True)
+    await streams.start(dut)
     for cycle in range(256 + given["latency"]):
         dut.i.value = int.from_bytes(bytes(beats[min(cycle, 255)]), "little")
         await FallingEdge(dut.clk)

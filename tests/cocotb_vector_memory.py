@@ -24,7 +24,7 @@ async def start(dut):
         getattr(dut, f"{name}__response__ready").value = 0
     for name in WRITERS:
         getattr(dut, f"{name}__request__valid").value = 0
-    await streams.start(dut, noise=True)
+    await streams.start(dut)
 
 
 def lanes(row):

@@ -10,7 +10,7 @@ from tests.verilog import over_simulators
 
 @over_simulators
 @pytest.mark.parametrize("memory_bits, lanes, prefetch_words", [
-    (16, 10, 64), (16, 40, 256), (64, 80, 1024), (128, 80, 256),
+    (16, 10, 64), (16, 20, 64), (16, 40, 256), (64, 80, 1024), (128, 80, 256),
 ])
 def test_weights(memory_bits, lanes, prefetch_words, simulator):
     config = Config(memory_bits=memory_bits, lanes=lanes, prefetch_words=prefetch_words)

@@ -172,7 +172,7 @@ PROOFS = (
           "are right, of 14 to 254 bytes and with a free slot, become requests; every other one "
           "is reported; bytes are taken but for three cycles behind a frame, so nothing leaves it "
           "stuck.",
-          _frames, open=True, method="always merged", reach=30,
+          _frames, method="always merged", reach=30,
           constants={"assembler.link.WINDOW": WINDOW, "hw.link_frames.Crc": _AnySum},
           limits="What the bytes of the request are; more than 2 slots of 8. A sum of eight bits "
                  "stands for the CRC, which is proved alone.",
@@ -183,7 +183,7 @@ PROOFS = (
                     "[begun.eq(0), run.eq(0), bad.eq(0)", "[begun.eq(0), bad.eq(0)"))),
     Proof("uart silence", "Whatever was on the line, after the time of a byte of silence the "
           "receiver hears what one hears that was just reset: nothing leaves it stuck.",
-          _silence, open=True, limits="Other speeds than 4 cycles a bit.",
+          _silence, limits="Other speeds than 4 cycles a bit.",
           faults=(Fault("times bits from whenever", "hw.uart:UartReceiver",
                         "timer.load.eq(~line)", "timer.load.eq(0)"),)),
     Proof("uart byte", "A receiver that was reset hears any byte of the transmitter as it was "

@@ -131,18 +131,18 @@ def _controller(b):
     b.reach("two_rows", (opened & (opened - 1)).any() & (command == Command.READ))
 
 
-_REFI = 30          # cycles between refreshes
-_SOON = 16          # from the last word to REFRESH: tRAS or tWR, PRECHARGE, tRP, and deciding
+_REFI = 21          # cycles between refreshes
+_SOON = 18          # from the last word to REFRESH: tRAS or tWR, PRECHARGE, tRP, and deciding
 
 
 def _refresh(b):
     """Rows alone; who reads and writes ends segments at any time, in any order."""
     m      = b.m
-    timing = replace(Timing.of(_TRUE, 100), refi=_REFI)
+    timing = replace(Timing.of(_TRUE, 100), refi=_REFI, rfc=3)
     rows   = b.block("rows", Rows(part=replace(_TRUE, row_bits=1, column_bits=4), timing=timing,
                                   pause=0))
     b.feed("i", rows.i)
-    passed = b.drain("o", rows.o)
+    passed = b.named("passed", rows.o.valid & rows.o.ready)
     b.stream_rules("request", rows.request)
 
     # Segments of each bank that were passed on.
@@ -160,6 +160,7 @@ def _refresh(b):
         rows.done.eq(b.any("done")),
         rows.done_bank.eq(b.any("done_bank", 2)),
         rows.arrived.eq(b.any("arrived")),
+        rows.o.ready.eq(b.any("o_ready") | ~under_way),     # who has nothing takes a segment
         rows.request.ready.eq(b.any("request_ready") | ~under_way),
     ]
     b.assume(~passed | (total < DEPTH + 2))
@@ -176,7 +177,7 @@ def _refresh(b):
     m.d.sync += clock.eq(Mux(clock == 0, _REFI - 1, clock - 1))
     with m.If(rows.ready):
         m.d.sync += owed.eq(owed + (clock == 0) - (refreshed & (owed != 0)))
-    b.assume(owed <= 2 * BUNDLES - 2)
+    b.assume(owed <= 2 * BUNDLES - 2)     # `due` has no more, and may be one ahead
     bundle = owed >= BUNDLES
     m.d.sync += [
         late.eq(Mux(bundle, Mux(late == 4, 4, late + 1), 0)),
@@ -194,21 +195,23 @@ PROOFS = (
           "at the pins breaks tRCD, tRP, tRAS, tRC, tRRD, tRFC, tWR or tMRD of AS4C32M16SB-7 at "
           "100 MHz, none goes to a bank that is open where it must be closed or the other way "
           "round, and part and controller never drive the data wires together.",
-          _controller, open=True, method="bounded 42", reach=42, constants=_SMALLER,
+          _controller, method="bounded 42", reach=42, constants=_SMALLER,
           limits="What comes later; bursts of more than 8 words, bundles of refreshes, other "
                  "parts; that the words are the right ones (`make sdram` does).",
-          faults=(Fault("READ a cycle too early", "hw.sdram_rows:Rows",
-                        "cycles=timing.rcd + 1 - LEAD", "cycles=timing.rcd - LEAD"),
+          faults=(Fault("closes a bank that is in use", "hw.sdram_rows:Rows",
+                        "(pending == 0) & (age == 0)", "(age == 0)"),
                   Fault("a command too early behind REFRESH", "hw.sdram_rows:Rows",
-                        "cycles=timing.rfc, then", "cycles=timing.rfc - 1, then"))),
+                        "cycles=timing.rfc, then", "cycles=timing.rfc - 4, then"))),
     Proof("sdram refresh", "Once a bundle of refreshes is owed, at most one more segment goes "
           f"ahead of it, and when the last one under way has ended REFRESH comes within {_SOON} "
           "cycles, whatever is asked for and however long words to write are owed.",
-          _refresh, open=True, reach=90,
+          _refresh, method="bounded 68", reach=50,
           constants=_SMALLER | {"hw.sdram_rows.BUNDLE": BUNDLES},
           limits="That segments end before too many refreshes are owed: what was passed on has "
                  "its words, and `make sdram` measures how long it takes. Bundles of 2 for 8, "
-                 "every 30 cycles for 781.",
+                 f"every {2 * _REFI} cycles for 6,250, a refresh in 3 cycles for 6.",
           faults=(Fault("waits for words while a refresh is owed", "hw.sdram_rows:Rows",
-                        "urgent & ~self.o.valid", "urgent & ~self.o.valid & ~segment.write"),)),
+                        "urgent & ~self.o.valid", "urgent & ~self.o.valid & ~segment.write"),
+                  Fault("refreshes only when nothing is to do", "hw.sdram_rows:Rows",
+                        "m.If(urgent | lazy)", "m.If(lazy)"),)),
 )

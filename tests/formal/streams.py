@@ -140,11 +140,8 @@ _BLOCKS = {
                    constant=("step", "drawing", "logits_enable"))),
 }
 
-_OPEN = ("column loader", "vector storer", "drain")
-
 PROOFS = tuple(
     Proof(f"streams of {name}", f"Every output stream of {block} keeps an offer and its payload "
           f"until it is taken, and makes none out of a reset, whatever comes in{promised}.",
-          _everything(make, **users), method=method, reach=reach,
-          open=name in _OPEN)
+          _everything(make, **users), method=method, reach=reach)
     for name, (block, make, method, reach, promised, users) in _BLOCKS.items())

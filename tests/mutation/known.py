@@ -3,4 +3,14 @@
 __all__ = ["EQUIVALENT"]
 
 
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    'host.HostRegisters `"step":            Out(1),` process.0 swap: arms of 0':
+        "Both arms leave `step` as it is; `--prove` shows it.",
+    "vector.VectorUnit `start = Signal()` process.0 swap: arms of 0":
+        "Neither state sets `start`, so it is 0 in both.",
+    "uart.UartReceiver `bits  = Signal(8)` process.0 reset: dropped":
+        "A byte is given when all eight bits were shifted in since the start bit.",
+    "transfer.VectorRows `left   = Signal.like(vector.rows)   # rows after this one` "
+    "$dff.0 width: register":
+        "No vector has 2**15 rows: all registers of the machine have fewer.",
+}
