@@ -216,6 +216,25 @@ async def every_token_is_remembered_and_forgotten(dut):
             assert await bench.draw(rng, sums, scale, sample=1)
 
 
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def a_reset_in_the_middle_of_top_k_leaves_nothing(dut):
+    rng = np.random.default_rng(3)
+    for late in range(24):
+        bench = Bench(dut)
+        await bench.start()
+        for kind, payload in ((MessageKind.TEMPERATURE, 4096), (MessageKind.TOP_K, 5),
+                              (MessageKind.SEED, late)):
+            await bench.tell(kind, 0, payload)
+        sums  = [rng.integers(-500, 500, (CONFIG.positions, 30))]
+        scale = [np.full(CONFIG.positions, CONFIG.float.round(0.01))]
+        assert await bench.draw(rng, sums, scale, sample=1)
+        await bench.prepare(scale[0])           # and once more, up to some cycle
+        await bench.feed(rng, sums[0][:1].T, [0], 1.0)
+        dut.emit.value = 1
+        for _ in range(late):
+            await FallingEdge(dut.clk)
+
+
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def latency_is_as_documented(dut):
     bench = Bench(dut)

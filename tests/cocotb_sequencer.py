@@ -329,6 +329,7 @@ async def prepare(dut):
     for name in ("start", "resume", "single_step", "done", "program_address", "program_length"):
         getattr(dut, name).value = 0
     await streams.start(dut)
+    assert not int(dut.running.value)
     for name in ("weights", *QUEUES, "port__command"):
         cocotb.start_soon(streams.watch(dut, name))
 

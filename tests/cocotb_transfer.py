@@ -225,6 +225,7 @@ async def nothing_to_move_is_done(dut):
 async def transfers_run_at_the_speed_of_the_narrower_side(dut):
     rng = np.random.default_rng(6)
     await start(dut, latency=8)
+    cocotb.start_soon(words_follow_their_command(dut))
     set_step(dut, Machine.bare(CONFIG, []), random_step(rng))
     elements = 8 * CONFIG.register_elements
     cost = max(CONFIG.vector_words(elements), CONFIG.rows(elements))

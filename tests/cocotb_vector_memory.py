@@ -7,6 +7,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from assembler.config import Config
 from hw.signatures import VectorWrite
+from hw.vector_memory import RESPONSES
 from sim import streams
 from tests.verilog import parameters
 
@@ -167,9 +168,21 @@ async def latency_is_seven_cycles(dut):
 async def a_reader_that_takes_nothing_holds_up_nobody(dut):
     await start(dut)
     getattr(dut, f"{READERS[0]}__response__ready").value = 0
+    _, valid, ready = streams.ports(dut, f"{READERS[0]}__request")
+    asked = []
+
+    async def count():
+        while True:
+            await ReadOnly()
+            asked.append(int(valid.value) and int(ready.value))
+            await FallingEdge(dut.clk)
+
+    cocotb.start_soon(count())
     blocked = cocotb.start_soon(streams.put(dut, f"{READERS[0]}__request", [0] * 100))
     for name in READERS[1:]:
         task = cocotb.start_soon(streams.put(dut, f"{name}__request", [0] * 100))
         await streams.get(dut, f"{name}__response", 100)
         await task
     assert not blocked.done()
+    # What may be on its way, and what waits in front of the arbiter.
+    assert sum(asked) == RESPONSES + 2

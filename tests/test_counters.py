@@ -91,6 +91,8 @@ def work(rounds, *before):
 def test_idle_memory_says_why():
     assert share(work(100), "memory_unasked") > 0.9
     assert share(work(100, STREAM), "memory_full") > 0.9
+    few = isa.encode("stream", r=0, address=0, words=8)
+    assert share([few, matmul(8)], "memory_unasked", latency=200) > 0.9     # asked too late
     slow = [share([STREAM, matmul(4000)], "memory_late", gap=gap) for gap in (0, 128)]
     assert slow[0] < 0.02 and slow[1] == pytest.approx(0.5, abs=0.05)
 

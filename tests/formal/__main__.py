@@ -26,7 +26,7 @@ PROOFS = {proof.name: proof for module in (unpacker, queues, streams, scoreboard
 
 DECIDED = [name for name, proof in PROOFS.items() if not proof.open]
 
-SECONDS = 600           # of the processor, for one tool's run
+SECONDS = 1200          # of the processor, for one tool's run
 _converting = threading.Lock()      # a fault is put into the classes themselves
 
 

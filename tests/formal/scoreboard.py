@@ -93,16 +93,22 @@ def _units(b, board, *, slow):
     return begun, ended, Array(starts), Array(ends)
 
 
+def _offers(b, board, word):
+    """"A new word is offered", and how many were before it, by queue."""
+    offered = b.named("offered", board.i.valid & ~b.past(board.i.valid & ~board.i.ready))
+    offers  = _counts(b, "offers")
+    for queue in Queue:
+        b.m.d.sync += offers[queue].eq(offers[queue] + (offered & word.queues[queue]))
+    return offered, offers
+
+
 def _hazards(b):
     """Any two instructions that share a register, of two units: the later one waits."""
     board, word = _board(b)
     begun, ended, starts, ends = _units(b, board, slow=True)
     first, second = b.constant("first", 2), b.constant("second", 2)     # their queues
     register = b.constant("register", 2)
-    offered  = b.named("offered", board.i.valid & ~b.past(board.i.valid & ~board.i.ready))
-    offers   = _counts(b, "offers")         # before this one
-    for queue in Queue:
-        b.m.d.sync += offers[queue].eq(offers[queue] + (offered & word.queues[queue]))
+    offered, offers = _offers(b, board, word)
 
     def touches(queue):
         """Whether the word touches the register in its part for ``queue``, and writes it."""
@@ -143,7 +149,8 @@ def _progress(b):
     board, word = _board(b)
     begun, ended, starts, ends = _units(b, board, slow=False)
     event  = Cat(*starts, *ends, board.i.valid & board.i.ready).any()
-    work   = Cat(one != other for one, other in zip(begun, ended)).any() | board.i.valid
+    _, offers = _offers(b, board, word)
+    work   = Cat(one != other for one, other in zip(offers, ended)).any() | board.i.valid
     still  = Signal(6)
     b.m.d.sync += still.eq(Mux(event | ~work, 0, still + 1))
     b.promise("something_happens", still <= 14)
@@ -169,7 +176,7 @@ PROOFS = (
                     "settle != _SETTLE - 1", "settle != _SETTLE - 3"))),
     Proof("scoreboard progress", "While anything is offered or under way, and units end what they "
           "were given within 2 cycles, 15 cycles never pass without a start, an end or an "
-          "instruction taken.", _progress, method="bounded 36", reach=27,
+          "instruction taken.", _progress, method="bounded 40", reach=27,
           constants=_SMALLER, limits=_LIMITS,
           faults=(Fault("looks the same register up for ever", "hw.scoreboard:Scoreboard",
                         "m.d.sync += slot.used.eq(0)", "m.d.sync += slot.used.eq(slot.used)"),

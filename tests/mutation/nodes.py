@@ -44,6 +44,7 @@ NODES = """
     test_float.py::test_rtl_equals_golden[24-8-32-1-verilator]
     test_gearbox.py::test_gearbox[verilator]
     test_gumbel.py::test_rtl_equals_golden[verilator]
+    test_soc.py::test_a_request_lights_active_for_a_while
     test_uart.py::test_bytes[65000000-12000000-60-icarus]
     test_host.py::test_registers_do_as_their_table_says[verilator]
     test_memory.py::test_arbiter[clients0-16-verilator]
