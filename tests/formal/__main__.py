@@ -86,15 +86,16 @@ def prove(proof):
     return result
 
 
-def page(results, minutes):
+def page(results):
     """Text of docs/reports/formal.md."""
     processor = sum(result.seconds for result in results) / 60
     names   = [result.proof.name for result in results]
     command = ("make formal" if names == DECIDED else
                "python -m tests.formal " + " ".join(f'"{name}"' for name in names))
     lines = ["# Formal proofs", "", made_by(command), "",
-             f"{len(results)} proofs in {minutes:.0f} minutes, two at a time, {processor:.0f} "
-             f"minutes of the processor; {', '.join(versions())}.", "",
+             f"{len(results)} proofs, {processor:.0f} minutes of the processor; "
+             f"{', '.join(versions())}. Verdicts are kept, and decided again when something "
+             "changed that they depend on.", "",
              "*always*: for any number of cycles (property directed reachability, by ABC in Yosys, "
              "or induction, by Yices); *N cycles*: from power-up on (Yices). A control is a cover "
              "that must be reached, or a fault, put into the block, that must be found.", "",
@@ -134,7 +135,7 @@ def main(argv=None):
     bad = sum(not result.good for result in results)
     print(f"{len(results)} proofs, {bad} failed, {time.monotonic() - started:.0f} s")
     if arguments.report:
-        arguments.report.write_text(page(results, (time.monotonic() - started) / 60))
+        arguments.report.write_text(page(results))
     return 1 if bad else 0
 
 
