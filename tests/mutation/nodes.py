@@ -44,7 +44,6 @@ NODES = """
     test_float.py::test_rtl_equals_golden[24-8-32-1-verilator]
     test_gearbox.py::test_gearbox[verilator]
     test_gumbel.py::test_rtl_equals_golden[verilator]
-    test_soc.py::test_a_request_lights_active_for_a_while
     test_uart.py::test_bytes[65000000-12000000-60-icarus]
     test_host.py::test_registers_do_as_their_table_says[verilator]
     test_memory.py::test_arbiter[clients0-16-verilator]
@@ -77,11 +76,10 @@ NODES = """
     test_transfer.py::test_transfer[broad-verilator]
     test_array.py::test_rtl_equals_golden[shape3-seeds3-verilator]
     test_sequencer.py::test_program_runs_in_dependence_order[shape2-seeds2-verilator]
+    test_counters.py::test_idle_memory_says_why
     test_link.py::test_board_answers_like_its_twin[narrow-verilator]
     test_sdram.py::test_rate_and_data[AS4C32M16SB-7-100-2]
     test_sdram.py::test_the_core_makes_the_same_tokens_from_an_sdram[config1-133.33333333333334]
-    test_counters.py::test_idle_memory_says_why
-    test_counters.py::test_waiting_units_say_why
     test_random_programs.py::test_at_full_speed[1-wide]
     test_random_programs.py::test_at_full_speed[2-wide]
     test_lockstep.py::test_all_registers_after_every_instruction[wide]
@@ -93,4 +91,5 @@ NODES = """
     test_board.py::test_stop_in_the_middle_and_start_again
     test_board.py::test_a_reset_board_says_so
     test_board.py::test_noise_ends_well_or_with_an_error[100]
+    test_soc.py::test_a_request_lights_active_for_a_while
 """.split()
