@@ -36,6 +36,7 @@ async def start(dut, period):
         await FallingEdge(clock)
     dut.rst.value = 0
     dut.memory_rst.value = 0
+    await FallingEdge(dut.clk)          # where the streams of the core begin
 
 
 async def serve(dut, words, draw, duty):

@@ -180,7 +180,7 @@ def test_the_command_compiles_assembles_and_disassembles(tmp_path, capsys):
     assert report(main, [str(folder / "config.json"), "-o", str(out), "--target", "ulx3s-25f",
                          "--set", "positions=2", "lanes=10"]) == 0
     said = capsys.readouterr().out
-    for words in ("3 layers, 72 wide", "tokens/s at 90 MHz", "nothing but token ids",
+    for words in ("3 layers, 72 wide", "tokens/s at 100 MHz", "nothing but token ids",
                   "lanes=10 positions=2", "with tokenizer"):
         assert words in said
     loaded = image.load(out)

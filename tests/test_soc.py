@@ -1,7 +1,7 @@
 """Soc: its lights; all else of it is test_board.py's."""
 
 from assembler.config import Config
-from hw.soc import LIGHT_BITS, Soc
+from hw.soc import Soc
 from tests.verilog import run_bench
 
 
@@ -11,4 +11,4 @@ CONFIG = Config(memory_bytes=1 << 12, lanes=10, registers=16, register_elements=
 
 def test_a_request_lights_active_for_a_while():
     soc = Soc(config=CONFIG, clock_hz=100_000_000, baud=25_000_000, name="bench")
-    run_bench(soc, "cocotb_soc", "verilator", light=1 << LIGHT_BITS)
+    run_bench(soc, "cocotb_soc", "verilator")
