@@ -26,7 +26,7 @@ def commit():
     What runs for long calls it before it starts.
     """
     name = _git("rev-parse", "--short=12", "HEAD") or "unknown"
-    return f"{name} (and changes)" if _git("status", "--porcelain", "--", "*.py", "*.v") else name
+    return f"{name} (and changes)" if _git("status", "--porcelain", "--", ".", ":!docs") else name
 
 
 def made_by(command):
