@@ -71,6 +71,47 @@ class BlockRam(wiring.Component):
         return m
 
 
+def _checked(depth):
+    if depth < 2 or depth & depth - 1:
+        raise ValueError(f"depth must be a power of two from 2 on, not {depth!r}")
+    return depth
+
+
+class _Rows(wiring.Component):
+    """Where the next payload of a queue goes, and where the first one lies.
+
+    ``push`` is only for when there is ``room``, ``pull`` for when it is ``filled``. Both are
+    registers.
+    """
+    def __init__(self, *, depth):
+        self.depth = depth
+        super().__init__({
+            "push":    In(1),
+            "pull":    In(1),
+            "produce": Out(range(depth)),
+            "consume": Out(range(depth)),
+            "filled":  Out(1),
+            "room":    Out(1, init=1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        level = Signal(range(self.depth + 1))
+        m.d.sync += [
+            self.produce.eq(self.produce + self.push),
+            self.consume.eq(self.consume + self.pull),
+        ]
+        with m.If(self.push & ~self.pull):
+            m.d.sync += [
+                level.eq(level + 1),
+                self.filled.eq(1),
+                self.room.eq(level != self.depth - 1),
+            ]
+        with m.If(self.pull & ~self.push):
+            m.d.sync += [level.eq(level - 1), self.filled.eq(level != 1), self.room.eq(1)]
+        return m
+
+
 class Queue(wiring.Component):
     """First in, first out: ``depth`` payloads in RAM, and one more in its output register.
 
@@ -91,10 +132,8 @@ class Queue(wiring.Component):
     i, o : streams of ``shape``
     """
     def __init__(self, *, shape, depth):
-        if depth < 2 or depth & depth - 1:
-            raise ValueError(f"depth must be a power of two from 2 on, not {depth!r}")
         self.shape = shape
-        self.depth = depth
+        self.depth = _checked(depth)
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
@@ -102,35 +141,20 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ram = ram = BlockRam(shape=self.shape, depth=self.depth)
-
-        produce = Signal(range(self.depth))
-        consume = Signal(range(self.depth))
-        level   = Signal(range(self.depth + 1))
-        filled  = Signal()              # level is not 0
-        room    = Signal(init=1)        # ... and not the depth
-        push    = Signal()
-        pull    = Signal()
+        m.submodules.rows = rows = _Rows(depth=self.depth)
+        m.submodules.ram  = ram  = BlockRam(shape=self.shape, depth=self.depth)
         m.d.comb += [
-            self.i.ready.eq(room),
-            push.eq(self.i.valid & self.i.ready),
-            pull.eq(filled & (~self.o.valid | self.o.ready)),
-            ram.write_address.eq(produce),
+            self.i.ready.eq(rows.room),
+            rows.push.eq(self.i.valid & self.i.ready),
+            rows.pull.eq(rows.filled & (~self.o.valid | self.o.ready)),
+            ram.write_address.eq(rows.produce),
             ram.write_data.eq(self.i.payload),
-            ram.write_enable.eq(push),
-            ram.read_address.eq(consume),
-            ram.read_enable.eq(pull),
+            ram.write_enable.eq(rows.push),
+            ram.read_address.eq(rows.consume),
+            ram.read_enable.eq(rows.pull),
             self.o.payload.eq(ram.read_data),
         ]
-        m.d.sync += [
-            produce.eq(produce + push),
-            consume.eq(consume + pull),
-        ]
-        with m.If(push & ~pull):
-            m.d.sync += [level.eq(level + 1), filled.eq(1), room.eq(level != self.depth - 1)]
-        with m.If(pull & ~push):
-            m.d.sync += [level.eq(level - 1), filled.eq(level != 1), room.eq(1)]
-        with m.If(pull):
+        with m.If(rows.pull):
             m.d.sync += self.o.valid.eq(1)
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -141,9 +165,9 @@ class DeepQueue(wiring.Component):
     """First in, first out: ``depth`` payloads in block RAM, and :py:attr:`BEHIND` more behind it.
 
     Both ends take one payload a cycle, and neither handshake depends on the other combinationally.
-    A payload leaves the block RAM when there is a place for it in a small queue, on its way
-    to which it passes a register of its own. It appears on ``o`` five cycles after it was
-    accepted at the earliest.
+    A payload leaves the block RAM when there is a place for it in a small queue. The block RAM
+    reads in every cycle and has a register behind it, so that it can be the block RAM's own (see
+    :mod:`hw.absorb`). A payload appears on ``o`` five cycles after it was accepted at the earliest.
 
     Parameters
     ----------
@@ -160,7 +184,7 @@ class DeepQueue(wiring.Component):
 
     def __init__(self, *, shape, depth):
         self.shape = shape
-        self.depth = depth
+        self.depth = _checked(depth)
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
@@ -168,30 +192,37 @@ class DeepQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.deep  = deep  = Queue(shape=self.shape, depth=self.depth)
+        m.submodules.rows  = rows  = _Rows(depth=self.depth)
+        m.submodules.ram   = ram   = BlockRam(shape=self.shape, depth=self.depth)
         m.submodules.ready = ready = Queue(shape=self.shape, depth=self.BEHIND)
+        payload = Signal(self.shape, reset_less=True)
+        m.d.sync += payload.eq(ram.read_data)
         m.d.comb += [
-            deep.i.valid.eq(self.i.valid),
-            deep.i.payload.eq(self.i.payload),
-            self.i.ready.eq(deep.i.ready),
+            self.i.ready.eq(rows.room),
+            rows.push.eq(self.i.valid & self.i.ready),
+            ram.write_address.eq(rows.produce),
+            ram.write_data.eq(self.i.payload),
+            ram.write_enable.eq(rows.push),
+            ram.read_address.eq(rows.consume),
+            ram.read_enable.eq(1),
+            ready.i.payload.eq(payload),
             self.o.valid.eq(ready.o.valid),
             self.o.payload.eq(ready.o.payload),
             ready.o.ready.eq(self.o.ready),
         ]
 
-        # All but the RAM's register in registers: who takes `o` may lie far away.
+        # All in registers: who takes `o` may lie far away.
         places = Signal(range(self.BEHIND + 1), init=self.BEHIND)
         left   = Signal()
         place  = Signal()
-        passed = deep.o.valid & deep.o.ready
-        payload = Signal(self.shape, reset_less=True)
-        m.d.comb += [deep.o.ready.eq(place), ready.i.payload.eq(payload)]
+        read   = Signal()           # `read_data` is the first payload
+        m.d.comb += rows.pull.eq(rows.filled & place)
         m.d.sync += [
             left.eq(ready.o.valid & ready.o.ready),
-            places.eq(places + left - passed),
+            places.eq(places + left - rows.pull),
             place.eq(places > 1),           # one cycle late, and a payload may have passed in it
-            ready.i.valid.eq(passed),
-            payload.eq(deep.o.payload),
+            read.eq(rows.pull),
+            ready.i.valid.eq(read),
         ]
         return m
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from assembler.sdram_parts import Timing
-from hw.ram import Queue
+from hw.ram import DeepQueue, Queue
 from hw.sdram_rows import DEPTH, Command, Rows, access_layout, request_layout
 from hw.sdram_segments import Segments
 from hw.signatures import BURST_WORDS, MemoryPort, connect
@@ -226,7 +226,8 @@ class SdramController(wiring.Component):
         m.submodules.segments = segments = Segments(config=config, part=part)
         m.submodules.rows     = rows     = Rows(part=part, timing=timing, pause=self.pause)
         m.submodules.ahead    = ahead    = Queue(shape=access_layout(part), depth=DEPTH)
-        m.submodules.words    = words    = Queue(shape=config.memory_bits, depth=2 * BURST_WORDS)
+        m.submodules.words    = words    = DeepQueue(shape=config.memory_bits,
+                                                    depth=2 * BURST_WORDS)
         m.submodules.accesses = accesses = _Accesses(config=config, part=part, timing=timing,
                                                      capture=self.capture)
         wiring.connect(m, wiring.flipped(self.port.command), segments.i)

@@ -63,6 +63,10 @@ def _fifo(make, *, capacity, room, latency, refusal=0):
     return describe
 
 
+class _SmallDeepQueue(DeepQueue):
+    BEHIND = 8
+
+
 class _WatchedDeepQueue(DeepQueue):
     """``lost``: the queue behind the block RAM has no room for a payload that it gets."""
     def __init__(self, **parameters):
@@ -76,7 +80,7 @@ class _WatchedDeepQueue(DeepQueue):
         return m
 
 
-def _deep(b):
+def _places(b):
     deep  = b.block("fifo", _WatchedDeepQueue(shape=1, depth=4))
     taken = b.feed("i", deep.i)
     left  = b.drain("o", deep.o)
@@ -84,7 +88,7 @@ def _deep(b):
     b.m.d.sync += level.eq(level + taken - left)
     b.promise("nothing_is_lost", ~deep.lost)
     b.promise("nothing_leaves_that_did_not_come", ~deep.o.valid | (level != 0))
-    b.promise("no_more_inside_than_fit", level <= 4 + DeepQueue.BEHIND + 1)
+    b.promise("no_more_inside_than_fit", level <= 4 + DeepQueue.BEHIND)
     b.reach("eight_inside", level == 8)
     _soon(b, "shown_soon", level != 0, deep.o.valid, 4)
     _soon(b, "taken_soon", level < 4, deep.i.ready, 0)
@@ -140,16 +144,21 @@ PROOFS = (
             limits="Other depths than 2, 4 and 8. Payloads have 2 bits: none is looked at.",
             faults=faults)
       for depth, faults in (
-          (2, (Fault("room for one more than there is", _RAM,
-                     "room.eq(level != self.depth - 1)", "room.eq(level != self.depth)"),)),
+          (2, (Fault("room for one more than there is", "hw.ram:_Rows",
+                     "level != self.depth - 1", "level != self.depth"),)),
           (4, (Fault("goes on when its output is not taken", _RAM,
-                     "filled & (~self.o.valid | self.o.ready)", "filled"),)),
+                     "rows.filled & (~self.o.valid | self.o.ready)", "rows.filled"),)),
           (8, (Fault("reads what is written in the same cycle", _RAM,
-                     "pull.eq(filled & ", "pull.eq((filled | push) & "),)))),
-    Proof("deep queue", "DeepQueue of depth 4: the queue behind the block RAM has room for "
-          "what leaves it, so what holds for Queue holds for both, one behind the other; an empty "
-          "one shows a payload after 5 cycles.",
-          _deep, reach=16, limits="Other depths.",
+                     "rows.pull.eq(rows.filled & ", "rows.pull.eq((rows.filled | rows.push) & "),)))),
+    Proof("deep queue", "DeepQueue of depth 4, with 8 places behind it: the same, after 5 cycles; "
+          "12 payloads fit.",
+          _fifo(lambda: _SmallDeepQueue(shape=1, depth=4), capacity=12, room=4, latency=4),
+          method="bounded 30", reach=24, limits="Longer runs; other depths; 16 places, as it has.",
+          faults=(Fault("says a cycle too early that it read", "hw.ram:DeepQueue",
+                        "ready.i.valid.eq(read)", "ready.i.valid.eq(rows.pull)"),)),
+    Proof("places of a deep queue", "DeepQueue of depth 4: the queue behind the block RAM, of 16 "
+          "places, has room for what leaves it; an empty one shows a payload after 5 cycles.",
+          _places, reach=16, limits="Other depths. Which payload leaves: see above.",
           faults=(Fault("counts on a place too many", "hw.ram:DeepQueue",
                         "place.eq(places > 1)", "place.eq(places > 0)"),)),
     Proof("unit queue", "UnitQueue of depth 2: nothing is lost, doubled or reordered, and no "
