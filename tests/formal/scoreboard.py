@@ -167,7 +167,7 @@ PROOFS = (
     Proof("scoreboard hazards", "Of any two instructions of different units that share a register "
           "which one of them writes (RAW, WAR, WAW), the later one starts when the other has "
           "ended.", _hazards, method="bounded 25", reach=27,
-          constants=_SMALLER, open=True, limits=_LIMITS,
+          constants=_SMALLER, limits=_LIMITS,
           faults=(
               Fault("writes do not wait for reads", "hw.scoreboard:Scoreboard",
                     "Mux(write, columns[False], columns.get(True, 0))",
