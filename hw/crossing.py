@@ -15,8 +15,10 @@ from hw.signatures import MemoryPort, command_layout, connect
 __all__ = ["MemoryCrossing", "FastSdram", "memory_side"]
 
 
-COMMANDS = 8
-WORDS    = 16              # more than come or go while a pointer crosses
+# More than come or go while a pointer crosses; short queues have short comparisons.
+COMMANDS = 4
+WRITES   = 8
+READS    = 16
 
 
 def memory_side(config, memory_bits):
@@ -78,8 +80,8 @@ class MemoryCrossing(wiring.Component):
 
         layout   = command_layout(self.config)
         commands = fifo("commands", layout.size, COMMANDS, "memory", "sync")
-        writes   = fifo("writes", self.config.memory_bits, WORDS, "memory", "sync")
-        reads    = fifo("reads", self.config.memory_bits, WORDS, "sync", "memory")
+        writes   = fifo("writes", self.config.memory_bits, WRITES, "memory", "sync")
+        reads    = fifo("reads", self.config.memory_bits, READS, "sync", "memory")
         for queue, stream in (commands, core.command), (writes, core.write):
             m.d.comb += [queue.w_data.eq(stream.payload), queue.w_en.eq(stream.valid),
                          stream.ready.eq(queue.w_rdy)]

@@ -107,9 +107,13 @@ class Scheduler(wiring.Component):
         counted = Signal(positions)
         stop_token = Signal(TOKEN_BITS, init=registers.NO_STOP_TOKEN)
 
-        # One cycle late, and not once more for the step that was just taken.
-        wanted = Signal()
-        m.d.sync += wanted.eq(self.wanted & ~(self.step.valid & self.step.ready))
+        # Both one cycle late, and not once more for what was just taken.
+        wanted  = Signal()
+        emitted = Signal()
+        m.d.sync += [
+            wanted.eq(self.wanted & ~(self.step.valid & self.step.ready)),
+            emitted.eq(self.emit.valid & ~self.emit.ready),
+        ]
 
         word   = data.View(message_layout, self.messages.payload)
         header = data.View(_prompt_layout, word.payload)
@@ -167,7 +171,7 @@ class Scheduler(wiring.Component):
         m.d.sync += self.choice.valid.eq(0)
         with m.FSM():
             with m.State("rest"):
-                with m.If(self.emit.valid):
+                with m.If(emitted):
                     m.next = "position"
                 with m.Elif(wanted & self.messages.valid):
                     m.d.comb += self.messages.ready.eq(1)
