@@ -37,7 +37,7 @@ class Sampler(wiring.Component):
     emit : :py:`In(1)`
         Give the tokens now; held until they are taken.
     tokens : :py:`Out(stream.Signature(tokens_layout(config)))`
-        Offered while ``emit`` is high, from 4 cycles after the last row on. Taking them starts
+        Offered while ``emit`` is high, from 5 cycles after the last row on. Taking them starts
         afresh. Ids of positions outside ``mask`` are 0.
 
     Golden twin: :class:`sim.golden.sampler.Sampler`.
@@ -79,11 +79,13 @@ class Sampler(wiring.Component):
             with m.If(better):
                 m.d.sync += ids[p].eq(row_number)
 
-        m.d.comb += [
-            self.tokens.valid.eq(self.emit & ~valid.any() & ~clear),
-            self.tokens.payload.mask.eq(self.mask),
+        # A register: `emit` comes from afar, and `ready` goes there.
+        taken = self.tokens.valid & self.tokens.ready
+        m.d.comb += self.tokens.payload.mask.eq(self.mask)
+        m.d.sync += [
+            self.tokens.valid.eq(self.emit & ~valid.any() & ~clear & ~taken),
+            clear.eq(taken),
         ]
-        m.d.sync += clear.eq(self.tokens.valid & self.tokens.ready)
         with m.If(clear):
             m.d.sync += [best[p].eq(least) for p in range(self.config.positions)]
             m.d.sync += [rows.eq(0), ids.eq(0)]

@@ -107,13 +107,9 @@ class Scheduler(wiring.Component):
         counted = Signal(positions)
         stop_token = Signal(TOKEN_BITS, init=registers.NO_STOP_TOKEN)
 
-        # Both one cycle late, and not once more for what was just taken.
-        wanted  = Signal()
-        emitted = Signal()
-        m.d.sync += [
-            wanted.eq(self.wanted & ~(self.step.valid & self.step.ready)),
-            emitted.eq(self.emit.valid & ~self.emit.ready),
-        ]
+        # One cycle late, and not once more for the step that was just taken.
+        wanted = Signal()
+        m.d.sync += wanted.eq(self.wanted & ~(self.step.valid & self.step.ready))
 
         word   = data.View(message_layout, self.messages.payload)
         header = data.View(_prompt_layout, word.payload)
@@ -171,7 +167,7 @@ class Scheduler(wiring.Component):
         m.d.sync += self.choice.valid.eq(0)
         with m.FSM():
             with m.State("rest"):
-                with m.If(emitted):
+                with m.If(self.emit.valid):
                     m.next = "position"
                 with m.Elif(wanted & self.messages.valid):
                     m.d.comb += self.messages.ready.eq(1)
