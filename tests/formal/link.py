@@ -4,11 +4,14 @@ from types import SimpleNamespace
 import zlib
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from assembler import link
-from hw.link_frames import SHORTEST, Crc, FrameReceiver
+from assembler.config import Config
+from assembler.link import Code
+from hw.link import HostLink
+from hw.link_frames import SHORTEST, Crc, FrameReceiver, byte_layout
 from hw.uart import UartReceiver, UartTransmitter
 from tests.formal.bench import Fault, Proof
 
@@ -162,7 +165,231 @@ def _byte(b):
     b.reach("heard", receiver.o.valid & (byte == 0x5A))
 
 
+class _PlainFrames(wiring.Component):
+    """Stands for FrameReceiver, which has a proof of its own: a byte that says how many follow,
+    and those. What passes is a request by definition."""
+    i:       In(stream.Signature(8))
+    o:       Out(stream.Signature(byte_layout))
+    length:  Out(8)
+    damaged: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        inside = Signal()
+        at     = Signal(8)
+        m.d.comb += [
+            self.o.valid.eq(inside & self.i.valid),
+            self.o.p.data.eq(self.i.payload),
+            self.o.p.last.eq(at + 1 == self.length),
+            self.i.ready.eq(~inside | self.o.ready),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [inside.eq(1), at.eq(at + inside)]
+            with m.If(~inside):
+                m.d.sync += [self.length.eq(self.i.payload), at.eq(0)]
+            with m.Elif(self.o.p.last):
+                m.d.sync += inside.eq(0)
+        return m
+
+
+class _PlainAnswers(wiring.Component):
+    """Stands for FrameSender: bytes of answers as they come, and one for the kept answer."""
+    i:     In(stream.Signature(byte_layout))
+    keep:  In(1)
+    again: In(1)
+    o:     Out(stream.Signature(8))
+    idle:  Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        begun = Signal()
+        kept  = Signal()
+        m.d.comb += [
+            self.o.valid.eq(self.i.valid | kept),
+            self.o.payload.eq(self.i.p.data),
+            self.i.ready.eq(self.o.ready & ~kept),
+            self.idle.eq(~self.i.valid & ~begun & ~kept),
+        ]
+        m.d.sync += kept.eq(self.again | kept & ~self.o.ready)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += begun.eq(~self.i.p.last)
+        return m
+
+
+class _NoIdentity:
+    """Stands for ``assembler.link.IDENTITY``, which takes a SYNC another 50 cycles."""
+    size = 4
+
+    @classmethod
+    def pack(cls, *fields):
+        return bytes(cls.size)
+
+
+_HOST = Config(memory_bytes=1 << 12)
+_DATA = 4               # bytes of a request, at the most
+
+
+def _host(b):
+    """A link that gets any requests, a decoder beside it, and the memory's answers.
+
+    Returns the link, the request (stays until the next one), and "it has just come".
+    """
+    host  = b.block("host", HostLink(config=_HOST, clock_hz=1, name="any"))
+    taken = b.named("taken", host.i.valid & host.i.ready)
+    byte  = host.i.payload
+    b.m.d.comb += [
+        host.i.valid.eq(1),
+        host.i.payload.eq(Mux(b.past(~taken), b.past(byte), b.any("byte", 8))),
+        host.stopped.eq(0),
+    ]
+
+    at      = Signal(range(link.REQUEST.size + _DATA + 2))      # bytes of the frame that came
+    size    = Signal(8)         # of its data
+    request = Signal(data.StructLayout({"number": 8, "code": 8, "address": 32, "operand": 32}))
+    came    = Signal()
+    last    = at == link.REQUEST.size + size
+    b.m.d.sync += came.eq(taken & (at == link.REQUEST.size))
+    b.assume((at != 0) | ~taken | (byte >= link.REQUEST.size)
+             & (byte <= link.REQUEST.size + _DATA))
+    with b.m.If(taken):
+        b.m.d.sync += at.eq(Mux((at != 0) & last, 0, at + 1))
+        with b.m.If(at == 0):
+            b.m.d.sync += size.eq(byte - link.REQUEST.size)
+        with b.m.Elif(at <= link.REQUEST.size):
+            b.m.d.sync += request.eq(Cat(request, byte)[8:])
+    body = b.named("body", taken & (at > link.REQUEST.size))    # `byte` is one of its data
+
+    # Numbers, as docs/link.md has them.
+    open_, expected, granted = Signal(), Signal(8), Signal()
+    sync = came & (request.code == Code.SYNC) & (size == 0)
+    mine = came & ~sync & open_ & (request.number == expected)
+    with b.m.If(sync | mine):
+        b.m.d.sync += [open_.eq(1), expected.eq(request.number + 1)]
+    held = Signal.like(size)        # the next frame may have begun
+    with b.m.If(came):
+        b.m.d.sync += [granted.eq(mine), held.eq(size)]
+    return host, SimpleNamespace(fields=request, size=held, came=came, granted=granted, body=body,
+                                 byte=byte, taken=taken)
+
+
+def _memory(b, port, *, quick):
+    """Words that the memory owes, and that are owed to it, until it had them."""
+    m = b.m
+    command = port.command.p
+    taken   = port.command.valid & port.command.ready
+    reads, writes = Signal(range(64)), Signal(range(64))
+    came = port.read.valid & port.read.ready
+    went = port.write.valid & port.write.ready
+    m.d.sync += [
+        reads.eq(reads + Mux(taken & ~command.write, command.words, 0) - came),
+        writes.eq(writes + Mux(taken & command.write, command.words, 0) - went),
+    ]
+    m.d.comb += [
+        port.command.ready.eq(1 if quick else b.any("command_ready")),
+        port.read.valid.eq((reads != 0) & (1 if quick else b.any("read_valid"))),
+        port.read.payload.eq(b.any("read_word", len(port.read.payload))),
+        port.write.ready.eq((writes != 0) & (1 if quick else b.any("write_ready"))),
+    ]
+    return taken, went
+
+
+def _writes(b):
+    """Memory, registers and messages change as a request in order says, and else not."""
+    m = b.m
+    host, request = _host(b)
+    fields = request.fields
+    b.drain("request", host.request)
+    b.drain("messages", host.messages)
+    b.feed("response", host.response)
+    m.d.comb += [host.o.ready.eq(1), host.tokens.valid.eq(0)]
+    taken, went = _memory(b, host.memory, quick=False)
+
+    # The data of the request, and what went of them.
+    bytes_, count = Signal(8 * _DATA), Signal(range(_DATA + 1))
+    words, asked, messages = Signal(range(_DATA)), Signal(range(_DATA)), Signal(2)
+    message = host.messages.valid & host.messages.ready
+    with m.If(request.body):
+        m.d.sync += count.eq(count + 1)
+        for n in range(_DATA):
+            with m.If(count == n):
+                m.d.sync += bytes_[8 * n:8 * n + 8].eq(request.byte)
+    command = host.memory.command.p
+    with m.If(taken & command.write):
+        m.d.sync += asked.eq(asked + command.words)
+    with m.If(went):
+        m.d.sync += words.eq(words + 1)
+    with m.If(request.came):
+        m.d.sync += [words.eq(0), asked.eq(0), count.eq(0)]
+
+    end   = b.named("end", (fields.address + fields.operand)[:33])
+    write = b.named("may_write", request.granted & (fields.code == Code.WRITE_MEMORY)
+                    & (fields.operand << 1 == request.size) & (fields.operand != 0)
+                    & (end <= _HOST.memory_words))
+    offers = host.memory.command.valid & command.write
+    b.promise("only_what_was_asked", ~offers | write & (command.address == fields.address + asked)
+              & (asked + command.words <= fields.operand))
+    b.promise("word_of_the_request", ~host.memory.write.valid | write & (words < fields.operand)
+              & (host.memory.write.payload == bytes_.word_select(words[0], 16)))
+    b.promise("only_its_register", ~host.request.valid | request.granted & (request.size == 0)
+              & (host.request.p.address == fields.address)
+              & (fields.code == Mux(host.request.p.write, Code.WRITE_REGISTER,
+                                    Code.READ_REGISTER))
+              & (~host.request.p.write | (host.request.p.data == fields.operand)))
+    m.d.sync += messages.eq(messages + message)
+    came = Signal(2)
+    with m.If(request.body & (fields.code == Code.MESSAGES) & (count == 3) & request.granted
+              & (fields.operand == 1)):
+        m.d.sync += came.eq(came + 1)
+    b.promise("only_messages_that_came", ~host.messages.valid | (messages != came))
+    b.reach("wrote", went)
+    b.reach("register", host.request.valid & host.request.p.write)
+    b.reach("message", host.messages.valid)
+
+
+_STILL = 16
+
+
+def _moves(b):
+    """With partners that do what they are asked, something happens all the time."""
+    host, request = _host(b)
+    b.m.d.comb += [
+        host.o.ready.eq(1),
+        host.messages.ready.eq(1),
+        host.request.ready.eq(1),
+        host.response.valid.eq(b.past(host.request.valid & ~host.request.p.write)
+                               | b.past(host.response.valid & ~host.response.ready)),
+        host.tokens.valid.eq(b.any("token")),
+    ]
+    taken, went = _memory(b, host.memory, quick=True)
+    event = Cat(request.taken, host.o.valid, taken, went, host.memory.read.valid,
+                host.request.valid).any()
+    still = Signal(range(_STILL + 2))
+    b.m.d.sync += still.eq(Mux(event, 0, still + (still <= _STILL)))
+    b.promise("something_happens", still <= _STILL)
+    b.reach("second_request", request.granted)
+
+
+_LINK = {"hw.link.FrameReceiver": _PlainFrames, "hw.link.FrameSender": _PlainAnswers,
+         "assembler.link.IDENTITY": _NoIdentity, "hw.link.WORDS": 4, "hw.link_memory.LONGEST": 2,
+         "hw.link_memory.ROOM": 4}
+
 PROOFS = (
+    Proof("host link writes", "A word goes to memory only for a whole request with a right CRC, "
+          "in order after a SYNC, that stays inside the memory: at its address, and as it came. "
+          "Registers and messages alike.",
+          _writes, method="bounded 66", reach=60, constants=_LINK,
+          limits="Longer runs; requests of more than 4 bytes of data; pauses of the line. Frames "
+                 "and CRCs, which have proofs of their own.",
+          faults=(Fault("any number is in order", "hw.link:HostLink",
+                        "(request.number == expected)", "1"),
+                  Fault("one word beyond the memory", "hw.link:HostLink",
+                        "beyond <= config.memory_words", "beyond <= config.memory_words + 1"))),
+    Proof("host link moves", f"Whatever the requests, {_STILL + 1} cycles never pass without a "
+          "byte of the line, or a step of memory or registers, if those do what they are asked.",
+          _moves, method="bounded 76", reach=60, constants=_LINK,
+          limits="Longer runs; requests of more than 4 bytes of data.",
+          faults=(Fault("waits for data that do not come", "hw.link:HostLink",
+                        "words.eq(request.operand << word_shift == size)", "words.eq(1)"),)),
     Proof("crc", "The sum of a frame is CRC-32 as defined bit by bit, whatever bytes come when, "
           "and it is right exactly if the last four bytes are the CRC of those before.",
           _checksum, method="induction 2", reach=4,
