@@ -31,9 +31,15 @@ class Release(wiring.Component):
         # The clock may stand still while the lock is missing, so this reset does not wait for it.
         m.domains.locked = locked = ClockDomain(async_reset=True, local=True)
         m.d.comb += [locked.clk.eq(ClockSignal("sync")), locked.rst.eq(~self.locked)]
-        held = Signal(HELD)
-        m.d.locked += held.eq(Cat(1, held))
-        m.d.locked += self.reset.eq(~held[-1])
+        held = Signal(HELD - 2)
+        # On their way to registers all over the chip: the last one of three lies among them.
+        first, second = Signal(init=1), Signal(init=1)
+        m.d.locked += [
+            held.eq(Cat(1, held)),
+            first.eq(~held[-1]),
+            second.eq(first),
+            self.reset.eq(second),
+        ]
         return m
 
 
