@@ -21,4 +21,24 @@ EQUIVALENT: dict[str, str] = {
     "transfer.VectorRows `left   = Signal.like(vector.rows)   # rows after this one` "
     "$dff.0 width: register":
         "No vector has 2**15 rows: all registers of the machine have fewer.",
+    "scheduler.Scheduler `prompt = Signal(_prompt_layout)         # header of the open PROMPT` "
+    "$dff.0 width: register":
+        "Its top bit is nobody's field; `--prove` shows it.",
+    "scoreboard.Scoreboard `into  = Signal(len(Queue))` process.0 reset: dropped":
+        "The state that a reset leaves sets it, and only a later one looks at it.",
+    'scoreboard.Scoreboard `"full": Out(1),` process.0 swap: arms of 0':
+        "Neither state sets `full`, so it is 0 in both.",
+    "sdram_segments.Segments `rest  = Signal(place_bits)                  # words of the second "
+    "segment, or 0` process.0 reset: dropped":
+        "CUT sets it, and only GIVE, which follows, looks at it.",
+    "transfer.VectorJobs `amaranth/hdl/_dsl.py` $eq.5 off by one: B +1":
+        "No two of its states differ by that; `--prove` shows it.",
+    "transfer.VectorStorer `gathered = Signal()` process.0 reset: dropped":
+        "It counts only together with an offer of Bursts, which has none in the cycle after a "
+        "reset, and then it is right.",
+    "vector_fetch.VectorFetch `(row | C(0, low))[:max(low, len(row))])` $or.1 constant: B":
+        "`--prove` shows it.",
+    'vector_memory.VectorMemory `gave   = Signal(name=f"{name}_gave")` process.2 reset: dropped':
+        "It follows what is issued, which is nothing after the first cycle of a reset; the core's "
+        "and the board's resets last 16.",
 }
