@@ -12,6 +12,7 @@ import sys
 import time
 
 from sim import verilate
+from tests.mutation.known import EQUIVALENT
 from tests.mutation.rtlil import ROOT
 
 
@@ -100,6 +101,7 @@ class Campaign:
             caught  = self.caught
             wanted  = [number for number, mutant in enumerate(self.mutants, 1)
                        if mutant not in caught and mutant.name not in results
+                       and mutant.key not in EQUIVALENT
                        and mutant.name not in kept["absent"]
                        and (function not in met or mutant.name in met[function])]
             met.setdefault(function, set())
