@@ -134,7 +134,7 @@ class Draw(wiring.Component):
         counts, set_count       = self._memory(m, "counts", PAYLOAD_BITS)
         tempered, limited, penalised = (Signal(positions, name=name) for name in
                                         ("tempered", "limited", "penalised"))
-        for port in (set_inverse, set_penalty, set_limit, set_seed, set_count):
+        for port in (set_inverse, set_penalty, set_limit, set_seed):
             m.d.comb += port.addr.eq(choice.slot)
             m.d.comb += Value.cast(port.data).eq(choice.payload)
 
@@ -153,9 +153,16 @@ class Draw(wiring.Component):
                     m.d.comb += set_penalty.en.eq(1)
                     note(penalised, choice.payload)
                 with m.Case(MessageKind.SEED):
-                    m.d.comb += [set_seed.en.eq(1), set_count.en.eq(1), set_count.data.eq(0)]
-                with m.Case(MessageKind.GENERATE):
-                    m.d.comb += [set_count.en.eq(1), set_count.data.eq(counts.data + 1)]
+                    m.d.comb += set_seed.en.eq(1)
+
+        # A cycle later, so that one is added between two registers. Choices do not follow each
+        # other that closely.
+        seeded  = choice.kind == MessageKind.SEED
+        sampled = choice.kind == MessageKind.GENERATE
+        m.d.comb += set_count.addr.eq(delay(m, choice.slot, 1))
+        m.d.comb += set_count.en.eq(delay(m, choice.valid & (seeded | sampled), 1,
+                                          reset_less=False))
+        m.d.comb += set_count.data.eq(delay(m, Mux(seeded, 0, counts.data + 1), 1))
 
         # ... and of the positions that this step samples.
         def by_position(flags):

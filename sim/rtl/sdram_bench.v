@@ -56,7 +56,8 @@ module sdram_bench (
     reg [31:0] asked, answered, given, taken;
     reg [31:0] alone;               // `asked` before a read with nothing else under way
 
-    reg [31:0] random, asked_words, address, count, cycle, first_at, idle, pace, taken_at;
+    reg [31:0] random, asked_words, address, count, cycle, first_at, idle, pace, taken_at,
+               late;
     reg [13:0] index;
     reg        writes;
     integer    n;
@@ -82,6 +83,8 @@ module sdram_bench (
         end
         if (idle != 0)
             idle = idle - 1;
+        if (late != 0)
+            late = late - 1;
 
         if ((!command_valid || command_ready) && idle == 0 && asked_words < amount
                 && asked - answered < WAITING - 64 && given - taken < WAITING - 64) begin
@@ -109,6 +112,9 @@ module sdram_bench (
             alone = !writes && asked == answered && given == taken ? asked : 32'hffffffff;
             if (writes) given = given + count;
             else        asked = asked + count;
+            // Now and then the words to write are owed for longer than refreshes can wait.
+            if (writes && random[31:22] == 0)
+                late = 12000;
             asked_words   = asked_words + count;
             command       <= {count[6:0], address[ADDRESS_BITS-1:0], writes};
             command_valid <= 1;
@@ -124,7 +130,8 @@ module sdram_bench (
 
         if (write_valid && write_ready)
             write_valid <= 0;
-        if ((!write_valid || write_ready) && taken != given && random[15:8] <= pace) begin
+        if ((!write_valid || write_ready) && taken != given && random[15:8] <= pace
+                && late == 0) begin
             write_valid <= 1;
             write_word  <= offered[taken % WAITING];
             taken         = taken + 1;
@@ -153,6 +160,7 @@ module sdram_bench (
             command_valid <= 0;
             write_valid   <= 0;
             asked = 0; answered = 0; given = 0; taken = 0; asked_words = 0; cycle = 0; idle = 0;
+            late = 0;
             pace = 255; first_at = 0; errors = 0; words_read = 0; words_written = 0; span = 0;
             alone = 32'hffffffff; latency = 32'hffffffff; taken_at = 0;
         end
