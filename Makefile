@@ -33,7 +33,7 @@ demo: $(BASE)
 ## make test     ruff, mypy and all tests; PYTEST_ARGS="tests/test_isa.py -k trip" picks some
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: lint
-	$(VENV)/bin/python -m pytest -n 2 --durations=15 $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations=15 $(PYTEST_ARGS)
 
 ## make test-models  tests of training; PyTorch comes into a virtual environment of its own
 test-models: $(MODELS)

@@ -87,7 +87,7 @@ def _verilator(folder, sources, top):
     verilate.translate(folder, _write(folder, sources), top, "--exe", "--vpi",
                        "--public-flat-rw", "--timescale", "1ns/1ps")
     verilate.compile_model(
-        folder, top, flags=["-O1"],
+        folder, top, flags=["-O0"],
         sources=[cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"],
         libraries=[f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"])
 
