@@ -82,7 +82,10 @@ def _write(folder, sources):
 
 
 def _verilator(folder, sources, top):
-    """What cocotb's runner would build, in a tenth of the time."""
+    """What cocotb's runner would build, in a tenth of the time.
+
+    Benches run for seconds, and spend them in Python: optimising would take longer.
+    """
     libraries = cocotb_tools.config.libs_dir
     verilate.translate(folder, _write(folder, sources), top, "--exe", "--vpi",
                        "--public-flat-rw", "--timescale", "1ns/1ps")

@@ -77,8 +77,6 @@ class Proof:
         ``{"module.NAME": value}``: constants of the hardware that are smaller than in truth.
     quick : bool
         Part of ``make test``.
-    open : bool
-        Written, but no run has decided it: it runs only when it is named, and claims nothing.
     """
     name: str
     shows: str
@@ -89,7 +87,6 @@ class Proof:
     reach: int = 0
     constants: dict = field(default_factory=dict)
     quick: bool = False
-    open: bool = False
 
 
 class Bench(Elaboratable):
