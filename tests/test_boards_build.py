@@ -111,6 +111,11 @@ def test_met_timing_leaves_bitstream_and_reports(tools, folders, capsys):
     assert "101.5 MHz of 100" in capsys.readouterr().out
 
 
+def test_a_board_s_own_seed_is_the_default(tools):
+    assert boards_command("build", "ulx3s-85f", "--clock", "90") == 0
+    assert tools["seeds"] == [BOARDS["ulx3s-85f"].seed]
+
+
 def test_missed_timing_is_status_2_and_leaves_the_last_good_bitstream(tools, capsys):
     assert boards_command("build", "ulx3s-85f", "--seed", "3") == 0
     capsys.readouterr()
