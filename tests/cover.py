@@ -7,6 +7,7 @@
 import argparse
 import json
 from pathlib import Path
+import shlex
 import subprocess
 import sys
 
@@ -79,7 +80,7 @@ def main():
                            f"--cov-report=json:{DATA}", *chosen], cwd=ROOT)
     if done.returncode:
         return done.returncode
-    command = " ".join(["python -m tests.cover", *chosen])
+    command = shlex.join(["python", "-m", "tests.cover", *chosen])
     text = page(json.loads(DATA.read_text()), command)
     if args.output:
         args.output.write_text(text)

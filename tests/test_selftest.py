@@ -48,6 +48,37 @@ def test_a_healthy_board_passes(check):
     assert check(board_with(), CONFIG, ARGS)
 
 
+@pytest.fixture
+def doctor(monkeypatch):
+    """The whole command, on the golden machine: it counts no cycles, so there is no `speed`."""
+    def run(made, port=ports.SIM):
+        monkeypatch.setattr(ports, "open_port", lambda args, config: made)
+        monkeypatch.setattr(selftest, "CHECKS", tuple(check for check in selftest.CHECKS
+                                                      if check is not selftest.speed))
+        return selftest.run(Namespace(port=port, words=3000, target=None))
+    return run
+
+
+@pytest.mark.parametrize("port", [ports.SIM, "/dev/ttyUSB0"])
+def test_every_check_says_a_line(doctor, port, capsys):
+    assert doctor(GoldenPort(preset("sim-tiny")), port) == 0
+    said = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert said == [[check.__name__, "ok"] for check in selftest.CHECKS]
+
+
+def test_an_ill_is_named_with_its_remedy_and_ends_it(doctor, capsys):
+    made = GoldenPort(preset("sim-tiny"))
+    made.clock_hz = 90_000_000
+    assert doctor(made) == 1
+    ill, remedy = capsys.readouterr().out.splitlines()[-2:]
+    assert ill.startswith("clock     FAILED  90.0 MHz") and remedy.startswith(" " * 18)
+
+
+def test_a_machine_that_is_no_preset_needs_a_target(doctor):
+    with pytest.raises(TernError, match="no preset machine .* name the nearest with --target"):
+        doctor(GoldenPort(CONFIG), "/dev/ttyUSB0")
+
+
 def test_a_wrong_clock_is_named():
     board = board_with()
     board.port.clock_hz = 90_000_000
