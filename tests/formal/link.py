@@ -303,6 +303,10 @@ def _writes(b):
     b.feed("response", host.response)
     m.d.comb += [host.o.ready.eq(1), host.tokens.valid.eq(0)]
     taken, went = _memory(b, host.memory, quick=False)
+    for name in ("request", "messages"):
+        b.stream_rules(name, getattr(host, name))
+    for name in ("command", "write"):
+        b.stream_rules(f"memory_{name}", getattr(host.memory, name))
 
     # The data of the request, and what went of them.
     bytes_, count = Signal(8 * _DATA), Signal(range(_DATA + 1))
@@ -376,7 +380,7 @@ _LINK = {"hw.link.FrameReceiver": _PlainFrames, "hw.link.FrameSender": _PlainAns
 PROOFS = (
     Proof("host link writes", "A word goes to memory only for a whole request with a right CRC, "
           "in order after a SYNC, that stays inside the memory: at its address, and as it came. "
-          "Registers and messages alike.",
+          "Registers and messages alike. These streams keep their offers until they are taken.",
           _writes, method="bounded 66", reach=60, constants=_LINK,
           limits="Longer runs; requests of more than 4 bytes of data; pauses of the line. Frames "
                  "and CRCs, which have proofs of their own.",

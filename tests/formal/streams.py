@@ -6,8 +6,12 @@ from amaranth import *
 from amaranth.lib.wiring import In
 
 from assembler.config import Config
+from assembler.sdram_parts import part
+from hw.accumulate import TernaryAccumulate
 from hw.codes import ColumnLoader
+from hw.divide import Divide
 from hw.drain import SumDrain
+from hw.exact_sum import Absmax, ExactSum
 from hw.fetch import ProgramMemory
 from hw.gearbox import Gearbox
 from hw.host import HostRegisters
@@ -16,7 +20,11 @@ from hw.link_memory import MemoryBytes
 from hw.memory import Bursts, MemoryArbiter
 from hw.sampler import Sampler
 from hw.scheduler import Scheduler
+from hw.scoreboard import Scoreboard
+from hw.sdram_segments import Segments
+from hw.sequencer import Sequencer
 from hw.transfer import VectorJobs, VectorLoader, VectorRows, VectorStorer
+from hw.vector import VectorUnit
 from hw.vector_fetch import VectorFetch
 from hw.vector_memory import VectorMemory
 from hw.vector_store import VectorStore
@@ -117,6 +125,17 @@ _BLOCKS = {
     "sampler": ("Sampler", _made(Sampler), "always", 8,
                 " if emit stays until the tokens are taken and no row comes behind it",
                 dict(lawful=_emit, constant=("mask",))),
+    "segments": ("Segments", lambda: Segments(config=SMALL, part=part("AS4C32M16SB-7")), "always",
+                 10, "", {}),
+    "divide": ("Divide", lambda: Divide(fmt=SMALL.float), "bounded 24", 24, "", {}),
+    "exact sum": ("ExactSum", lambda: ExactSum(fmt=SMALL.float, lanes=1), "bounded 60", 60, "",
+                  {}),
+    "absmax": ("Absmax", lambda: Absmax(fmt=SMALL.float, lanes=2), "bounded 16", 16, "", {}),
+    "accumulate": ("TernaryAccumulate", _made(TernaryAccumulate), "bounded 24", 30, "", {}),
+    "vector unit": ("VectorUnit", _made(VectorUnit), "bounded 26", 26, "",
+                    dict(constant=("step",), open_=("read", "codes", "scalar"))),
+    "sequencer": ("Sequencer", _made(Sequencer), "bounded 16", 30, "", _READER),
+    "scoreboard": ("Scoreboard", _made(Scoreboard), "bounded 16", 30, "", {}),
     "frame sender": ("FrameSender", FrameSender, "always", 10, "", {}),
     "vector rows": ("VectorRows", _made(VectorRows), "always", 8, "", {}),
     "vector jobs": ("VectorJobs", _made(VectorJobs), "always", 14, "", {}),
