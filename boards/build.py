@@ -38,7 +38,7 @@ def add_arguments(parser):
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, metavar="N",
-                       help="of place and route (default: one that met the board's clock)")
+                       help="of place and route (default: the board's, see boards/parts.py)")
     seeds.add_argument("--seeds", type=int, metavar="N", help="try 1 to N and keep the best")
     parser.add_argument("--clock", type=int, metavar="MHZ",
                         help="of the core, and of the SDRAM if that has none of its own")

@@ -62,7 +62,7 @@ class Board:
     sdram_bits : int
         Of a word of the SDRAM.
     seed : int
-        Of place and route: one that meets the clock.
+        Of place and route: one that met the clock, where one is known.
     """
     title: str
     device: str

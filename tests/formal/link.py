@@ -391,7 +391,7 @@ PROOFS = (
     Proof("host link moves", f"Whatever the requests, {_STILL + 1} cycles never pass without a "
           "byte of the line, or a step of memory or registers, if those do what they are asked.",
           _moves, method="bounded 76", reach=60, constants=_LINK,
-          limits="Longer runs; requests of more than 4 bytes of data.",
+          limits="Longer runs; requests of more than 4 bytes of data; pauses of the line.",
           faults=(Fault("waits for data that do not come", "hw.link:HostLink",
                         "words.eq(request.operand << word_shift == size)", "words.eq(1)"),)),
     Proof("crc", "The sum of a frame is CRC-32 as defined bit by bit, whatever bytes come when, "
