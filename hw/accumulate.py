@@ -98,48 +98,72 @@ class TernaryAccumulate(wiring.Component):
         m = Module()
         tag_shape = data.StructLayout({
             "valid": 1,
-            "start": 1,                                     # first beat of its block
             "first": 1,                                     # overwrite, do not add
             "last":  1,                                     # the sums are complete
             "row":   ceil_log2(config.accumulator_rows),
         })
 
         # Which beat comes next. Sums on their way to the FIFO have a place there. Whether a beat
-        # may be taken, and whether it is its block's last, is in registers: beats come from afar.
+        # may be taken, and whether its block ends with it, is in registers, and what follows from
+        # it is done a cycle later: beats come from afar.
         busy   = Signal()
         able   = Signal()
+        ends   = Signal()       # able, and block.rows == 1
         single = Signal()       # block.rows == 1
+        double = Signal()       # block.rows == 2
+        start  = Signal()       # no beat of the block was taken
         block  = Signal(block_layout(config))
-        tag    = Signal(tag_shape)
+        take   = Signal()
         free   = Signal(range(config.accumulator_rows + 1), init=config.accumulator_rows)
-        room   = free > 1       # known one cycle late, and a beat may have gone in it
+        room   = Signal(init=1)
+        left   = Signal()
         m.d.comb += [
             self.weights.ready.eq(able),
             self.active.eq(busy),
             self.blocked.eq(busy & ~able),
-            tag.valid.eq(self.weights.valid & able),
-            tag.first.eq(block.first),
-            tag.last.eq(block.last),
-            self.block.ready.eq((tag.valid & single) | ~busy),
+            take.eq(self.weights.valid & able),
+            self.block.ready.eq((self.weights.valid & ends) | ~busy),
         ]
-        m.d.sync += free.eq(free - (tag.valid & tag.last) + (self.o.valid & self.o.ready))
-        m.d.sync += able.eq(busy & (room | ~block.last))
-        with m.If(tag.valid):
+        m.d.sync += [
+            left.eq(self.o.valid & self.o.ready),
+            free.eq(free - (take & block.last) + left),
+            room.eq(free > 2),          # known two cycles late, and beats may have gone in them
+        ]
+        may = Signal()
+        m.d.comb += may.eq(busy & (room | ~block.last))
+        m.d.sync += [able.eq(may), ends.eq(may & Mux(take, double, single))]
+        with m.If(take):
             m.d.sync += [
-                tag.row.eq(tag.row + 1),
-                tag.start.eq(0),
+                start.eq(0),
                 block.rows.eq(block.rows - 1),
-                single.eq(block.rows == 2),
+                single.eq(double),
+                double.eq(block.rows == 3),
             ]
         with m.If(self.block.ready):
+            given = self.block.payload
+            may   = self.block.valid & (room | ~given.last)
             m.d.sync += [
                 busy.eq(self.block.valid),
-                able.eq(self.block.valid & (room | ~self.block.payload.last)),
-                single.eq(self.block.payload.rows == 1),
-                block.eq(self.block.payload),
-                tag.row.eq(0),
-                tag.start.eq(1),
+                able.eq(may),
+                ends.eq(may & (given.rows == 1)),
+                single.eq(given.rows == 1),
+                double.eq(given.rows == 2),
+                start.eq(1),
+                block.eq(given),
             ]
+        beat = Signal(data.StructLayout({"valid": 1, "start": 1, "first": 1, "last": 1}))
+        tag  = Signal(tag_shape)
+        m.d.sync += [
+            beat.valid.eq(take),
+            beat.start.eq(start),
+            beat.first.eq(block.first),
+            beat.last.eq(block.last),
+            tag.valid.eq(beat.valid),
+            tag.first.eq(beat.first),
+            tag.last.eq(beat.last),
+        ]
+        with m.If(beat.valid):
+            m.d.sync += tag.row.eq(Mux(beat.start, 0, tag.row + 1))
 
         m.submodules.unpacker = unpacker = TritUnpacker(lanes=config.lanes)
         m.d.comb += unpacker.i.eq(self.weights.payload)
@@ -158,10 +182,10 @@ class TernaryAccumulate(wiring.Component):
         (ones,) = counts
 
         # Codes change between the last beat of the old block and the first of the new one.
-        swap   = delay(m, tag.valid & tag.start, unpacker.LATENCY - 1, reset_less=False)
+        swap   = delay(m, beat.valid & beat.start, unpacker.LATENCY - 2, reset_less=False)
         m.d.comb += self.taken.eq(swap)
         levels = 1 + ceil_log2(config.lanes)
-        fetch  = delay(m, tag, unpacker.LATENCY + levels - 3, reset_less=False)
+        fetch  = delay(m, tag, unpacker.LATENCY + levels - 5, reset_less=False)
         totals = []
         for start in range(0, config.positions, GROUP):
             group = range(start, min(start + GROUP, config.positions))
