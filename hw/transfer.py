@@ -488,6 +488,7 @@ class TransferUnit(wiring.Component):
         Instruction words; ``address`` and register numbers are final.
     step : :py:`In(step_layout(config))`
     port : :py:`Out(MemoryPort(config))`
+        Words to write are to be taken after their command.
     read : :py:`Out(VectorRead(config))`
     write : :py:`Out(VectorWrite(config))`
     done : Out(1)

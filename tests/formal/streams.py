@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 from amaranth import *
+from amaranth.asserts import AnySeq
 from amaranth.lib.wiring import In
 
 from assembler.config import Config
 from assembler.sdram_parts import part
 from hw.accumulate import TernaryAccumulate
+from hw.array import ArrayUnit
 from hw.codes import ColumnLoader
 from hw.divide import Divide
 from hw.drain import SumDrain
@@ -23,7 +25,7 @@ from hw.scheduler import Scheduler
 from hw.scoreboard import Scoreboard
 from hw.sdram_segments import Segments
 from hw.sequencer import Sequencer
-from hw.transfer import VectorJobs, VectorLoader, VectorRows, VectorStorer
+from hw.transfer import TransferUnit, VectorJobs, VectorLoader, VectorRows, VectorStorer
 from hw.vector import VectorUnit
 from hw.vector_fetch import VectorFetch
 from hw.vector_memory import VectorMemory
@@ -100,12 +102,44 @@ def _start(b, store):
     b.assume(~store.busy | (plan == b.past(plan)))
 
 
-def _counted(*fields):
+def _counted(*fields, stream="i"):
     """Fields of an instruction that are at least 1."""
     def lawful(b, block):
         for field in fields:
-            b.assume(block.i.p[field] != 0)
+            b.assume(getattr(block, stream).p[field] != 0)
     return lawful
+
+
+class _AnySums(TernaryAccumulate):
+    """Stands for TernaryAccumulate, which has a proof of its own: any sums at any time."""
+    def elaborate(self, platform):
+        m = Module()
+        held, offer = Signal(), Signal(len(Value.cast(self.o.payload)))
+        fresh = AnySeq(len(offer))
+        m.d.comb += [
+            self.o.valid.eq(held | AnySeq(1)),
+            self.o.payload.eq(Mux(held, offer, fresh)),
+        ]
+        m.d.sync += [held.eq(self.o.valid & ~self.o.ready), offer.eq(self.o.payload)]
+        return m
+
+
+def _answers(b, transfer):
+    """Memory and vector registers do what they were asked and nothing else."""
+    port, response = transfer.port, transfer.read.response
+    reads, writes, rows = Signal(16), Signal(16), Signal(16)     # that are owed
+    taken = port.command.valid & port.command.ready
+    words = port.command.p.words
+    b.m.d.sync += [
+        reads.eq(reads + Mux(taken & ~port.command.p.write, words, 0) - port.read.valid),
+        writes.eq(writes + Mux(taken & port.command.p.write, words, 0)
+                  - (port.write.valid & port.write.ready)),
+        rows.eq(rows + (transfer.read.request.valid & transfer.read.request.ready)
+                - (response.valid & response.ready)),
+    ]
+    b.assume(~port.read.valid | (reads != 0))
+    b.assume(~port.write.ready | (writes != 0))
+    b.assume(~response.valid | (rows != 0))
 
 
 _READER = dict(silent=("port_write",))
@@ -153,6 +187,14 @@ _BLOCKS = {
     "vector loader": ("VectorLoader", _made(VectorLoader), "bounded 10", 10, "", _READER),
     "vector storer": ("VectorStorer", _made(VectorStorer), "bounded 14", 24, "",
                       dict(open_=("read",))),
+    "transfer unit": ("TransferUnit", _made(TransferUnit), "bounded 30", 30,
+                      " if memory and vector registers do what they were asked and nothing else",
+                      dict(lawful=_answers, constant=("step",))),
+    "array unit": ("ArrayUnit", _made(ArrayUnit), "bounded 32", 30,
+                   " of lawful instructions, if TernaryAccumulate does",
+                   dict(lawful=_counted("rows", stream="i_drain"),
+                        constant=("step", "choice", "logits_enable"),
+                        constants={"hw.array.TernaryAccumulate": _AnySums})),
     "vector memory": ("VectorMemory", _made(VectorMemory), "bounded 10", 10, "", {}),
     "drain": ("SumDrain", _made(SumDrain), "bounded 26", 30, " of a lawful instruction",
               dict(lawful=_counted("rows"), open_=("rows",),
@@ -162,5 +204,6 @@ _BLOCKS = {
 PROOFS = tuple(
     Proof(f"streams of {name}", f"Every output stream of {block} keeps an offer and its payload "
           f"until it is taken, and makes none out of a reset, whatever comes in{promised}.",
-          _everything(make, **users), method=method, reach=reach)
-    for name, (block, make, method, reach, promised, users) in _BLOCKS.items())
+          _everything(make, **users), method=method, reach=reach, constants=constants)
+    for name, (block, make, method, reach, promised, users) in _BLOCKS.items()
+    for constants in [users.pop("constants", {})])
