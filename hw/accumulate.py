@@ -140,12 +140,12 @@ class TernaryAccumulate(wiring.Component):
                 double.eq(block.rows == 3),
             ]
         with m.If(self.block.ready):
-            given = self.block.payload
-            may   = self.block.valid & (room | ~given.last)
+            given  = self.block.payload
+            begins = self.block.valid & (room | ~given.last)
             m.d.sync += [
                 busy.eq(self.block.valid),
-                able.eq(may),
-                ends.eq(may & (given.rows == 1)),
+                able.eq(begins),
+                ends.eq(begins & (given.rows == 1)),
                 single.eq(given.rows == 1),
                 double.eq(given.rows == 2),
                 start.eq(1),
