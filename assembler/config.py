@@ -179,7 +179,7 @@ PRESETS = {
 }
 
 # Of the core: what the boards' bitstreams reach, see docs/reports.
-CLOCK_MHZ = dict.fromkeys(PRESETS, 100) | {"icesugar-pro": 90}
+CLOCK_MHZ = dict.fromkeys(PRESETS, 100)
 SDRAM_MHZ = CLOCK_MHZ | {"ulx3s-85f-133": Fraction(400, 3)}     # where a board has SDR SDRAM
 
 
