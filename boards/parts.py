@@ -106,7 +106,7 @@ BOARDS = {
     "icepi-zero": Board(
         "Icepi Zero", "LFE5U-25F-6", "SDR", "icepi_zero.IcepiZero1_3Platform",
         ("-b", "icepi-zero"), _leds("heartbeat", "link", "memory", "running", "fault"),
-        clock=CLOCK_MHZ["icepi-zero"]),
+        clock=CLOCK_MHZ["icepi-zero"], seed=2),
     "icesugar-pro": Board(
         "iCESugar-Pro", "LFE5U-25F-6", "SDR", "icesugar_pro.ICESugarProPlatform",
         ("-c", "cmsisdap"),
