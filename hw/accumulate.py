@@ -187,9 +187,9 @@ class TernaryAccumulate(wiring.Component):
         levels = 1 + ceil_log2(config.lanes)
         fetch  = delay(m, tag, unpacker.LATENCY + levels - 5, reset_less=False)
         totals = []
-        for start in range(0, config.positions, GROUP):
-            group = range(start, min(start + GROUP, config.positions))
-            if start:
+        for offset in range(0, config.positions, GROUP):
+            group = range(offset, min(offset + GROUP, config.positions))
+            if offset:
                 trits = [delay(m, trit, 1) for trit in trits]
                 ones  = delay(m, ones, 1)
                 swap  = delay(m, swap, 1, reset_less=False)

@@ -201,9 +201,12 @@ _BLOCKS = {
                    constant=("step", "drawing", "logits_enable"))),
 }
 
-PROOFS = tuple(
-    Proof(f"streams of {name}", f"Every output stream of {block} keeps an offer and its payload "
-          f"until it is taken, and makes none out of a reset, whatever comes in{promised}.",
-          _everything(make, **users), method=method, reach=reach, constants=constants)
-    for name, (block, make, method, reach, promised, users) in _BLOCKS.items()
-    for constants in [users.pop("constants", {})])
+
+def _proof(name, block, make, method, reach, promised, *, constants=None, **users):
+    return Proof(f"streams of {name}", f"Every output stream of {block} keeps an offer and its "
+                 "payload until it is taken, and makes none out of a reset, whatever comes "
+                 f"in{promised}.", _everything(make, **users), method=method, reach=reach,
+                 constants=constants or {})
+
+
+PROOFS = tuple(_proof(name, *parts, **users) for name, (*parts, users) in _BLOCKS.items())
