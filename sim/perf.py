@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
+import time
 
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +39,7 @@ class Performance:
     clock_mhz: float
     peak_bytes: float           # that the pins could move in a second
     tokens_per_second: float    # of all streams
+    simulated: float            # cycles that a second of one processor simulated
     memory_shares: dict[str, float]     # of what its pins could move: sim.breakdown.MEMORY
     unit_shares: dict[str, dict[str, float]]    # of the cycles, by unit and what it did
     counters: dict[str, int]            # of the core, over all measured steps
@@ -69,7 +71,9 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
             machine.counters)           # last: reading them takes time
 
     *start, before = now()
+    began = time.process_time()
     machine.run(tokens=streams * (warm_up + tokens))
+    seconds = time.process_time() - began
     *stop, after = now()
     cycles, read, written, refresh = ((b - a) / tokens for a, b in zip(start, stop))
     counters = counted(before, after)
@@ -88,6 +92,7 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
         adds=streams * image.manifest["model"]["ternary_weights"], clock_mhz=clock_mhz,
         peak_bytes=clock_mhz * 1e6 * config.word_bytes * peak,
         tokens_per_second=streams * clock_mhz * 1e6 / cycles,
+        simulated=tokens * cycles / seconds,
         memory_shares=breakdown.memory(
             counters, image, parameters=parameters, peak=peak,
             refresh=refresh * tokens * peak * clock_mhz / sdram_mhz),
@@ -190,7 +195,8 @@ def run(args):
             ("useful bytes", f"{result.useful_bytes:,.0f}"),
             ("useful share of the memory's peak", f"{result.peak_share:.1%}"),
             ("clock", f"{result.clock_mhz} MHz"),
-            ("tokens a second", f"{result.tokens_per_second:,.1f}")):
+            ("tokens a second", f"{result.tokens_per_second:,.1f}"),
+            ("simulated, in a second of one processor", f"{result.simulated:,.0f} cycles")):
         table.add_row(name, text)
     console = Console()
     console.print(table, _memory_table(result), _units_table(result))
