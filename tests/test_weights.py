@@ -5,14 +5,12 @@ import pytest
 from assembler.config import Config
 from hw.weights import WeightStream
 from tests.board import run_on_board
-from tests.verilog import SIMULATORS
+from tests.verilog import over_simulators
 
 
-# The widest takes Icarus a minute.
-@pytest.mark.parametrize("memory_bits, lanes, prefetch_words, simulator", [
-    *((*shape, simulator) for simulator in SIMULATORS
-      for shape in ((16, 10, 64), (16, 20, 64), (16, 40, 256), (64, 80, 1024))),
-    (128, 80, 256, "verilator"),
+@over_simulators
+@pytest.mark.parametrize("memory_bits, lanes, prefetch_words", [
+    (16, 10, 64), (16, 20, 64), (16, 40, 256), (64, 80, 1024), (128, 80, 256),
 ])
 def test_weights(memory_bits, lanes, prefetch_words, simulator):
     config = Config(memory_bits=memory_bits, lanes=lanes, prefetch_words=prefetch_words)
