@@ -130,13 +130,11 @@ def run(arguments):
     name, board = arguments.board, find(arguments.board)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise TernError(f"--seeds {arguments.seeds}: at least one seed is needed")
-    options = "clock", "sdram_clock", "shift", "capture"
+    options = "clock", "sdram_clock", "shift", "capture", "seed"
     changes = {each: getattr(arguments, each) for each in options
                if getattr(arguments, each) is not None}
     board = replace(board, **changes)
-    seeds = [board.seed if arguments.seed is None else arguments.seed]
-    if arguments.seeds:
-        seeds = list(range(1, arguments.seeds + 1))
+    seeds = list(range(1, arguments.seeds + 1)) if arguments.seeds else [board.seed]
     target, folder = results.BUILT / name, results.BUILT / f".{name}.{os.getpid()}"
     failed = results.BUILT / f"{name}.missed"
     folder.mkdir(parents=True, exist_ok=True)

@@ -89,12 +89,12 @@ def _leds(*meanings):
     return {f"led.{number}": meaning for number, meaning in enumerate(meanings)}
 
 
-def _ulx3s(size, seed=1):
+def _ulx3s(size, **options):
     return {f"ulx3s-{size.lower()}": Board(
         f"ULX3S {size}", f"LFE5U-{size}-6", "SDR", f"ulx3s.ULX3S_{size}_Platform", ("-b", "ulx3s"),
         _leds("heartbeat", "ready", "link", "memory", "running", "waiting", "token", "fault"),
         high=(("esp32", "gpio0"),),         # low, the ESP32 resets the board
-        clock=CLOCK_MHZ[f"ulx3s-{size.lower()}"], seed=seed)}
+        clock=CLOCK_MHZ[f"ulx3s-{size.lower()}"], **options)}
 
 
 BOARDS = {

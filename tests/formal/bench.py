@@ -179,6 +179,20 @@ class Bench(Elaboratable):
         self.m.d.comb += port.ready.eq(self.any(f"{name}_ready"))
         return self.named(f"{name}_taken", port.valid & port.ready)
 
+    def owed(self, port, bits):
+        """Words that the memory at a :class:`hw.signatures.MemoryPort` owes, and that are owed to
+        it, until it had them; "a command is taken" and "a word to write is taken"."""
+        command = port.command.p
+        taken   = port.command.valid & port.command.ready
+        reads, writes = Signal(bits), Signal(bits)
+        came = port.read.valid & port.read.ready
+        went = port.write.valid & port.write.ready
+        self.m.d.sync += [
+            reads.eq(reads + Mux(taken & ~command.write, command.words, 0) - came),
+            writes.eq(writes + Mux(taken & command.write, command.words, 0) - went),
+        ]
+        return reads, writes, taken, went
+
     def stream_rules(self, name, port):
         """The rules of :mod:`sim.streams` for an output stream, and no offer out of a reset."""
         payload = Value.cast(port.payload)

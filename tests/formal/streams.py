@@ -126,17 +126,11 @@ class _AnySums(TernaryAccumulate):
 
 def _answers(b, transfer):
     """Memory and vector registers do what they were asked and nothing else."""
-    port, response = transfer.port, transfer.read.response
-    reads, writes, rows = Signal(16), Signal(16), Signal(16)     # that are owed
-    taken = port.command.valid & port.command.ready
-    words = port.command.p.words
-    b.m.d.sync += [
-        reads.eq(reads + Mux(taken & ~port.command.p.write, words, 0) - port.read.valid),
-        writes.eq(writes + Mux(taken & port.command.p.write, words, 0)
-                  - (port.write.valid & port.write.ready)),
-        rows.eq(rows + (transfer.read.request.valid & transfer.read.request.ready)
-                - (response.valid & response.ready)),
-    ]
+    port, request, response = transfer.port, transfer.read.request, transfer.read.response
+    reads, writes, *_ = b.owed(port, 16)
+    rows = Signal(16)           # that are owed
+    b.m.d.sync += rows.eq(rows + (request.valid & request.ready)
+                          - (response.valid & response.ready))
     b.assume(~port.read.valid | (reads != 0))
     b.assume(~port.write.ready | (writes != 0))
     b.assume(~response.valid | (rows != 0))
