@@ -64,6 +64,10 @@ class TernaryAccumulate(wiring.Component):
         needs more than that for a block.
     columns : :py:`In(columns_layout(config))`
         Codes of the block; held until ``taken``, and ``(positions - 1) // GROUP`` cycles more.
+    live : :py:`In(config.positions)`
+        Mask of the positions that compute, from 2 cycles before the first beat on until the sums
+        of the last one have left. The trees of the others stand still: they cost no power, and
+        a simulator no time. A lone position always computes.
     taken : :py:`Out(1)`
         Strobe: ``columns`` of the first pair of positions were copied.
     active, blocked : :py:`Out(1)`
@@ -80,6 +84,7 @@ class TernaryAccumulate(wiring.Component):
             "weights": In(stream.Signature(beat_layout(config))),
             "block":   In(stream.Signature(block_layout(config))),
             "columns": In(columns_layout(config)),
+            "live":    In(config.positions),
             "taken":   Out(1),
             "active":  Out(1),
             "blocked": Out(1),
@@ -186,6 +191,7 @@ class TernaryAccumulate(wiring.Component):
         m.d.comb += self.taken.eq(swap)
         levels = 1 + ceil_log2(config.lanes)
         fetch  = delay(m, tag, unpacker.LATENCY + levels - 5, reset_less=False)
+        live   = delay(m, self.live, 2) if config.positions > 1 else C(1)
         totals = []
         for offset in range(0, config.positions, GROUP):
             group = range(offset, min(offset + GROUP, config.positions))
@@ -194,7 +200,7 @@ class TernaryAccumulate(wiring.Component):
                 ones  = delay(m, ones, 1)
                 swap  = delay(m, swap, 1, reset_less=False)
                 fetch = delay(m, fetch, 1, reset_less=False)
-            total, done = self._group(m, group, trits, ones, swap, fetch)
+            total, done = self._group(m, group, live, trits, ones, swap, fetch)
             # The sums of all positions leave together: the first wait for the last.
             totals = [delay(m, each, 1) for each in totals]
             totals.append(total.as_value())
@@ -208,7 +214,7 @@ class TernaryAccumulate(wiring.Component):
         connect(m, rows.o, wiring.flipped(self.o))
         return m
 
-    def _group(self, m, positions, trits, ones, swap, tag):
+    def _group(self, m, positions, live, trits, ones, swap, tag):
         """The trees and accumulators of ``positions``: their new sums, and the tag with them.
 
         ``swap`` comes in the cycle before the first ``trits`` of a block; the tag comes when the
@@ -219,12 +225,14 @@ class TernaryAccumulate(wiring.Component):
                 for p, shape in zip(positions, [columns_layout(config).elem_shape] * GROUP)]
         with m.If(swap):
             m.d.sync += [codes.eq(self.columns[p]) for p, codes in zip(positions, held)]
-        trees = [[delay(m, Mux(trit == 0, ~x, Mux(trit == 1, 0, x)), 1)
-                  for trit, x in zip(trits, codes, strict=True)] for codes in held]
-        while len(trees[0]) > 1:
-            if len(trees[0]) == 3:
-                trees = [[*tree, ones] for tree in trees]
-            trees = [_level(m, tree) for tree in trees]
+        trees = []
+        for p, codes in zip(positions, held):
+            with m.If(live[p]):
+                tree = [delay(m, Mux(trit == 0, ~x, Mux(trit == 1, 0, x)), 1)
+                        for trit, x in zip(trits, codes, strict=True)]
+                while len(tree) > 1:
+                    tree = _level(m, [*tree, ones] if len(tree) == 3 else tree)
+            trees += tree
 
         # The row's sums so far arrive with what is added to them. A block RAM's data are late in
         # the cycle, so there is nothing between them and a register.
@@ -238,7 +246,7 @@ class TernaryAccumulate(wiring.Component):
         so_far = Signal(layout, name=f"so_far_{positions[0]}", reset_less=True)
         total  = Signal(layout, name=f"total_{positions[0]}", reset_less=True)
         m.d.sync += so_far.eq(Mux(first, 0, read))
-        for n, (x,) in enumerate(trees):
+        for n, x in enumerate(trees):
             m.d.sync += total[n].eq(so_far[n] + x)
         m.d.comb += [
             sums.read_address.eq(tag.row),

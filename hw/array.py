@@ -129,6 +129,7 @@ class ArrayUnit(wiring.Component):
         m.d.comb += [
             loader.step.eq(self.step),
             array.columns.eq(loader.columns),
+            array.live.eq(self.step.live),
             loader.taken.eq(array.taken),
             self.codes_done.eq(loader.codes_done),
             drain.step.eq(self.step),

@@ -36,9 +36,9 @@ class Candidates(wiring.Component):
     among equals; and of those, the row with the largest ``key + g``.
 
     Candidates lie in block RAM, without order. The smallest is known: a row with a larger key takes
-    its place, and then all are looked through for the smallest. That takes ``2 * limit + 14``
-    cycles, while what comes is queued; a row that does not beat the smallest takes 10, but the user
-    filters most of those by ``least``.
+    its place, and then all are looked through for the smallest. That takes ``limit + 16`` cycles,
+    while what comes is queued; a row that does not beat the smallest takes 10, but the user filters
+    most of those by ``least``.
 
     Cost at 8 positions (Yosys 0.70): 530 LUT4, 350 flip-flops and 6 block RAMs.
 
@@ -99,20 +99,26 @@ class Candidates(wiring.Component):
         m.submodules.states = states = Memory(shape=state_layout, depth=positions, init=[])
         known, learn = states.read_port(domain="comb"), states.write_port()
 
-        # What is compared, an element every two cycles, for which it stays: candidates, or the
-        # row that came. The larger is the one with the larger value, of equal ones that with the
-        # lower row. The second cycle is for what follows from the comparison, which is long.
-        order_layout = data.StructLayout({"behind": TOKEN_BITS, "value": signed(KEY_BITS + 1)})
+        # What is compared: candidates, one a cycle, or the row that came. The larger is the one
+        # with the larger value, of equal ones that with the lower row. A comparison is long, so
+        # what follows from it is decided in the next cycle: every other candidate is compared with
+        # the same `best`, and in the end the two, which take turns, with each other.
+        entry_layout = data.StructLayout({
+            "at": place_bits, "behind": TOKEN_BITS, "value": signed(KEY_BITS + 1),
+        })
+
+        def order(entry):
+            return entry.as_value()[place_bits:].as_signed()
 
         position = Signal.like(self.position)
         at       = Signal(place_bits)       # candidate to be read
         reading  = Signal()
-        again    = Signal()                 # second cycle of an element of `scan`
-        initial  = Signal()                 # the first of a comparison
+        initial  = Signal(2)                # candidates to come that replace what is best
+        merging  = Signal()                 # compare the two
         drawing  = Signal()                 # the largest with its variate, not the smallest key
         from_head = Signal()                # compare the row that came
         arrives, starts, place = (delay(m, field, _READ, reset_less=False)
-                                  for field in (reading, initial, at))
+                                  for field in (reading, initial[0], at))
         m.d.comb += [
             rows.read_address.eq(Cat(at, position)),
             rows.read_enable.eq(1),
@@ -120,17 +126,25 @@ class Candidates(wiring.Component):
         stored = data.View(_stored_layout, delay(m, rows.read_data.as_value(), 1))
         row = Mux(from_head, head.stored.row, stored.row)
         key = Mux(from_head, head.stored.key, stored.key)
-        one = Signal(order_layout, reset_less=True)
-        m.d.sync += [one.behind.eq(~row), one.value.eq(key + Mux(drawing, stored.g, 0))]
-        compared = delay(m, arrives, 2, reset_less=False)
+        one, best, one_before, best_before = (
+            Signal(entry_layout, name=name, reset_less=True)
+            for name in ("one", "best", "one_before", "best_before"))
+        m.d.sync += [
+            one.at.eq(place),
+            one.behind.eq(~row),
+            one.value.eq(key + Mux(drawing, stored.g, 0)),
+        ]
+        with m.If(merging):
+            m.d.sync += one.eq(best)
+        compared = delay(m, arrives | merging, 2, reset_less=False)
         replaces = delay(m, starts, 2)
-        where    = delay(m, place, 2)
-        best     = Signal(order_layout, reset_less=True)
-        best_at  = Signal(place_bits, reset_less=True)
         larger   = Signal()
-        m.d.sync += larger.eq(one.as_value().as_signed() > best.as_value().as_signed())
-        with m.If(compared & (replaces | (larger == drawing))):
-            m.d.sync += [best.eq(one), best_at.eq(where)]
+        m.d.sync += [
+            larger.eq(order(one) > order(best)),
+            one_before.eq(one),
+            best_before.eq(best),
+            best.eq(Mux(compared & (replaces | (larger == drawing)), one_before, best_before)),
+        ]
 
         count   = Signal(range(MAX_TOP_K + 1))
         last    = Signal(range(MAX_TOP_K + 1))      # candidates to go through
@@ -154,7 +168,7 @@ class Candidates(wiring.Component):
                     position.eq(waiting.o.payload.position),
                     at.eq(0),
                     drawing.eq(0),
-                    initial.eq(1),
+                    initial.eq(~0),
                 ]
                 with m.If(waiting.o.valid):
                     m.next = "know"
@@ -193,20 +207,21 @@ class Candidates(wiring.Component):
                         m.d.comb += rows.write_enable.eq(1)
                         m.next = "scan"
             with m.State("scan"):
-                m.d.comb += reading.eq(~again)
-                m.d.sync += again.eq(~again)
-                with m.If(again):
-                    m.d.sync += [at.eq(at + 1), initial.eq(0)]
-                    with m.If(at == (last - 1)[:place_bits]):
-                        m.next = "settle"
+                # At least two, so that both are new; a lone candidate is compared with itself.
+                is_last = at == (last - 1)[:place_bits]
+                m.d.comb += reading.eq(1)
+                m.d.sync += [at.eq(at + ~is_last), initial.eq(initial >> 1)]
+                with m.If(is_last & ~initial[1]):
+                    m.next = "settle"
             with m.State("settle"):
+                m.d.comb += merging.eq((waited == _READ + 1) | (waited == _READ + 2))
                 m.d.sync += waited.eq(waited + 1)
-                with m.If(waited == _READ + 1):
+                with m.If(waited == _READ + 3):
                     m.next = "tell"
             with m.State("tell"):
                 with m.If(drawing):
                     m.d.comb += self.found.eq(1 << position)
-                    m.d.sync += [position.eq(position + 1), at.eq(0), initial.eq(1)]
+                    m.d.sync += [position.eq(position + 1), at.eq(0), initial.eq(~0)]
                     m.next = "collect"
                     with m.If(position == positions - 1):
                         m.next = "end"
@@ -214,7 +229,7 @@ class Candidates(wiring.Component):
                     m.d.comb += [
                         learn.en.eq(self.least_ready),
                         learn.data.count.eq(last),
-                        learn.data.least.eq(best_at),
+                        learn.data.least.eq(best.at),
                         self.least_valid.eq(1),
                     ]
                     with m.If(self.least_ready):

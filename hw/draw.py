@@ -51,7 +51,7 @@ class Draw(wiring.Component):
     Protocol: with ``active``, an instruction's scales are asked for by ``prepare``, which takes up
     to 61 cycles a position, then a sum comes in each cycle at most, and none while ``pause``. The
     best row is known :py:attr:`latency` cycles after the last sum, and with top-k
-    ``2 * k + 8`` cycles later for each position.
+    ``k + 10`` cycles later for each position.
 
     Cost (Yosys 0.70): at 8 positions 1,860 LUT4, 2,530 flip-flops, 24 block RAMs (16 for what
     slots have seen) and 11 DSPs; at one 1,440, 2,600, 10 and 11.

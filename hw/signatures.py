@@ -44,10 +44,10 @@ def position_shape(config):
 def step_layout(config):
     """What a step is: which positions hold tokens, and how they relate.
 
-    ``live``: mask of the positions that compute. ``sample``: mask of those that the sampler
-    takes. ``chain``: the positions are consecutive tokens of one prompt, 0 to ``last``, whose
-    state is that of ``slot``; otherwise position p is a token of slot p. ``fresh``: the state
-    before is zero (chain only). ``tokens``: an id per position.
+    ``live``: mask of the positions that compute. ``sample``: mask of those of them that the
+    sampler takes. ``chain``: the positions are consecutive tokens of one prompt, 0 to ``last``,
+    whose state is that of ``slot``; otherwise position p is a token of slot p. ``fresh``: the
+    state before is zero (chain only). ``tokens``: an id per position.
     """
     return data.StructLayout({
         "live":   config.positions,

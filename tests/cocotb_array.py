@@ -249,7 +249,7 @@ async def random_steps_equal_golden(dut):
             sample = int(rng.choice([0, 1 << CONFIG.positions - 1, rng.integers(0, every + 1)]))
             jobs = [random_job(rng, k, to_sampler=rng.random() < 0.4, extreme=rng.random() < 0.2)
                     for k in range(5)]
-            await bench.run(jobs, live=int(rng.integers(1, every + 1)), sample=sample,
+            await bench.run(jobs, live=int(rng.integers(1, every + 1)) | sample, sample=sample,
                             emit=bool(sample), logits=step % 2 == 1, duty=duty, back=back,
                             seed=100 * seed + step)
 

@@ -182,7 +182,7 @@ async def tokens_equal_golden(dut):
             if turn % 2 == 0:       # top-k that chooses; and, first, rows that get in and wait
                 for kind, payload in ((MessageKind.TEMPERATURE, 4096),
                                       (MessageKind.REPETITION, 4095 << PENALTY_BITS | 1),
-                                      (MessageKind.TOP_K, [32, 4][turn // 2 % 2])):
+                                      (MessageKind.TOP_K, [32, 4, 1][turn // 2 % 3])):
                     await bench.tell(kind, slot, payload)
             for token in [*rng.integers(0, 60, 25), GIVEN["seen_tokens"]]:
                 await bench.tell(MessageKind.PROMPT, slot, int(token))
@@ -197,7 +197,7 @@ async def tokens_equal_golden(dut):
                     rng, [random_sums(rng, rows, turn + turn // 2 if turn in (0, 2) else n)
                           for rows in parts], scales,
                     sample=int(rng.integers(1, 1 << CONFIG.positions)) | 1 << slot,
-                    chain=bool(turn % 3 == 2), slot=slot, duty=[1.0, 0.3][turn // 2 % 2])
+                    chain=bool(turn % 3 == 2), slot=slot, duty=[1.0, 0.3][n % 2])
     assert drawn > 2 * len(GIVEN["seeds"]) * GIVEN["turns"] and bench.strobes
     assert bench.pauses
 
@@ -214,6 +214,21 @@ async def every_token_is_remembered_and_forgotten(dut):
             for token in tokens:
                 await bench.tell(MessageKind.PROMPT, 0, token)
             assert await bench.draw(rng, sums, scale, sample=1)
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def the_right_candidates_are_kept(dut):
+    """Chance decides among them, and the smallest is learnt between sums that follow closely."""
+    rng, scale = np.random.default_rng(2), np.full(CONFIG.positions, CONFIG.float.round(0.002))
+    bench = Bench(dut)
+    await bench.start()
+    await bench.tell(MessageKind.TEMPERATURE, 0, 4096)
+    for limit in (1, 2, 3, 4, 8):
+        await bench.tell(MessageKind.TOP_K, 0, limit)
+        for seed in range(20):
+            await bench.tell(MessageKind.SEED, 0, seed)
+            assert await bench.draw(rng, [random_sums(rng, 200, 1)], [scale], sample=1,
+                                    duty=0.7)
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
