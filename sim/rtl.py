@@ -119,6 +119,7 @@ def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz):
     sources = top_sources(config, words, memory, netlist, clock_mhz, sdram_mhz)
     if not netlist:
         sources = {"public.vlt": _public(), **sources}
+    sources["harness.v"] = (_SOURCES / "harness.v").read_text()
     harness = _SOURCES / "harness.cpp"
     # A trace is written slowly, and the C++ of a netlist is too long for the optimiser.
     flags = ["-O0" if trace or netlist else "-O2", "-shared", "-fPIC"]
@@ -134,7 +135,7 @@ def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz):
         with console.status(note) if console.is_terminal else contextlib.nullcontext():
             for name, text in sources.items():
                 (folder / name).write_text(text)
-            verilate.translate(folder, [folder / name for name in sources], "top",
+            verilate.translate(folder, [folder / name for name in sources], "harness",
                                "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                                *(["--trace"] if trace else []))
             verilate.compile_model(folder, "board.so", sources=[harness], flags=flags,
@@ -298,8 +299,8 @@ class RtlMachine:
 
     def stop(self):
         """Stop the program at once; drops what is under way, messages not yet taken too."""
+        self._lib.tern_drop(self._handle)       # what is taken until the core stops, it drops
         self._set("control", self._level | Control.STOP)
-        self._lib.tern_drop(self._handle)
         self._collect()
 
     def clock(self, cycles):

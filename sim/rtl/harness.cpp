@@ -1,4 +1,4 @@
-// The simulated board: the model of top.v, its clock, and buffers at its streams, behind plain
+// The simulated board: the model of harness.v, its clock, and buffers at its streams, behind plain
 // C functions that sim/rtl.py calls. Nothing here decides anything; loops are here for speed.
 
 #include <cstdint>
@@ -42,13 +42,14 @@ struct Change {
 struct Machine {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
-    std::deque<uint32_t> messages;      // to the core
+    std::deque<uint32_t> messages;      // to the core, but for the one that it is offered
     std::deque<uint32_t> tokens;        // from it
     std::deque<uint64_t> logits;
     uint64_t cycles = 0;
     uint64_t time = 0;                  // in units that both clocks are multiples of
     uint64_t progress = 0;              // cycle of the last sign of life
     uint64_t sent = 0;                  // cycle in which the last message was taken
+    bool offered = false, asked = false;        // what it sees: messages__valid, request__valid
     uint64_t reads = 0, writes = 0;     // words that crossed the memory port
     bool requested = false;             // the request was taken
     bool answered = false;              // a response came in the last cycle
@@ -82,17 +83,18 @@ struct Machine {
 #endif
     }
 
-    // One clock cycle; inputs were set before it.
+    // One clock cycle. The core sees what is set here from the next one on.
     void cycle() {
-        top->PORT(messages, valid) = !messages.empty();
-        if (!messages.empty()) top->PORT(messages, payload) = messages.front();
         half(0);
         // What the rising edge will see. `tokens` and `logits` are always taken: the buffers
         // here have no end. The monitors below only count.
-        const bool taken = top->PORT(messages, valid) && top->PORT(messages, ready);
+        const bool taken = offered && top->PORT(messages, ready);
         if (top->PORT(tokens, valid)) tokens.push_back(top->PORT(tokens, payload));
         if (top->PORT(logits, valid)) logits.push_back(top->PORT(logits, payload));
-        if (top->PORT(request, valid) && top->PORT(request, ready)) requested = true;
+        if (asked && top->PORT(request, ready)) {
+            requested = true;
+            top->PORT(next_request, valid) = 0;
+        }
         answered = top->PORT(response, valid);
         answer = top->PORT(response, payload);
         for (uint32_t n = 0; n < watches.size(); ++n) {
@@ -107,21 +109,29 @@ struct Machine {
         writes += top->write_beat;
         if (taken || top->PORT(tokens, valid) || top->PORT(logits, valid) || top->read_beat
             || top->write_beat) progress = cycles;
-        half(1);
-        if (taken) {
-            messages.pop_front();
-            sent = cycles;
+        if (taken) sent = cycles;
+        if (taken || !offered) {
+            offered = !messages.empty();
+            if (offered) {
+                top->PORT(next_messages, payload) = messages.front();
+                messages.pop_front();
+            }
         }
-        if (requested) top->PORT(request, valid) = 0;
+        top->PORT(next_messages, valid) = offered;
+        asked = top->PORT(next_request, valid);
+        half(1);
         ++cycles;
     }
+
+    // Messages that the core has not taken.
+    uint64_t waiting() const { return messages.size() + offered; }
 
     // One access to a host register; the rest of the machine goes on meanwhile. Only a read is
     // answered.
     uint32_t request(bool write, uint32_t address, uint32_t data) {
         requested = false;
-        top->PORT(request, valid) = 1;
-        top->PORT(request, payload) = uint64_t{data} << 9 | address << 1 | write;
+        top->PORT(next_request, valid) = 1;
+        top->PORT(next_request, payload) = uint64_t{data} << 9 | address << 1 | write;
         do cycle(); while (!(write ? requested : answered) && !context.gotFinish());
         return answer;
     }
@@ -135,7 +145,7 @@ struct Machine {
         const uint64_t end = cycles + limit;
         progress = cycles;
         for (;;) {
-            const bool quiet = messages.empty() && cycles - sent >= QUIET_CYCLES;
+            const bool quiet = waiting() == 0 && cycles - sent >= QUIET_CYCLES;
             uint32_t status = request(false, STATUS, 0);
             if (!quiet) status &= ~WAITING;
             if (context.gotFinish()) return status | 1u << 29;
@@ -179,15 +189,11 @@ Machine* tern_new(uint32_t seed, const char* trace) {
     }
 #endif
     (void)trace;
-    m->top->PORT(tokens, ready) = 1;
-    m->top->PORT(logits, ready) = 1;
-    m->top->PORT(response, ready) = 1;
     m->top->memory_seed = seed;
-    m->top->PORT(host, read___05Fready) = 1;
-    m->top->rst = 1;
+    m->top->next_rst = 1;
     m->cycle();
+    m->top->next_rst = 0;
     m->cycle();
-    m->top->rst = 0;
     return m;
 }
 
@@ -210,9 +216,11 @@ void tern_send(Machine* m, const uint32_t* words, uint64_t count) {
     m->messages.insert(m->messages.end(), words, words + count);
 }
 
-// Forget the messages that the core has not taken.
+// Forget the messages that the core has not taken; the one that it is offered is withdrawn at the
+// next edge.
 void tern_drop(Machine* m) {
     m->messages.clear();
+    m->offered = false;
 }
 
 uint32_t tern_request(Machine* m, uint32_t write, uint32_t address, uint32_t data) {
@@ -240,7 +248,7 @@ void tern_counters(Machine* m, uint64_t* to) {
     to[0] = m->cycles;
     to[1] = m->reads;
     to[2] = m->writes;
-    to[3] = m->messages.size();
+    to[3] = m->waiting();
 }
 
 // Note from now on every change of this variable, which starts as 0; returns its number.
