@@ -66,8 +66,8 @@ class TernaryAccumulate(wiring.Component):
         Codes of the block; held until ``taken``, and ``(positions - 1) // GROUP`` cycles more.
     live : :py:`In(config.positions)`
         Mask of the positions that compute, from 2 cycles before the first beat on until the sums
-        of the last one have left. The trees of the others stand still: they cost no power, and
-        a simulator no time. A lone position always computes.
+        of the last one have left. The trees of the others stand still: nothing in them switches,
+        and simulators skip them. A lone position always computes.
     taken : :py:`Out(1)`
         Strobe: ``columns`` of the first pair of positions were copied.
     active, blocked : :py:`Out(1)`
