@@ -39,7 +39,7 @@ class ArrayUnit(wiring.Component):
     on.
 
     Cost at 20 lanes, 8 positions, 4 vector lanes and 12/6 floats (Yosys 0.70): 7,400 LUT4, 12,000
-    flip-flops, 54 block RAMs and 12 DSPs; of these, 1,860, 2,530, 24 and 11 for draws.
+    flip-flops, 54 block RAMs and 12 DSPs; of these, 2,080, 2,440, 24 and 11 for draws.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ class Candidates(wiring.Component):
     while what comes is queued; a row that does not beat the smallest takes 10, but the user filters
     most of those by ``least``.
 
-    Cost at 8 positions (Yosys 0.70): 530 LUT4, 350 flip-flops and 6 block RAMs.
+    Cost at 8 positions (Yosys 0.70): 600 LUT4, 410 flip-flops and 6 block RAMs.
 
     Parameters
     ----------

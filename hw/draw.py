@@ -53,8 +53,8 @@ class Draw(wiring.Component):
     best row is known :py:attr:`latency` cycles after the last sum, and with top-k
     ``k + 10`` cycles later for each position.
 
-    Cost (Yosys 0.70): at 8 positions 1,860 LUT4, 2,530 flip-flops, 24 block RAMs (16 for what
-    slots have seen) and 11 DSPs; at one 1,440, 2,600, 10 and 11.
+    Cost (Yosys 0.70): at 8 positions 2,080 LUT4, 2,440 flip-flops, 24 block RAMs (16 for what
+    slots have seen) and 11 DSPs; at one 1,540, 2,510, 10 and 11.
 
     Parameters
     ----------
