@@ -138,20 +138,25 @@ class Draw(wiring.Component):
             m.d.comb += port.addr.eq(choice.slot)
             m.d.comb += Value.cast(port.data).eq(choice.payload)
 
+        # Whether there is anything in the payload, or its low bits, known as soon as `choice` is.
+        inverted, finite, some = (
+            delay(m, self.choice.payload[:bits].any(), 1)
+            for bits in (sampling.INVERSE_BITS, len(set_limit.data), PAYLOAD_BITS))
+
         def note(flags, value):
-            m.d.sync += flags.bit_select(choice.slot, 1).eq(value.any())
+            m.d.sync += flags.bit_select(choice.slot, 1).eq(value)
 
         with m.If(choice.valid):
             with m.Switch(choice.kind):
                 with m.Case(MessageKind.TEMPERATURE):
                     m.d.comb += set_inverse.en.eq(1)
-                    note(tempered, choice.payload[:sampling.INVERSE_BITS])
+                    note(tempered, inverted)
                 with m.Case(MessageKind.TOP_K):
                     m.d.comb += set_limit.en.eq(1)
-                    note(limited, set_limit.data)
+                    note(limited, finite)
                 with m.Case(MessageKind.REPETITION):
                     m.d.comb += set_penalty.en.eq(1)
-                    note(penalised, choice.payload)
+                    note(penalised, some)
                 with m.Case(MessageKind.SEED):
                     m.d.comb += set_seed.en.eq(1)
 
@@ -177,12 +182,12 @@ class Draw(wiring.Component):
         m.d.sync += self.active.eq((drawn | lower).any())
 
         on_way  = Signal(range(_DEPTH + 1))
-        seen    = self._seen(m, choice)
+        seen    = self._seen(m, choice, some)
         factors = self._prepare(m, on_way, drawn, lower, inverses, penalties)
         self._choose(m, choice, on_way, drawn, kept, lower, limits, seeds, counts, seen, factors)
         return m
 
-    def _seen(self, m, choice):
+    def _seen(self, m, choice, some):
         """Which slots have seen a row: block RAM, a bit for each.
 
         A word has _HALVES rows for each slot, so that no block RAM has to be chosen from before the
@@ -206,7 +211,7 @@ class Draw(wiring.Component):
         with m.Elif(choice.valid):
             m.d.sync += slot.eq(choice.slot)
             m.d.sync += place.eq(choice.payload)
-            with m.If((choice.kind == MessageKind.REPETITION) & choice.payload.any()):
+            with m.If((choice.kind == MessageKind.REPETITION) & some):
                 m.d.sync += [place.eq(0), self.forgetting.eq(1)]
         joins = Signal()        # a token that is to be remembered
         m.d.sync += joins.eq(choice.valid & ~choice.payload[self._seen_bits:].any() & (
@@ -351,10 +356,12 @@ class Draw(wiring.Component):
         m.d.sync += key.eq((high << half - _CUT) + low[_CUT:].as_signed())
 
         # What is best so far: with top-k, the smallest key of the candidates.
-        position = delay(m, position, 4)
-        keep     = kept.bit_select(position, 1)
+        before   = delay(m, position, 3)
+        position = delay(m, before, 1)
+        keep     = delay(m, kept.bit_select(before, 1), 1)
+        chance   = delay(m, (drawn & ~kept).bit_select(before, 1), 1)
         score    = Signal(signed(_SCORE_BITS), reset_less=True)
-        m.d.sync += score.eq(key + Mux(drawn.bit_select(position, 1) & ~keep, gumbel.o, 0))
+        m.d.sync += score.eq(key + Mux(chance, gumbel.o, 0))
         variate  = delay(m, gumbel.o, 1)
         coming   = position
         position, keep = delay(m, position, 1), delay(m, keep, 1)

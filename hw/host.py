@@ -101,7 +101,8 @@ class HostRegisters(wiring.Component):
         write   = Signal(32)            # the data of a write
         taken   = Signal()
         reading = Signal()              # a counter
-        m.d.comb += self.request.ready.eq((~self.response.valid | self.response.ready) & ~reading)
+        # Whether the response is taken comes from afar, and `ready` goes back there.
+        m.d.comb += self.request.ready.eq(~self.response.valid & ~reading)
         m.d.comb += taken.eq(self.request.valid & self.request.ready)
         m.d.comb += write.eq(request.data)
 

@@ -66,6 +66,7 @@ class _Accesses(wiring.Component):
         bank    = Signal(2)
         words   = Signal.like(self.i.payload.words)     # still to come
         last    = Signal()          # words == 1
+        free    = Signal(init=1)    # none, or the last word of one that reads
         reads   = Signal()          # a segment that reads is under way
         writes  = Signal()
         command = Signal()          # its next word needs a READ
@@ -84,7 +85,7 @@ class _Accesses(wiring.Component):
             self.done_bank.eq(bank),
             self.write.ready.eq(~full | writing),
             self.request.ready.eq(~reading),
-            self.i.ready.eq(~(reads | writes) | self.done),
+            self.i.ready.eq(free | (last & writing)),
         ]
         with m.If(self.write.ready):
             m.d.sync += [full.eq(self.write.valid), word_out.eq(self.write.payload)]
@@ -93,6 +94,7 @@ class _Accesses(wiring.Component):
                 column.eq(column + 1),
                 words.eq(words - 1),
                 last.eq(words == 2),
+                free.eq((words == 2) & reads),
                 command.eq(in_block.all()),
             ]
         with m.If(self.i.ready):
@@ -101,6 +103,7 @@ class _Accesses(wiring.Component):
                 bank.eq(self.i.payload.bank),
                 words.eq(self.i.payload.words),
                 last.eq(self.i.payload.words == 1),
+                free.eq(~self.i.valid | ((self.i.payload.words == 1) & ~self.i.payload.write)),
                 reads.eq(self.i.valid & ~self.i.payload.write),
                 writes.eq(self.i.valid & self.i.payload.write),
                 command.eq(1),

@@ -112,10 +112,10 @@ class Rows(wiring.Component):
 
         # Words that wait to be written and belong to no segment that was passed on.
         stored = Signal(range(4 * BURST_WORDS))
-        enough = Signal()
+        enough = Signal()           # for `segment`
         m.d.sync += stored.eq(stored + self.arrived
                               - Mux(passed & segment.write, segment.words, 0))
-        m.d.sync += enough.eq(stored >= segment.words)
+        m.d.sync += enough.eq(~segment.write | (stored >= segment.words))
 
         # The banks.
         activates = sent & (self.request.payload.command == Command.ACTIVE)
@@ -168,22 +168,23 @@ class Rows(wiring.Component):
 
         # Cycles until a request may be made, or a segment passed on.
         wait  = Signal(range(max(timing.rfc, 2)))
-        ready = wait == 0
-        with m.If(~ready):
-            m.d.sync += wait.eq(wait - 1)
+        ready = Signal(init=1)      # wait == 0
+        m.d.sync += [wait.eq(Mux(ready, 0, wait - 1)), ready.eq(wait <= 1)]
 
         def ask(when, command, *, then, cycles, bank=0, a=0, effect=()):
             """Request ``command`` as soon as ``when``; go on to ``then``, ``cycles`` after it."""
+            # All that a state asks for is the same until it is sent, so `when` is for `valid` only.
+            m.d.sync += [
+                self.request.payload.command.eq(command),
+                self.request.payload.bank.eq(bank),
+                self.request.payload.a.eq(a),
+            ]
             with m.If(sent):
-                m.d.sync += [self.request.valid.eq(0), wait.eq(max(0, cycles - 2)), *effect]
+                m.d.sync += [self.request.valid.eq(0), wait.eq(max(0, cycles - 2)),
+                             ready.eq(cycles <= 2), *effect]
                 m.next = then
             with m.Elif(when):
-                m.d.sync += [
-                    self.request.valid.eq(1),
-                    self.request.payload.command.eq(command),
-                    self.request.payload.bank.eq(bank),
-                    self.request.payload.a.eq(a),
-                ]
+                m.d.sync += self.request.valid.eq(1)
 
         with m.FSM():
             with m.State("POWER"):
@@ -218,7 +219,7 @@ class Rows(wiring.Component):
                     cycles=timing.rcd + 1 - LEAD, then="PASS",
                     effect=[opened[segment.bank].eq(1), rows[segment.bank].eq(segment.row)])
             with m.State("PASS"):
-                m.d.comb += self.o.valid.eq(ready & (enough | ~segment.write))
+                m.d.comb += self.o.valid.eq(ready & enough)
                 with m.If(passed):
                     m.d.sync += held.eq(0)
                     m.next = "TAKE"

@@ -451,6 +451,7 @@ class VectorStorer(wiring.Component):
         # Words that wait, less those that were announced: in the queue and the registers behind it.
         here     = Signal(range(2 * BURST_WORDS + DeepQueue.BEHIND + 8))
         command  = self.port.command
+        pushed   = Signal()     # one more, since the last cycle: seen late, it is counted late
         gathered = Signal()
         m.d.comb += [
             command.payload.eq(bursts.o.payload),
@@ -458,10 +459,10 @@ class VectorStorer(wiring.Component):
             bursts.o.ready.eq(command.ready & gathered),
         ]
         announced = command.valid & command.ready
-        pushed    = words.i.valid & words.i.ready
         m.d.sync += [
+            pushed.eq(words.i.valid & words.i.ready),
             here.eq(here + pushed - Mux(announced, bursts.o.payload.words, 0)),
-            gathered.eq(bursts.o.valid & (here >= bursts.o.payload.words) & ~announced),
+            gathered.eq(bursts.o.valid & (here + pushed >= bursts.o.payload.words) & ~announced),
         ]
         return m
 
