@@ -9,8 +9,8 @@ import tempfile
 from assembler.errors import TernError
 
 
-__all__ = ["JSON_BYTES", "size_of", "read", "write", "parse_json", "read_json", "inside",
-           "kept_in"]
+__all__ = ["JSON_BYTES", "size_of", "read", "write", "has_folder", "parse_json", "read_json",
+           "inside", "kept_in"]
 
 
 JSON_BYTES = 16 << 20      # the largest config, index, header or manifest that is read
@@ -63,6 +63,12 @@ def write(path, data):
     finally:
         if part is not None and os.path.exists(part):
             os.unlink(part)
+
+
+def has_folder(path):
+    """TernError if the folder of ``path`` is missing: for before the work, not after it."""
+    if not Path(path).absolute().parent.is_dir():
+        raise TernError(f"{path}: no such folder")
 
 
 def _unique(pairs):

@@ -130,6 +130,8 @@ def run(arguments):
     name, board = arguments.board, find(arguments.board)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise TernError(f"--seeds {arguments.seeds}: at least one seed is needed")
+    if arguments.report and not arguments.report.is_dir():
+        raise TernError(f"--report {arguments.report}: no such folder")
     options = "clock", "sdram_clock", "shift", "capture", "seed"
     changes = {each: getattr(arguments, each) for each in options
                if getattr(arguments, each) is not None}

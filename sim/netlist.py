@@ -15,6 +15,7 @@ from rich.console import Console
 from assembler.commit import made_by
 from assembler.compile import compile_model
 from assembler.config import PRESETS, preset
+from assembler.files import has_folder
 from sim import hardware, host
 from sim.golden.machine import Machine
 from sim.golden.scheduler import parse_token
@@ -62,6 +63,8 @@ def _talk(machine, words):
 
 
 def run(args):
+    if args.report:
+        has_folder(args.report)
     console = Console(highlight=False)
     config = preset(args.target)
     image = compile_model(args.model, config, args.target)

@@ -10,6 +10,7 @@ from assembler.commit import made_by
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
+from assembler.files import has_folder
 from sim import perplexity
 from sim.host import progress_bar
 
@@ -164,8 +165,8 @@ def _report(args, results):
 def run(args):
     if args.limit is not None and args.limit < 2:
         raise TernError(f"--limit must be at least 2, not {args.limit}")
-    if args.report and not args.report.absolute().parent.is_dir():
-        raise TernError(f"{args.report}: no such folder")
+    if args.report:
+        has_folder(args.report)
     results = {}
     with progress_bar() as bar:
         task = bar.add_task("")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from assembler.commit import made_by
 from assembler.errors import TernError
+from assembler.files import has_folder
 
 
 __all__ = ["HELP", "EXAMPLE", "Point", "read", "table", "draw", "add_arguments", "run"]
@@ -153,8 +154,7 @@ def run(args):
     print("\n".join(lines))
     if not args.report:
         return
-    if not args.report.absolute().parent.is_dir():
-        raise TernError(f"{args.report}: no such folder")
+    has_folder(args.report)
     picture, numbers = args.report.with_suffix(".svg"), args.report.with_suffix(".json")
     try:
         draw(points, picture)

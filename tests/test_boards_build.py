@@ -174,6 +174,7 @@ def test_a_tool_that_gives_up_is_one_line_and_its_log_is_kept(tools, monkeypatch
     (["build", "ulx3s"], "no board 'ulx3s'; known boards: ulx3s-85f, "),
     (["build", "ecpix5-85f"], "ecpix5-85f has DDR3 memory, for which there is no controller yet"),
     (["build", "ulx3s-85f", "--seeds", "0"], "--seeds 0: at least one seed is needed"),
+    (["build", "ulx3s-85f", "--report", "nowhere"], "--report nowhere: no such folder"),
     (["flash", "orangecrab-85f"], "orangecrab-85f has DDR3 memory"),
     (["flash", "icepi-zero"], "icepi-zero.bit: first python -m boards build icepi-zero"),
     (["report", "icepi-zero"], "no report of icepi-zero: first python -m boards build icepi-zero"),
