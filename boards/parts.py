@@ -98,7 +98,7 @@ def _ulx3s(size, **options):
 
 
 BOARDS = {
-    **_ulx3s("85F"),
+    **_ulx3s("85F", seed=3),
     "ulx3s-85f-133": replace(_ulx3s("85F")["ulx3s-85f"], title="ULX3S 85F, SDRAM at 133 MHz",
                              clock=CLOCK_MHZ["ulx3s-85f-133"], shift=-22.5,
                              sdram_clock=SDRAM_MHZ["ulx3s-85f-133"]),
