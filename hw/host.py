@@ -39,7 +39,7 @@ class HostRegisters(wiring.Component):
 
     Latency: 1 cycle; up to 100 for a counter. Throughput: a request in 2 cycles.
 
-    Cost: 774 LUT4, 558 FF and one DP16KD, most of it the counters (Yosys 0.70).
+    Cost: 755 LUT4, 526 FF and one DP16KD, most of it the counters (Yosys 0.70).
 
     Parameters
     ----------

@@ -174,7 +174,7 @@ class SdramController(wiring.Component):
     Latency: ``cas + 11`` cycles from a command that reads an open row of an idle memory to its
     first word, and ``ceil(capture / 2)`` more.
 
-    Cost: 650 LUT4, 446 flip-flops, one DP16KD (words to write) for ulx3s-85f, 159 MHz (Yosys
+    Cost: 665 LUT4, 448 flip-flops, one DP16KD (words to write) for ulx3s-85f, 179 MHz (Yosys
     0.70, nextpnr 0.11.1).
 
     Parameters
