@@ -1,6 +1,5 @@
 """Logits of whole sequences, from any engine, as an array file."""
 
-from pathlib import Path
 import re
 
 import numpy as np
@@ -58,8 +57,7 @@ def run(args):
     ids = read_ids(args.ids)
     engine = engines.load(args.directory, args.engine, logits=True)
     engine.check(ids, args.ids)
-    if not Path(args.output).absolute().parent.is_dir():
-        raise TernError(f"{args.output}: no such folder")
+    files.has_folder(args.output)
     out = np.empty((*ids.shape, engine.vocabulary), np.float32)
     with progress_bar() as progress:
         task = progress.add_task("tokens", total=ids.size)

@@ -11,6 +11,7 @@ from rich.table import Table
 from assembler import formats, image as images
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ, preset
 from assembler.errors import TernError
+from assembler.files import has_folder
 from assembler.registers import counted, register
 from assembler.sdram_parts import BOARDS, words_per_cycle
 from sim import breakdown, host, sdram_parts
@@ -170,8 +171,7 @@ def run(args):
         raise TernError(f"{args.directory}: made for config {image.config.digest}, but {target} "
                         f"is config {preset(target).digest}; compile the model for it")
     for path in filter(None, (args.trace, args.waves)):
-        if not path.absolute().parent.is_dir():
-            raise TernError(f"{path}: no such folder")
+        has_folder(path)
     memory = chosen_memory(target, args.memory)
     result = measure(image, clock_mhz=CLOCK_MHZ[target],
                      sdram_mhz=SDRAM_MHZ[target] if memory else None, tokens=args.tokens,
