@@ -44,6 +44,8 @@ class ArrayUnit(wiring.Component):
     Parameters
     ----------
     config : Config
+    draw_domain : str
+        Clock domain of :class:`hw.draw.Draw`.
 
     Members
     -------
@@ -79,9 +81,11 @@ class ArrayUnit(wiring.Component):
     """
     activity_layout = data.StructLayout({"beat": 1, "starved": 1, "blocked": 1, "codes": 1})
 
-    def __init__(self, *, config):
+    def __init__(self, *, config, draw_domain="sync"):
         self.config = config
+        self.draw   = Draw(config=config)
         self._drain = SumDrain(config=config)
+        self._draw_domain = draw_domain
         super().__init__({
             "i":             In(stream.Signature(instruction_layout("matmul"))),
             "i_drain":       In(stream.Signature(instruction_layout("matmul", "emit"))),
@@ -113,7 +117,7 @@ class ArrayUnit(wiring.Component):
         m.submodules.array   = array   = TernaryAccumulate(config=self.config)
         m.submodules.drain   = drain   = self._drain
         m.submodules.sampler = sampler = Sampler(config=self.config)
-        m.submodules.draw    = draw    = Draw(config=self.config)
+        m.submodules.draw    = DomainRenamer(self._draw_domain)(draw := self.draw)
 
         flipped = wiring.flipped
         connect(m, flipped(self.i), loader.i)

@@ -10,6 +10,7 @@ from hw.float import delay
 from hw.host import RESET_CYCLES, STATUS_BITS, HostRegisters, request_layout
 from hw.memory import MemoryArbiter
 from hw.ram import Buffer
+from hw.rest import RESTING, clocks_needed
 from hw.scheduler import Scheduler
 from hw.sequencer import Sequencer
 from hw.signatures import MemoryPort, beat_layout, connect, logits_layout
@@ -32,9 +33,15 @@ class Core(wiring.Component):
     Parameters
     ----------
     config : assembler.config.Config
+    gated : bool
+        Blocks that rest have clocks of their own, so that a simulator need not look at them: the
+        same in every cycle, and nothing for a bitstream.
 
     Members
     -------
+    clocks, needed : :py:`In(len(RESTING))`, :py:`Out(len(RESTING))`
+        With ``gated`` only: the clocks of the blocks in :data:`hw.rest.RESTING`, each a copy of the
+        core's that may leave out the cycles in which ``needed`` is low.
     memory : :py:`Out(MemoryPort(config))`
         All memory.
     request, response : :py:`In(stream.Signature(request_layout))`, :py:`Out(stream.Signature(32))`
@@ -52,9 +59,12 @@ class Core(wiring.Component):
 
     Golden twin: :class:`sim.golden.machine.Machine`.
     """
-    def __init__(self, *, config):
+    def __init__(self, *, config, gated=False):
         self.config = config
+        self.gated  = gated
+        blocks = len(RESTING)
         super().__init__({
+            **({"clocks": In(blocks), "needed": Out(blocks)} if gated else {}),
             "memory":   Out(MemoryPort(config)),
             "request":  In(stream.Signature(request_layout)),
             "response": Out(stream.Signature(32)),
@@ -90,12 +100,14 @@ class Core(wiring.Component):
         # a reset is longer than the chain.
         resets = [ResetSignal() | registers.reset]
 
+        clocks = dict(zip(RESTING, self.clocks)) if self.gated else {}
+
         def block(name, component):
             domain = ClockDomain(name)
             reset  = Signal(init=1, reset_less=True, name=f"{name}_reset")
             m.domains += domain
             m.d.sync  += reset.eq(resets[-1])
-            m.d.comb  += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset)]
+            m.d.comb  += [domain.clk.eq(clocks.get(name, ClockSignal())), domain.rst.eq(reset)]
             resets.append(reset)
             assert len(resets) <= RESET_CYCLES
             m.submodules[name] = DomainRenamer(name)(component)
@@ -105,10 +117,20 @@ class Core(wiring.Component):
         weights       = block("weights", WeightStream(config=config))
         transfer      = block("transfer", TransferUnit(config=config))
         vector        = block("vector", VectorUnit(config=config))
-        array         = block("array", ArrayUnit(config=config))
+        array         = block("array", ArrayUnit(
+            config=config, draw_domain="draw" if self.gated else "sync"))
         vector_memory = block("vector_memory", VectorMemory(
             config=config, readers=("a", "b", "c", "store"), writers=("result", "drain", "load")))
         sequencer     = block("sequencer", Sequencer(config=config))    # the last to be released
+
+        if self.gated:
+            m.domains += (draw := ClockDomain("draw"))
+            m.d.comb  += [
+                draw.clk.eq(clocks["draw"]),
+                draw.rst.eq(ResetSignal("array")),
+                self.needed.eq(clocks_needed(m, transfer=transfer, vector=vector, draw=array.draw,
+                                             vector_memory=vector_memory, sequencer=sequencer)),
+            ]
 
         # Control
         connect(m, flipped(self.messages), scheduler.messages)

@@ -13,7 +13,7 @@ from amaranth.back import rtlil
 from assembler.errors import TernError
 from hw.absorb import absorb_registers
 from hw.core import Core
-from hw.verilog import add_arguments, chosen_config
+from hw.verilog import chosen_config, machine_arguments as add_arguments
 from hw.yosys import HIDE_ELEMENTS, ToolError, run_tool
 
 

@@ -18,7 +18,7 @@ __all__ = ["add_arguments", "run", "controller_verilog"]
 
 
 def add_arguments(parser):
-    verilog.add_arguments(parser)
+    verilog.machine_arguments(parser)
     parser.add_argument("--part", choices=PARTS, default=next(iter(PARTS)),
                         help="part and speed grade (default: %(default)s)")
     parser.add_argument("--clock-mhz", type=float, default=100, metavar="MHZ",

@@ -14,7 +14,7 @@ __all__ = ["add_arguments", "run", "soc_verilog"]
 
 
 def add_arguments(parser):
-    verilog.add_arguments(parser)
+    verilog.machine_arguments(parser)
     parser.add_argument("--clock-hz", type=int, default=100_000_000, metavar="HZ",
                         help="clock (default: %(default)s)")
     parser.add_argument("--baud", type=int, default=3_000_000, metavar="BAUD",

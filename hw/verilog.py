@@ -15,10 +15,17 @@ from assembler.errors import TernError
 from hw.core import Core
 
 
-__all__ = ["add_arguments", "run", "core_verilog", "chosen_config", "write"]
+__all__ = ["add_arguments", "run", "machine_arguments", "core_verilog", "chosen_config", "write"]
 
 
 def add_arguments(parser):
+    machine_arguments(parser)
+    parser.add_argument("--gated", action="store_true",
+                        help="blocks that rest have clocks of their own: for simulators")
+
+
+def machine_arguments(parser):
+    """What all that write Verilog of a core take."""
     machine = parser.add_mutually_exclusive_group(required=True)
     machine.add_argument("--target", choices=PRESETS, help="preset machine")
     machine.add_argument("--config", type=Path, metavar="FILE",
@@ -47,9 +54,9 @@ def chosen_config(arguments):
         raise TernError(f"{arguments.config or arguments.target}: {error}") from None
 
 
-def core_verilog(config):
-    """Verilog text of the core; the same for the same config."""
-    return verilog.convert(Core(config=config), name="core", emit_src=False)
+def core_verilog(config, **options):
+    """Verilog text of the core, the same for the same config; ``options`` of :class:`Core`."""
+    return verilog.convert(Core(config=config, **options), name="core", emit_src=False)
 
 
 def write(path, text):
@@ -65,4 +72,4 @@ def write(path, text):
 
 
 def run(arguments):
-    write(arguments.output, core_verilog(chosen_config(arguments)))
+    write(arguments.output, core_verilog(chosen_config(arguments), gated=arguments.gated))

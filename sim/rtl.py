@@ -66,14 +66,16 @@ def _cells():
 
 
 def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
-                sdram_mhz=CLOCK_MHZ):
+                sdram_mhz=CLOCK_MHZ, gated=False):
     """Files of the simulated board, name: text. ``words``: that the memory must hold.
 
     ``memory``: None for the plain model of ``memory.v``, or the name of an SDRAM part, which is
     then behind the controller of ``hw/sdram.py``. ``netlist``: the core after synthesis.
-    ``sdram_mhz``: clock of the SDRAM; another than the core's is one of its own.
+    ``sdram_mhz``: clock of the SDRAM; another than the core's is one of its own. ``gated``: blocks
+    that rest have clocks of their own.
     """
-    core = hardware.verilog(config, "netlist" if netlist else "verilog")
+    core = hardware.verilog(config, "netlist" if netlist else "verilog",
+                            *(["--gated"] if gated else []))
     width = {name: int(high) + 1 for high, name in
              re.findall(r"^  output \[(\d+):0\] (\w+);", core, re.MULTILINE)}
     # Big memories are cut to what the image needs; small ones whole, so that images share builds.
@@ -84,6 +86,8 @@ def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
               "TERN_COMMAND_BITS": width["memory__command__payload"],
               "TERN_LOGIT_BITS": width["logits__payload"],
               "TERN_DEPTH": depth}
+    if gated:
+        widths["TERN_CLOCKS"] = width["needed"]
     sdram_bits = None if sdram_mhz == clock_mhz else SDRAM_BITS
     if sdram_bits:
         widths["TERN_SDRAM_BITS"] = sdram_bits
@@ -114,9 +118,9 @@ def _public():
         f'public_flat_rd -module "{module}" -var "{name}"\n' for module, name in _PUBLIC)
 
 
-def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz):
+def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz, gated):
     """Path of the compiled board; builds it when there is none for these sources."""
-    sources = top_sources(config, words, memory, netlist, clock_mhz, sdram_mhz)
+    sources = top_sources(config, words, memory, netlist, clock_mhz, sdram_mhz, gated)
     if not netlist:
         sources = {"public.vlt": _public(), **sources}
     sources["harness.v"] = (_SOURCES / "harness.v").read_text()
@@ -126,6 +130,8 @@ def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz):
     if sdram_mhz != clock_mhz:      # half a cycle of either clock, in units of time
         ratio = Fraction(sdram_mhz) / clock_mhz
         flags += [f"-DTERN_CORE_HALF={ratio.numerator}", f"-DTERN_SDRAM_HALF={ratio.denominator}"]
+    if gated:
+        flags.append("-DTERN_CLOCKS")
     builder = Path(verilate.__file__).read_bytes()
     key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, trace)
 
@@ -185,6 +191,9 @@ class RtlMachine:
         The core after synthesis for ECP5 instead of its RTL; without the members v, q, s and r.
     trace : path or None
         Write waveforms (VCD) there; builds another, slower model.
+    gated : bool or None
+        Leave blocks that rest alone, which is half as fast again and the same in every cycle
+        (see :mod:`hw.rest`); None: except where waveforms or a netlist are wanted.
 
     Members
     -------
@@ -211,10 +220,12 @@ class RtlMachine:
     """
     def __init__(self, image, *, logits=False, single_step=False, seed=0, latency=None, gap=0,
                  busy=0, memory=None, clock_mhz=CLOCK_MHZ, sdram_mhz=None, netlist=False,
-                 trace=None):
+                 trace=None, gated=None):
         config = self.config = image.config
+        if gated is None:               # waveforms show the clock that a board has
+            gated = trace is None and not netlist
         self._lib = _load(_library(config, image.words, trace is not None, memory, netlist,
-                                   clock_mhz, sdram_mhz or clock_mhz))
+                                   clock_mhz, sdram_mhz or clock_mhz, gated))
         self._handle = self._lib.tern_new(seed, str(trace or "").encode())
         self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
         self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)

@@ -71,6 +71,9 @@ struct Machine {
     // The core's clock goes to `level`, and half its cycle passes until it changes again.
     void half(int level) {
         top->clk = level;
+#ifdef TERN_CLOCKS
+        top->clocks = level ? top->needed : 0;      // the others rest in this cycle
+#endif
 #ifdef TERN_SDRAM_HALF
         // The memory's clock changes at multiples of TERN_SDRAM_HALF, the core's of TERN_CORE_HALF.
         for (int k = 0; k < TERN_CORE_HALF; ++k, ++time) {

@@ -9,6 +9,10 @@ module harness (
 `ifdef TERN_SDRAM_BITS
     input  wire        memory_clk,
 `endif
+`ifdef TERN_CLOCKS
+    input  wire [`TERN_CLOCKS-1:0] clocks,
+    output wire [`TERN_CLOCKS-1:0] needed,
+`endif
 
     input  wire        next_request__valid,
     output wire        request__ready,
@@ -44,6 +48,9 @@ module harness (
     end
 
     top top (
+`ifdef TERN_CLOCKS
+        .clocks(clocks), .needed(needed),
+`endif
         .clk(clk), .rst(rst),
 `ifdef TERN_SDRAM_BITS
         .memory_clk(memory_clk),

@@ -2,13 +2,17 @@
 //
 // sim/rtl.py puts the widths in front of this file: TERN_MEMORY_BITS, TERN_COMMAND_BITS,
 // TERN_LOGIT_BITS and TERN_DEPTH (words that the memory model holds); TERN_SDRAM_BITS if the memory
-// has a clock of its own.
+// has a clock of its own; TERN_CLOCKS, their number, if blocks that rest have.
 
 module top (
     input  wire        clk,
     input  wire        rst,
 `ifdef TERN_SDRAM_BITS
     input  wire        memory_clk,
+`endif
+`ifdef TERN_CLOCKS
+    input  wire [`TERN_CLOCKS-1:0] clocks,
+    output wire [`TERN_CLOCKS-1:0] needed,
 `endif
 
     input  wire        request__valid,
@@ -56,6 +60,9 @@ module top (
     assign write_beat = write__valid & write__ready;
 
     core core (
+`ifdef TERN_CLOCKS
+        .clocks(clocks), .needed(needed),
+`endif
         .clk(clk), .rst(rst),
         .request__valid(request__valid), .request__ready(request__ready),
         .request__payload(request__payload),
