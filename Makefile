@@ -68,16 +68,18 @@ positions: $(BASE)
 rates: $(TEST)
 	$(VENV)/bin/python -m tests.rates --reports docs/reports
 
-## make roofline  stories-5m under the ceilings of memory and array: docs/reports/roofline.md
+## make roofline  the shipped models under the ceilings of every board: docs/reports/roofline.md
 roofline: $(PLOTS)
-	$(VENV)/bin/python -m assembler models/stories-5m -o build/roofline --target ulx3s-85f
-	for n in 1 4 8; do $(VENV)/bin/python -m sim perf build/roofline --streams $$n --tokens 4 \
-	    --json > build/roofline/streams-$$n.json || exit; done
-	$(VENV)/bin/python -m assembler models/stories-5m -o build/roofline-25f --target ulx3s-25f
-	$(VENV)/bin/python -m sim perf build/roofline-25f --tokens 4 --json \
-	    > build/roofline-25f/streams-1.json
-	$(VENV)/bin/python -m sim roofline build/roofline/streams-[148].json \
-	    build/roofline-25f/streams-1.json --report docs/reports/roofline.md
+	rm -rf build/roofline && mkdir -p build/roofline
+	for board in $(BITSTREAMS); do for model in stories-5m stories-30m; do \
+	    case $$board in ulx3s-85f*) streams="1 4 8" ;; *) streams=1 ;; esac; \
+	    $(VENV)/bin/python -m assembler models/$$model -o build/roofline/$$board-$$model \
+	        --target $$board || exit; \
+	    for n in $$streams; do $(VENV)/bin/python -m sim perf build/roofline/$$board-$$model \
+	        --streams $$n --tokens 4 --json > build/roofline/$$board-$$model-$$n.json || exit; \
+	    done; done; done
+	$(VENV)/bin/python -m sim roofline build/roofline/*-[148].json \
+	    --report docs/reports/roofline.md
 
 ## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
 noise: $(TEST)
@@ -143,8 +145,8 @@ $(BASE): pyproject.toml | $(VENV)/bin/python
 
 $(TEST): pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what pyproject.toml names into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,boards]'
-	@touch $@ $(BASE) $(TOOLS)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,boards,plots]'
+	@touch $@ $(BASE) $(TOOLS) $(PLOTS)
 
 $(TOOLS): pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what pyproject.toml names into $(VENV) ..."

@@ -17,7 +17,7 @@ EXAMPLE = ("python -m sim perf build/stories-5m --json > one.json && "
 
 _NEEDED = ("model", "target", "lanes", "positions", "memory", "streams", "cycles", "bytes_read",
            "bytes_written", "adds", "clock_mhz", "peak_bytes")
-_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
+_ENDS = 1, 100      # of the plots, in additions a byte
 
 
 class Point:
@@ -45,7 +45,7 @@ class Point:
     @property
     def name(self):
         streams = self.values["streams"]
-        return f"{self.values['model']}, {streams} stream{'s' * (streams > 1)}"
+        return f"{streams} stream{'s' * (streams > 1)}"
 
 
 def read(paths):
@@ -78,46 +78,52 @@ def table(points):
 
 
 def draw(points, path):
-    """One picture with axes for each board."""
+    """One picture with axes for each board (a row) and model (a column)."""
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
 
     matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # the same file each time
-    boards = list(dict.fromkeys(point.values["target"] for point in points))
-    models = list(dict.fromkeys(point.values["model"] for point in points))
-    figure, all_axes = pyplot.subplots(1, len(boards), figsize=(6.2 * len(boards), 3.8),
-                                       layout="constrained", squeeze=False, sharey=True)
-    for axes, board in zip(all_axes[0], boards):
-        here = [point for point in points if point.values["target"] == board]
-        _ceilings(axes, here[0].values)
-        for point in here:
-            colour = _COLOURS[models.index(point.values["model"]) % len(_COLOURS)]
-            axes.plot(point.intensity, point.rate / 1e9, "o", color=colour, zorder=3)
-            right = point.intensity < 15        # where there is room for its name
-            axes.annotate(point.name, (point.intensity, point.rate / 1e9), color=colour,
-                          xytext=(6, -10) if right else (-8, 4), textcoords="offset points",
-                          ha="left" if right else "right")
-        axes.set(title=board, xscale="log", yscale="log", xlabel="additions a byte of memory")
-        axes.grid(alpha=0.3, which="both")
-    all_axes[0][0].set_ylabel("additions, 10⁹ a second")
+    boards, models = (list(dict.fromkeys(point.values[name] for point in points))
+                      for name in ("target", "model"))
+    figure, grid = pyplot.subplots(
+        len(boards), len(models), figsize=(6.2 * len(models), 3.8 * len(boards)),
+        layout="constrained", squeeze=False, sharex=True, sharey=True)
+    for board, row in zip(boards, grid):
+        for model, axes in zip(models, row):
+            here = [point for point in points
+                    if (point.values["target"], point.values["model"]) == (board, model)]
+            if not here:
+                axes.set_axis_off()
+                continue
+            axes.set(title=f"{model} on {board}", xscale="log", yscale="log", xlim=_ENDS)
+            axes.grid(alpha=0.3, which="both")
+            _ceilings(axes, here[0].values)
+            for point in here:
+                at = point.intensity, point.rate / 1e9
+                axes.plot(*at, "o", color="tab:blue", zorder=3)
+                axes.annotate(point.name, at, color="tab:blue", xytext=(6, -10),
+                              textcoords="offset points")
+    figure.supxlabel("additions a byte of memory")
+    figure.supylabel("additions, 10⁹ a second")
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
 
 def _ceilings(axes, v):
     """The memory's, and the array's for each number of positions that share a beat."""
-    hertz, ends = v["clock_mhz"] * 1e6, (1, 100)
-    axes.set_xlim(ends)
-    axes.plot(ends, [x * v["peak_bytes"] / 1e9 for x in ends], "-", color="black", linewidth=1)
-    axes.annotate(f"memory: {v['peak_bytes'] / 1e6:.0f} MB/s", (1.1, 1.1 * v["peak_bytes"] / 1e9),
-                  xytext=(0, 14), textcoords="offset points")
+    def memory(x):
+        return x * v["peak_bytes"] / 1e9
+
+    axes.plot(_ENDS, [memory(x) for x in _ENDS], "-", color="black", linewidth=1)
+    axes.text(1.5, memory(1.7), f"memory: {v['peak_bytes'] / 1e6:.0f} MB/s", rotation=45,
+              rotation_mode="anchor", transform_rotates_text=True)
     positions = 1
     while positions <= v["positions"]:
-        height = v["lanes"] * positions * hertz / 1e9
-        axes.plot(ends, (height, height), "--", color="grey", linewidth=1)
+        height = v["lanes"] * positions * v["clock_mhz"] / 1e3
+        axes.plot(_ENDS, (height, height), "--", color="grey", linewidth=1)
         text = f"array, {positions} position{'s' * (positions > 1)}"
-        axes.annotate(text, (ends[0], height), xytext=(3, 2), textcoords="offset points",
+        axes.annotate(text, (_ENDS[0], height), xytext=(3, 2), textcoords="offset points",
                       color="grey")
         positions *= 2
 

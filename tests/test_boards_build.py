@@ -219,7 +219,6 @@ def test_committed_reports_are_of_the_present_machines():
 
 
 def test_picture_of_what_is_committed(tools, folders, capsys):
-    pytest.importorskip("matplotlib")
     picture = folders / "all.svg"
     assert boards_command("picture", str(picture)) == 2
     assert "no reports of bitstreams" in capsys.readouterr().err

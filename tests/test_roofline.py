@@ -31,7 +31,6 @@ def test_points_lie_under_their_ceilings(tmp_path):
 
 
 def test_report_is_the_same_each_time(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
     page = tmp_path / "roofline.md"
     assert report(main, ["roofline", *files(tmp_path, RESULT, STREAMS), "--report", str(page)]) == 0
     shown = capsys.readouterr().out
