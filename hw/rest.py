@@ -17,8 +17,8 @@ def clocks_needed(m, *, transfer, vector, draw, vector_memory, sequencer):
     """Mask of :data:`RESTING`: what the block does at the next edge of its clock can be seen.
 
     It can while the block works or is spoken to, in a reset, and for some cycles after that. In all
-    others it would only take words that nobody has marked as valid from register to register,
-    so that its outputs are the same with and without these edges.
+    others it would only take words that no valid bit goes with from register to register: what it
+    offers, what it accepts and what it keeps are the same without these edges.
 
     Combinational, with counters in the domain ``sync``.
     """

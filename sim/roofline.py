@@ -1,6 +1,7 @@
 """How near the ceilings of memory and array a model runs: a picture of measurements."""
 
 import json
+from math import atan2, degrees
 from pathlib import Path
 
 from assembler.commit import made_by
@@ -116,8 +117,9 @@ def _ceilings(axes, v):
         return x * v["peak_bytes"] / 1e9
 
     axes.plot(_ENDS, [memory(x) for x in _ENDS], "-", color="black", linewidth=1)
-    axes.text(1.5, memory(1.7), f"memory: {v['peak_bytes'] / 1e6:.0f} MB/s", rotation=45,
-              rotation_mode="anchor", transform_rotates_text=True)
+    x, y = 1.5, memory(1.75)
+    axes.text(x, y, f"memory: {v['peak_bytes'] / 1e6:.0f} MB/s", rotation=degrees(atan2(y, x)),
+              rotation_mode="anchor", transform_rotates_text=True)  # parallel to the line
     positions = 1
     while positions <= v["positions"]:
         height = v["lanes"] * positions * v["clock_mhz"] / 1e3
