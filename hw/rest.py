@@ -31,11 +31,11 @@ def clocks_needed(m, *, transfer, vector, draw, vector_memory, sequencer):
         "transfer":      [transfer.busy],
         "vector":        [vector.activity.busy, vector.i.valid],
         "draw":          [draw.choice.valid, draw.forgetting, draw.prepare, draw.i.valid,
-                          draw.busy, draw.emit, draw.emitted],
+                          draw.busy, draw.emit],
         "vector_memory": [*(port.request.valid for port in (*readers, *writers)),
                           *(port.response.valid for port in readers)],
-        "sequencer":     [sequencer.running & ~waits, sequencer.start, sequencer.resume,
-                          sequencer.steps.valid, Value.cast(sequencer.done).any(),
+        "sequencer":     [sequencer.running & ~waits, sequencer.start,
+                          Value.cast(sequencer.done).any(),
                           *(queue.valid & queue.ready for queue in queues)],
     }
     # Inputs without a valid bit that have effects some cycles later: a change is a sign.
