@@ -275,8 +275,9 @@ class RtlMachine:
 
     @property
     def state_machines(self):
-        """Paths for :meth:`watch` of the core's state machines."""
-        return [(*scope.split("."), name) for scope, name in self._arrays if name == _STATE]
+        """Paths for :meth:`watch` of the core's state machines, from ``core`` on."""
+        paths = [(*scope.split("."), name) for scope, name in self._arrays if name == _STATE]
+        return [path[path.index("core"):] for path in paths if "core" in path]
 
     @property
     def changes(self):
@@ -374,7 +375,7 @@ class RtlMachine:
         return "running" if status & Status.RUNNING else "halted"
 
     def _state(self):
-        states = ", ".join(f"{scope.partition('.')[2]} {int(array[0])}"
+        states = ", ".join(f"{scope.rpartition('top.')[2]} {int(array[0])}"
                            for (scope, name), array in sorted(self._arrays.items())
                            if name == _STATE)
         return f"instruction {self.pc}, status {self._get('status'):#x}, states: {states}"

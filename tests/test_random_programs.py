@@ -12,10 +12,11 @@ from sim.golden.machine import Machine
 from sim.lockstep import Lockstep
 from tests.programs import illegal
 from tests.programs.compare import Outcome, compare
-from tests.programs.coverage import Coverage
+from tests.programs.coverage import Coverage, state_names
 from tests.programs.generate import draw
 from tests.programs.machines import CONFIGS, SHIPPED
 from tests.programs.program import Places, Program
+from tests.programs.report import plain
 from tests.programs.shrink import shrink
 from tests.programs.trace import Trace, Undefined
 
@@ -80,6 +81,16 @@ def test_programs_reach_every_instruction_operand_branch_and_step():
     missing = coverage.missing()
     del missing["counters"]                 # the RTL's
     assert not any(missing.values()), missing
+
+
+def test_every_state_machine_is_watched_and_has_names():
+    program, trace, _ = draw(NARROW, seed=1)
+    outcome = compare(program, trace, watch=True)
+    states = {plain(path): seen for path, seen in outcome.states.items()}
+    names = {plain(path): known for path, known in state_names(NARROW).items()}
+    assert states.keys() == names.keys()
+    assert all(seen <= set(range(len(names[path]))) for path, seen in states.items())
+    assert len(states["core", "sequencer", "fsm_state"]) > 4
 
 
 def test_a_program_comes_back_from_its_file():

@@ -67,7 +67,7 @@ def _hazards(coverage):
 
 def plain(path):
     """A module's path as both Amaranth and Verilator have it: neither's marks for doubles."""
-    return tuple(re.sub(r"(\$|__024)\d+$", "", part) for part in path if part != "top")
+    return tuple(re.sub(r"(\$|__024)\d+$", "", part) for part in path)
 
 
 def _states(coverage, config):
