@@ -98,7 +98,7 @@ def _ulx3s(size, **options):
 
 
 BOARDS = {
-    **_ulx3s("85F", seed=3),
+    **_ulx3s("85F"),
     "ulx3s-85f-133": replace(_ulx3s("85F")["ulx3s-85f"], title="ULX3S 85F, SDRAM at 133 MHz",
                              clock=CLOCK_MHZ["ulx3s-85f-133"], shift=-22.5,
                              sdram_clock=SDRAM_MHZ["ulx3s-85f-133"]),
@@ -106,7 +106,7 @@ BOARDS = {
     "icepi-zero": Board(
         "Icepi Zero", "LFE5U-25F-6", "SDR", "icepi_zero.IcepiZero1_3Platform",
         ("-b", "icepi-zero"), _leds("heartbeat", "link", "memory", "running", "fault"),
-        clock=CLOCK_MHZ["icepi-zero"], seed=2),
+        clock=CLOCK_MHZ["icepi-zero"]),
     "icesugar-pro": Board(
         "iCESugar-Pro", "LFE5U-25F-6", "SDR", "icesugar_pro.ICESugarProPlatform",
         ("-c", "cmsisdap"),

@@ -147,13 +147,16 @@ class VectorUnit(wiring.Component):
         # Rows go to the lanes, or a single element to the divider, while there is room for them.
         room  = Signal(range(self.ROOM + 1), init=self.ROOM)
         left  = Signal()
+        took  = Signal()
         ready = Signal()
         taken = issue.valid & issue.ready
+        # `ready` is one cycle late, and so is `room`: a row may have gone in each.
+        some  = Mux(took, room > 2, room > 1)
         m.d.sync += [
             left.eq(results.o.valid & results.o.ready),
-            room.eq(room - taken + left),
-            # One cycle late, and a row may have gone in it.
-            ready.eq((room > 1) & (~plan.divide | (divide.i.ready & ~divide.i.valid & ~taken))),
+            took.eq(taken),
+            room.eq(room - took + left),
+            ready.eq(some & (~plan.divide | (divide.i.ready & ~divide.i.valid & ~taken))),
         ]
         m.d.comb += [
             issue.ready.eq(ready),

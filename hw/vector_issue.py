@@ -75,12 +75,17 @@ class VectorIssue(wiring.Component):
             connect(m, wiring.flipped(getattr(self, f"response_{name}")), row.i)
             response = row.o
             wanted = Signal(name=f"wanted_{name}")      # at the position that is walked
-            m.d.sync += wanted.eq(from_memory(operand))
+            coming = Signal(name=f"coming_{name}")      # ... in the next cycle
+            m.d.comb += coming.eq(from_memory(operand))
             if name == "b":
                 with m.If(plan.fresh & walk.first):
-                    m.d.sync += wanted.eq(0)
+                    m.d.comb += coming.eq(0)
+            m.d.sync += wanted.eq(coming)
             is_scalar[name] = operand.space == isa.Space.S
-            came[name]      = ~wanted | response.valid
+            # Not wanted, or there: a register, since all that a row sets in motion begins here.
+            came[name] = Signal(init=1, name=f"came_{name}")
+            m.d.sync += came[name].eq(~coming | row.i.valid | ~row.i.ready
+                                      | (response.valid & ~response.ready))
             load[name]      = Signal(name=f"load_{name}")
             repeated = Signal(config.float.width, name=f"repeated_{name}")
             with m.If(self.start):
