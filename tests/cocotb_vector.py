@@ -10,6 +10,7 @@ from assembler import isa
 from assembler.config import Config
 from assembler.isa import Operand, Space, Stat
 from hw.signatures import VectorWrite, codes_layout, scale_address_layout, step_layout
+from hw.vector import VectorUnit
 from sim import streams
 from sim.golden.machine import Machine
 from sim.golden.scheduler import Step
@@ -27,6 +28,7 @@ class Memories:
         self.config = config
         self.draw = random.Random(seed)
         self.duty, self.latency = 1.0, 1
+        self.closed_until = 0       # cycle from which on results are taken
         self.v = np.zeros((config.vector_rows, config.vector_lanes), np.int64)
         self.q = np.zeros((config.code_rows, config.vector_lanes), np.int64)
         self.saturated = False
@@ -59,7 +61,7 @@ class Memories:
                     if due <= self.cycle:
                         response[port][0].value = row
                         valid.value = 1
-            result[2].value = self.chance()
+            result[2].value = self.chance() and self.cycle >= self.closed_until
             await ReadOnly()
             self.cycle += 1
             taken = {}
@@ -295,3 +297,19 @@ async def a_row_takes_a_cycle(dut):
         overhead = bench.cycles - config.rows(n)
         dut._log.info(f"{mnemonic} {stat.name}: {overhead} cycles + {config.rows(n)} rows")
         assert overhead <= (90 if stat == Stat.SUMSQ else 45), (mnemonic, overhead)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def results_wait_while_none_is_taken(dut):
+    bench = Bench(dut, 1)
+    await bench.start()
+    bench.fill()
+    config = bench.config
+    bench.set_step(Step(1, 1, False, False, 0, 0, (0,) * config.positions))
+    given = dict(a=Operand(V, 14), n=14 * config.register_elements, stat=Stat.NONE)
+    assert config.rows(given["n"]) > VectorUnit.ROOM + 10
+    for mnemonic in ("add", "silu"):        # the shortest way through a lane and the longest
+        others = {"b": Operand(S, 0)} if mnemonic == "add" else {}
+        bench.memories.closed_until = bench.memories.cycle + 300
+        await bench.execute(isa.encode(mnemonic, dst=Operand(V, 0), **given, **others))
+        assert bench.cycles > 300
