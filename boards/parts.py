@@ -101,7 +101,7 @@ BOARDS = {
     **_ulx3s("85F"),
     "ulx3s-85f-133": replace(_ulx3s("85F")["ulx3s-85f"], title="ULX3S 85F, SDRAM at 133 MHz",
                              clock=CLOCK_MHZ["ulx3s-85f-133"], shift=-22.5,
-                             sdram_clock=SDRAM_MHZ["ulx3s-85f-133"]),
+                             sdram_clock=SDRAM_MHZ["ulx3s-85f-133"], seed=4),
     **_ulx3s("45F"), **_ulx3s("25F"), **_ulx3s("12F"),
     "icepi-zero": Board(
         "Icepi Zero", "LFE5U-25F-6", "SDR", "icepi_zero.IcepiZero1_3Platform",
