@@ -52,14 +52,16 @@ def _draw(reports, path):
                   [100 * row["used"] / row["of"] for row in rows], height, color=colour, label=kind)
     left.set(title="share of the chip", xlim=(0, 100), xlabel="%",
              yticks=range(len(reports)), yticklabels=reports)
-    left.legend(loc="lower right", fontsize=7)
+    left.legend(loc="upper right", fontsize=7)
 
     right.barh(range(len(clocks)), [each["reached_mhz"] for _, each in clocks], 0.5,
                color=["tab:green" if each["slack_ns"] >= 0 else "tab:red" for _, each in clocks])
     for row, (_, each) in enumerate(clocks):
         right.plot([each["asked_mhz"]] * 2, [row - 0.35, row + 0.35], color="black")
-        right.annotate(f"{each['reached_mhz']:.1f} of {each['asked_mhz']:g}", (2, row),
-                       va="center", color="white")
+        right.annotate(f"{each['reached_mhz']:.1f} of {each['asked_mhz']:.4g}",
+                       (max(each["reached_mhz"], each["asked_mhz"]), row), xytext=(4, 0),
+                       textcoords="offset points", va="center")
+    right.margins(x=0.3)       # for what the longest bar reaches
     right.set(title="clocks reached, and asked (line)", xlabel="MHz", yticks=range(len(clocks)),
               yticklabels=[label for label, _ in clocks])
     for axes in (left, right):
