@@ -192,7 +192,7 @@ class RtlMachine:
     trace : path or None
         Write waveforms (VCD) there; builds another, slower model.
     gated : bool or None
-        Leave blocks that rest alone, which is half as fast again and the same in every cycle
+        Leave blocks that rest alone, which is 1.6 times as fast and the same in every cycle
         (see :mod:`hw.rest`); None: except where waveforms or a netlist are wanted.
 
     Members
