@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from sim.host import conversation
 from sim.rtl import RtlMachine
 from tests.compiled import CONFIGS, random_image
 from tests.programs import machines
 from tests.programs.generate import draw
-from tests.test_sampling import CHOICES, PROMPTS, conversation
+from tests.test_sampling import CHOICES, PROMPTS
 
 
 QUEUES = ("memory", "vector", "array", "drain")
