@@ -1,11 +1,12 @@
-"""The state of the sources that made a report."""
+"""Reports: the state of the sources that made one, and how it is written."""
 
 import functools
+import json
 from pathlib import Path
 import subprocess
 
 
-__all__ = ["commit", "made_by"]
+__all__ = ["commit", "made_by", "write_report"]
 
 
 _ROOT = Path(__file__).parents[1]
@@ -32,3 +33,15 @@ def commit():
 def made_by(command):
     """The sentence of a report about where it came from."""
     return f"Made by `{command}` at commit {commit()}."
+
+
+def write_report(path, page, **figures):
+    """Write the text ``page`` to ``path``, and its figures beside it as JSON.
+
+    The JSON has the name of the page with the suffix ``.json`` and holds, besides ``figures``,
+    the commit. README and docs quote figures from there: see :mod:`tests.figures`.
+    """
+    path = Path(path)
+    path.with_suffix(".json").write_text(
+        json.dumps({"commit": commit(), **figures}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(page, encoding="utf-8")

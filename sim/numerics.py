@@ -1,12 +1,11 @@
 """What a float format costs: golden machine against float64, as a table and a picture."""
 
 from dataclasses import asdict, dataclass, replace
-import json
 from pathlib import Path
 import shlex
 
 from assembler import tokenizer
-from assembler.commit import made_by
+from assembler.commit import made_by, write_report
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
@@ -144,7 +143,7 @@ def _draw(results, path):
 def _report(args, results):
     tokens = next(iter(results.values()))["tokens"]
     words = ["python", "-m", "sim", "numerics", *map(str, args.models), "--text",
-             Path(args.text).name, *(["--limit", str(args.limit)] if args.limit else []),
+             str(args.text), *(["--limit", str(args.limit)] if args.limit else []),
              "--report", str(args.report)]
     lines = ["# Float formats", "",
              f"Golden machine against the float64 model on {tokens:,} tokens of "
@@ -158,8 +157,8 @@ def _report(args, results):
         raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
     numbers = {name: result | {"rows": [asdict(row) for row in result["rows"]]}
                for name, result in results.items()}
-    args.report.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
-    args.report.write_text("\n".join(lines))
+    write_report(args.report, "\n".join(lines), command=shlex.join(words), text=str(args.text),
+                 models=numbers)
 
 
 def run(args):

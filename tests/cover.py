@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 
-from assembler.commit import commit, made_by
+from assembler.commit import commit, made_by, write_report
 
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +39,19 @@ def _missing(module):
     return ", ".join(names[:MOST]) + (f" and {more} more" if more > 0 else "")
 
 
+def _summaries(data):
+    """Name -> coverage's summary of each package, and of all."""
+    found = {}
+    for package in ("assembler", "firmware", "sim"):
+        parts = [module["summary"] for name, module in data["files"].items()
+                 if name.startswith(f"{package}/")]
+        if parts:
+            found[package] = {key: sum(part[key] for part in parts)
+                              for key in ("num_statements", "covered_lines", "num_branches",
+                                          "covered_branches")}
+    return found | {"all": data["totals"]}
+
+
 def page(data, command):
     """Text of the report for coverage's JSON."""
     lines = ["# What of the Python the tests reach", "", made_by(command), "",
@@ -51,14 +64,7 @@ def page(data, command):
              "| --- | ---: | ---: | ---: | ---: | --- |"]
     rows = [(f"`{name}`", module["summary"], _missing(module))
             for name, module in sorted(data["files"].items())]
-    for package in ("assembler", "firmware", "sim"):
-        parts = [s for name, s, _ in rows if name.startswith(f"`{package}/")]
-        if parts:
-            total = {key: sum(part[key] for part in parts)
-                     for key in ("num_statements", "covered_lines", "num_branches",
-                                 "covered_branches")}
-            rows.append((f"**{package}**", total, ""))
-    rows.append(("**all**", data["totals"], ""))
+    rows += [(f"**{name}**", summary, "") for name, summary in _summaries(data).items()]
     for name, s, missing in rows:
         cells = (name, f"{s['num_statements']:,}",
                  _share(s["covered_lines"], s["num_statements"]), f"{s['num_branches']:,}",
@@ -81,9 +87,13 @@ def main():
     if done.returncode:
         return done.returncode
     command = shlex.join(["python", "-m", "tests.cover", *chosen])
-    text = page(json.loads(DATA.read_text()), command)
+    data = json.loads(DATA.read_text())
+    text = page(data, command)
     if args.output:
-        args.output.write_text(text)
+        write_report(args.output, text, command=command, shares={
+            name: {"lines": total["covered_lines"] / total["num_statements"],
+                   "branches": total["covered_branches"] / total["num_branches"]}
+            for name, total in _summaries(data).items()})
     else:
         print(text, end="")
     return 0

@@ -1,21 +1,24 @@
 """What sampling costs on the core: cycles a step, in RTL with the board's SDRAM.
 
     python -m assembler models/stories-5m -o build/stories-85f --target ulx3s-85f
-    python -m tests.draws build/stories-85f
+    python -m tests.draws build/stories-85f --report docs/reports/draws.md
 
 Not a part of ``make test``. Exit status 1 if a draw costs one stream more than 0.1 %, or all
 streams together more than 4 %.
 """
 
 import argparse
+from pathlib import Path
 import sys
 
 from rich.console import Console
 from rich.table import Table
 
 from assembler import image as images, sdram_parts
+from assembler.commit import commit, made_by, write_report
 from assembler.sampling import Sampling
 from sim.host import conversation
+from sim.perf import model_name
 from sim.rtl import RtlMachine
 
 
@@ -46,20 +49,38 @@ def measure(machine, streams, sampling):
     return (ends[-1] - ends[1]) / STEPS
 
 
+def _page(rows, image):
+    heads = ("streams", *CHOICES, "most, above greedy")
+    lines = [[str(row["streams"]), *(f"{each:,.0f}" for each in row["cycles"].values()),
+              f"{row['overhead']:.2%}"] for row in rows]
+    return "\n".join([
+        "# What sampling costs", "", made_by("python -m tests.draws DIR --report FILE.md"), "",
+        f"Cycles of a step of {model_name(image)} on {image.manifest['target']}, in RTL with the "
+        f"board's SDRAM, its controller and refreshes: the mean of {STEPS} steps.", "",
+        *("| " + " | ".join(cells) + " |" for cells in (heads, ["---:"] * len(heads), *lines)), ""])
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tests.draws", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
-    image = images.load(parser.parse_args(argv).directory)
+    parser.add_argument("--report", type=Path, metavar="FILE.md", help="write a page there")
+    args = parser.parse_args(argv)
+    commit()                        # the one that begins
+    image = images.load(args.directory)
     machine = RtlMachine(image, memory=next(iter(sdram_parts.PARTS)))
-    table, worst = Table(title="Cycles a step"), {}
+    table, worst, rows = Table(title="Cycles a step"), {}, []
     for column in ("streams", *CHOICES):
         table.add_column(column, justify="right")
     for streams in dict.fromkeys((1, image.config.positions)):
         cycles = [measure(machine, streams, sampling) for sampling in CHOICES.values()]
         worst[streams] = max(cycles) / cycles[0]
+        rows.append({"streams": streams, "cycles": dict(zip(CHOICES, cycles)),
+                     "overhead": worst[streams] - 1})
         table.add_row(str(streams), *(f"{each:,.0f}" for each in cycles))
     Console().print(table)
+    if args.report:
+        write_report(args.report, _page(rows, image), rows=rows, steps=STEPS)
     return int(worst.pop(1) > ONE or any(share > ALL for share in worst.values()))
 
 

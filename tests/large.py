@@ -1,6 +1,6 @@
 """A 370M-shaped checkpoint: what compiling it takes, and a token on the golden machine.
 
-    python -m tests.large [--keep DIR]
+    python -m tests.large [--keep DIR] [--report docs/reports/large.md]
 
 Not a part of ``make test``: it writes 900 MB. Exit status 1 if a bound is missed.
 """
@@ -14,6 +14,7 @@ import tempfile
 import time
 
 from assembler import image
+from assembler.commit import commit, made_by, write_report
 from sim import host
 from sim.golden.machine import Machine
 from tests import random_model
@@ -45,16 +46,32 @@ def measure(folder):
     return seconds, peak, (time.perf_counter() - start) / TOKENS
 
 
+def _page(seconds, peak, token):
+    return "\n".join([
+        "# A checkpoint of the published 370M's shape", "",
+        made_by("python -m tests.large --report FILE.md"), "",
+        "Random weights. Times are those of the machine that ran it.", "",
+        "| what | measured | at most |", "| --- | ---: | ---: |",
+        f"| compiled in | {seconds:.1f} s | {COMPILE_SECONDS} s |",
+        f"| peak memory of the compiler | {peak / 1e6:.0f} MB | {COMPILE_BYTES / 1e6:.0f} MB |",
+        f"| golden machine, a token | {token:.2f} s | {TOKEN_SECONDS} s |", ""])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", metavar="DIR", type=Path,
                         help="work here, and leave or reuse the checkpoint")
+    parser.add_argument("--report", type=Path, metavar="FILE.md", help="write a page there")
     args = parser.parse_args()
+    commit()                        # the one that begins
     with tempfile.TemporaryDirectory() as scratch:
         seconds, peak, token = measure(args.keep or Path(scratch))
     print(f"compiled in {seconds:.1f} s (at most {COMPILE_SECONDS}), "
           f"peak {peak / 1e6:.0f} MB (at most {COMPILE_BYTES / 1e6:.0f}); "
           f"golden machine {token:.2f} s a token (at most {TOKEN_SECONDS})")
+    if args.report:
+        write_report(args.report, _page(seconds, peak, token), seconds=seconds, bytes=peak,
+                     token_seconds=token)
     return int(seconds > COMPILE_SECONDS or peak > COMPILE_BYTES or token > TOKEN_SECONDS)
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from assembler.commit import commit, made_by
+from assembler.commit import commit, made_by, write_report
 from tests.formal import floats, link, queues, scoreboard, sdram, streams, unpacker
 from tests.formal.bench import netlist
 from tests.formal.solve import SolverError, solve, stop, versions
@@ -129,7 +129,8 @@ def main(argv=None):
     bad = sum(not result.good for result in results)
     print(f"{len(results)} proofs, {bad} failed, {time.monotonic() - started:.0f} s")
     if arguments.report:
-        arguments.report.write_text(page(results))
+        write_report(arguments.report, page(results), proofs=len(results), hold=len(results) - bad,
+                     processor_minutes=sum(result.seconds for result in results) / 60)
     return 1 if bad else 0
 
 

@@ -8,7 +8,7 @@ import random
 import sys
 import time
 
-from assembler.commit import commit, made_by
+from assembler.commit import commit, made_by, write_report
 from tests.hostile import models, programs, talk
 from tests.hostile.corpus import Corpus
 from tests.hostile.sandbox import MEMORY, SECONDS, Sandbox
@@ -133,9 +133,10 @@ def main():
           f"{sum(each.process is not None for each in runs)} also as processes; "
           f"{time.monotonic() - start:.0f} s")
     if args.output:
-        args.output.write_text(_page(runs, "python -m tests.hostile "
-                                     f"--inputs {args.inputs} --seed {args.seed}"
-                                     + (f" --every {args.every}" if args.every else "")))
+        command = (f"python -m tests.hostile --inputs {args.inputs} --seed {args.seed}"
+                   + (f" --every {args.every}" if args.every else ""))
+        write_report(args.output, _page(runs, command), command=command, inputs=len(runs),
+                     misbehaved=bad)
     return bad > 0
 
 

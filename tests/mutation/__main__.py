@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 import sys
 
-from assembler.commit import commit
+from assembler.commit import commit, write_report
 from sim import verilate
 from tests.mutation import report
 from tests.mutation.campaign import Campaign
@@ -53,7 +53,8 @@ def main():
         return 1
     if args.output:
         command = f"python -m tests.mutation --mutants {args.mutants} --seed {args.seed}"
-        args.output.write_text(report.page(campaign, command))
+        write_report(args.output, report.page(campaign, command), command=command,
+                     **report.counts(campaign))
     return 0
 
 

@@ -7,7 +7,7 @@ from tests.mutation.faults import KINDS
 from tests.mutation.known import EQUIVALENT
 
 
-__all__ = ["survivors", "page"]
+__all__ = ["survivors", "counts", "page"]
 
 
 def _escape(text):
@@ -23,6 +23,14 @@ def survivors(campaign):
             tried = ", ".join(campaign.tried(mutant)) or "none"
             lines.append(f"{mutant.name}\n    {mutant.what}\n    {mutant.line}\n    met by {tried}")
     return lines
+
+
+def counts(campaign):
+    """Numbers of mutants by what became of them."""
+    caught = len(campaign.caught)
+    equivalent = sum(m not in campaign.caught and m.key in EQUIVALENT for m in campaign.mutants)
+    return {"mutants": len(campaign.mutants), "caught": caught, "equivalent": equivalent,
+            "survived": len(campaign.mutants) - caught - equivalent}
 
 
 def page(campaign, command):

@@ -7,7 +7,7 @@ from pathlib import Path
 import sys
 import time
 
-from assembler.commit import commit
+from assembler.commit import commit, write_report
 from tests.programs import illegal
 from tests.programs.compare import compare, first_difference
 from tests.programs.coverage import Coverage
@@ -108,8 +108,12 @@ def main():
         if args.output:             # after each machine, should this be cut off
             command = (f"python -m tests.programs --instructions {args.instructions} "
                        f"--words {args.words} --seed {args.seed}")
-            args.output.write_text(page(totals, CONFIGS, coverage, command,
-                                        time.monotonic() - start))
+            write_report(
+                args.output, page(totals, CONFIGS, coverage, command, time.monotonic() - start),
+                command=command, machines=len(totals),
+                instructions=sum(total.instructions for total in totals),
+                illegal_words=sum(total.words.total() for total in totals),
+                differences=sum(len(total.failures) for total in totals))
     print(f"{sum(t.instructions for t in totals):,} instructions of seed {args.seed}, "
           f"{sum(len(t.failures) for t in totals)} differences")
     for group, missing in coverage.missing().items():
