@@ -21,7 +21,7 @@ TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cp
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline noise hostile programs flips mutants coverage formal bitstreams docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline numerics noise hostile programs flips mutants coverage formal bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -81,6 +81,11 @@ roofline: $(PLOTS)
 	$(VENV)/bin/python -m sim roofline build/roofline/*-[148].json \
 	    --report docs/reports/roofline.md
 
+## make numerics  float formats on a text that ships, against float64: docs/reports/numerics.md
+numerics: $(PLOTS)
+	$(VENV)/bin/python -m sim numerics models/stories-5m models/stories-30m \
+	    --text models/data/harbour-tales.txt --report docs/reports/numerics.md
+
 ## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
 noise: $(TEST)
 	$(VENV)/bin/python -m tests.noise --runs 20 -o docs/reports/link.md
@@ -118,9 +123,10 @@ bitstreams: $(TOOLS) $(PLOTS)
 	$(VENV)/bin/python -m boards picture docs/reports/bitstreams.svg || exit; \
 	[ -z "$$failed" ] || { echo "make: no bitstream for$$failed" >&2; exit 1; }
 
-## make docs     write the generated pages again
+## make docs     write the generated pages, and the figures in all pages, again
 docs: $(BASE)
 	$(VENV)/bin/python -m assembler.manual
+	$(VENV)/bin/python -m tests.figures
 
 ## make clean    remove everything that was built; the virtual environment stays
 clean:
