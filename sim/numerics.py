@@ -158,8 +158,8 @@ def _report(args, results):
         raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
     numbers = {name: result | {"rows": [asdict(row) for row in result["rows"]]}
                for name, result in results.items()}
-    args.report.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
-    args.report.write_text("\n".join(lines))
+    args.report.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", "utf-8")
+    args.report.write_text("\n".join(lines), encoding="utf-8")
 
 
 def run(args):

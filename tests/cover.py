@@ -81,9 +81,9 @@ def main():
     if done.returncode:
         return done.returncode
     command = shlex.join(["python", "-m", "tests.cover", *chosen])
-    text = page(json.loads(DATA.read_text()), command)
+    text = page(json.loads(DATA.read_text(encoding="utf-8")), command)
     if args.output:
-        args.output.write_text(text)
+        args.output.write_text(text, encoding="utf-8")
     else:
         print(text, end="")
     return 0

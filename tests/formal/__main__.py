@@ -129,7 +129,7 @@ def main(argv=None):
     bad = sum(not result.good for result in results)
     print(f"{len(results)} proofs, {bad} failed, {time.monotonic() - started:.0f} s")
     if arguments.report:
-        arguments.report.write_text(page(results))
+        arguments.report.write_text(page(results), encoding="utf-8")
     return 1 if bad else 0
 
 

@@ -135,7 +135,8 @@ def main():
     if args.output:
         args.output.write_text(_page(runs, "python -m tests.hostile "
                                      f"--inputs {args.inputs} --seed {args.seed}"
-                                     + (f" --every {args.every}" if args.every else "")))
+                                     + (f" --every {args.every}" if args.every else "")),
+                               encoding="utf-8")
     return bad > 0
 
 

@@ -53,7 +53,7 @@ def main():
         return 1
     if args.output:
         command = f"python -m tests.mutation --mutants {args.mutants} --seed {args.seed}"
-        args.output.write_text(report.page(campaign, command))
+        args.output.write_text(report.page(campaign, command), encoding="utf-8")
     return 0
 
 

@@ -43,7 +43,7 @@ def write_down(program, difference, seed, folder):
     path = folder / f"{seed.replace(' ', '-')}.tasm"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(short.text(f"found by seed {seed}: {difference}",
-                               *(line.strip() for line in steps.splitlines())))
+                               *(line.strip() for line in steps.splitlines())), encoding="utf-8")
     return path
 
 
@@ -109,7 +109,7 @@ def main():
             command = (f"python -m tests.programs --instructions {args.instructions} "
                        f"--words {args.words} --seed {args.seed}")
             args.output.write_text(page(totals, CONFIGS, coverage, command,
-                                        time.monotonic() - start))
+                                        time.monotonic() - start), encoding="utf-8")
     print(f"{sum(t.instructions for t in totals):,} instructions of seed {args.seed}, "
           f"{sum(len(t.failures) for t in totals)} differences")
     for group, missing in coverage.missing().items():
