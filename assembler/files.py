@@ -56,12 +56,12 @@ def as_text(data, name):
     """
     for mark, encoding in ((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")):
         if data.startswith(mark):
-            raise TernError(f"{name}: is {encoding}; save it as UTF-8")
+            raise TernError(f"{name}: is not text: {encoding}, not UTF-8; save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TernError(f"{name}: is not UTF-8 text (byte {error.start} is "
-                        f"0x{data[error.start]:02x})") from None
+        raise TernError(f"{name}: is not text: not UTF-8 at byte {error.start} "
+                        f"(0x{data[error.start]:02x})") from None
     return text.replace("\r\n", "\n")
 
 
