@@ -15,7 +15,7 @@ _ROOT = Path(__file__).parents[1]
 def _git(*words):
     try:
         return subprocess.run(["git", *words], cwd=_ROOT, capture_output=True,
-                              text=True).stdout.strip()
+                              encoding="utf-8", errors="replace").stdout.strip()
     except FileNotFoundError:
         return ""
 

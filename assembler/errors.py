@@ -1,5 +1,6 @@
 """The one exception for a user's mistake, and how a command line reports it."""
 
+import io
 import os
 import sys
 
@@ -11,7 +12,10 @@ _LONGEST = 400             # characters of a message; what is longer loses its m
 
 
 class TernError(ValueError):
-    """A mistake of the user: one line that says what, where, and what to do."""
+    """A mistake of the user, or a failure of the machine: one line that says what, where, and what
+    to do. Several arguments are as many mistakes, a line each."""
+    def __str__(self):
+        return "\n".join(map(str, self.args))
 
 
 def one_line(text):
@@ -22,26 +26,93 @@ def one_line(text):
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class _Output(io.TextIOWrapper):
+    """Standard output; what it cannot take is a TernError, unless its reader has left.
+
+    What the encoding of its terminal lacks, as bytes of a prompt that are no text, is shown as
+    ``\\udcff``.
+    """
+    def __init__(self, stream):
+        self._stream = stream       # or it would close what both write to
+        super().__init__(stream.buffer, stream.encoding, "backslashreplace",
+                         line_buffering=stream.line_buffering,
+                         write_through=stream.write_through)
+
+    def write(self, text):
+        return self._try(super().write, text)
+
+    def flush(self):
+        return self._try(super().flush)
+
+    def _try(self, function, *arguments):
+        try:
+            return function(*arguments)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise TernError(f"standard output: {error.strerror}") from None
+
+
+def _prepare():
+    """Both outputs take whatever is printed; one that is closed takes it, too."""
+    if type(sys.stdout) is io.TextIOWrapper:        # not where a test listens
+        sys.stdout = _Output(sys.stdout)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _end(stream):
+    """Write what is still to be written, or drop it: Python would show a traceback."""
+    try:
+        stream.flush()
+    except (TernError, OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _complain(*messages):
+    try:
+        for message in messages:
+            print(f"error: {one_line(message)}", file=sys.stderr)
+    except OSError:             # standard error is full: the status says it
+        pass
+
+
 def report(main, argv=None):
     """Run ``main(argv)`` and return its exit status (None counts as 0).
 
-    A :class:`TernError` becomes one line on standard error and status 2; anything else is a
-    defect of Tern and keeps its traceback.
+    A :class:`TernError` becomes a line on standard error, and status 2; so does a file, a disk
+    or an output that fails (OSError). Anything else is a defect of Tern and keeps its traceback.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # What a terminal cannot show, as bytes of a prompt that are no text, is shown as \udcff.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    _prepare()
+    status = 2
     try:
-        return main(argv) or 0
+        try:
+            status = main(argv) or 0
+        except SystemExit:      # of the parser, after the help
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
     except TernError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        status = 2
+        _complain(*error.args)
     except MemoryError:
-        print("error: this machine has too little memory for that", file=sys.stderr)
-        return 2
+        status = 2
+        _complain("this machine has too little memory for that")
     except BrokenPipeError:     # the reader of our output has left; say nothing more to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        status = 1
+    except OSError as error:
+        status = 2
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        _complain(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
-        return 130
+        status = 130
+    finally:
+        _end(sys.stdout)
+        _end(sys.stderr)
+    return status

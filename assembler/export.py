@@ -122,7 +122,7 @@ def export(checkpoint, directory, progress=lambda done, what: None):
         part = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
         try:
             _write_safetensors(part / SINGLE, entries)
-            (part / _CONFIG).write_text(_config(checkpoint))
+            (part / _CONFIG).write_text(_config(checkpoint), encoding="utf-8")
             if checkpoint.tokenizer is not None:
                 shutil.copyfile(checkpoint.tokenizer, part / _TOKENIZER)
             for name in copied:

@@ -204,7 +204,7 @@ class Image:
                          for s, place, crc in entries],
         } | {k: v for k, v in self.manifest.items()
              if k not in ("version", "digest", "config", "program", "sections")}
-        (directory / MANIFEST).write_text(_to_json(manifest))
+        (directory / MANIFEST).write_text(_to_json(manifest), encoding="utf-8")
         for name, data in self.files.items():
             (directory / name).write_bytes(data)
 

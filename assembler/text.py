@@ -20,6 +20,7 @@ instruction.
 """
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 import re
 
 from assembler import isa
@@ -32,6 +33,8 @@ __all__ = ["Program", "assemble", "disassemble", "registers_of"]
 _POSITIONAL = {"operand", "code", "scalar", "address", "target", "float"}
 _OPTIONAL = {"address", "pitch"}            # 0 when left out
 _LONGEST = 4096                             # characters of a line
+_MOST = 100                                 # mistakes that are told
+_NAMES = 200                                # names among which a mistaken one is looked for
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _REGISTER = re.compile(r"([vusqr])([0-9]+)(\+x)?\Z")
 _STATS = {stat.name.lower(): stat for stat in isa.Stat if stat is not isa.Stat.NONE}
@@ -54,6 +57,13 @@ def _is_positional(f):
     return f.kind in _POSITIONAL or f.name == "imm"
 
 
+def _near(text, names):
+    """What to say of names like a mistaken one."""
+    names = [name for name in names if abs(len(name) - len(text)) <= 2 and len(name) < 40]
+    near = get_close_matches(text, names[:_NAMES], 3)
+    return f"; is it {' or '.join(near)}?" if near else ""
+
+
 def _number(text, parse):
     """What ``parse`` makes of the text; ValueError if that is no number, or none of ours."""
     try:
@@ -67,8 +77,12 @@ def _number(text, parse):
 
 def _integer(text, aliases):
     """A number, an alias of one, or a sum of such."""
-    value = sum(_number(aliases.get(term.strip(), term), lambda term: int(term, 0))
-                for term in text.split("+"))
+    value = 0
+    for term in text.split("+"):
+        try:
+            value += _number(aliases.get(term.strip(), term), lambda term: int(term, 0))
+        except ValueError as error:
+            raise ValueError(f"{error}{_near(term.strip(), aliases)}") from None
     if value.bit_length() > isa.WORD_BITS + 1:      # or it cannot even be shown
         raise ValueError(f"{text!r} does not fit {isa.WORD_BITS} bits")
     return value
@@ -80,7 +94,7 @@ def _register(text, kind, aliases):
     match = _REGISTER.match(aliases.get(base, base) + plus + x)
     letters = {"operand": "vus", "code": "q", "scalar": "s", "address": "r"}[kind]
     if not match or match[1] not in letters:
-        raise ValueError(f"{text!r} is no {' or '.join(letters)} register")
+        raise ValueError(f"{text!r} is no {' or '.join(letters)} register{_near(base, aliases)}")
     if match[3] and match[1] not in "vu":
         raise ValueError(f"{text!r}: only v and u registers take +x")
     letter, number = match[1], int(match[2])
@@ -92,7 +106,11 @@ def _register(text, kind, aliases):
 
 def _value(f, text, program, float_format):
     if f.kind == "target":
-        return program.labels[text] if text in program.labels else _integer(text, program.aliases)
+        if text in program.labels:
+            return program.labels[text]
+        if _NAME.match(text) and text not in program.aliases:
+            raise ValueError(f"unknown label {text!r}{_near(text, program.labels)}")
+        return _integer(text, program.aliases)
     if f.kind == "float":
         text = program.aliases.get(text, text)
         if text.lower().startswith("0x"):
@@ -162,7 +180,8 @@ def _operands(instr, text, program, float_format):
             operands["stat"] = _STATS[key]
             operands["stat_to"] = _register(value, "scalar", program.aliases)[1]
         else:
-            raise ValueError(f"{instr.mnemonic} has no {key}=")
+            stats = _STATS if has_stat else ()
+            raise ValueError(f"{instr.mnemonic} has no {key}={_near(key, [*named, *stats])}")
     if len(values) != len(positional):
         raise ValueError(f"{instr.mnemonic} takes {len(positional)} operands "
                          f"({', '.join(f.name for f in positional)}), not {len(values)}")
@@ -183,7 +202,11 @@ def _encode(code, program, config):
         if not 0 <= word < 1 << isa.WORD_BITS:
             raise ValueError(f"{rest.strip()} does not fit {isa.WORD_BITS} bits")
         return word
-    instr = isa.lookup(mnemonic)
+    try:
+        instr = isa.lookup(mnemonic)
+    except ValueError as error:
+        known = [instr.mnemonic for instr in isa.INSTRUCTIONS]
+        raise ValueError(f"{error}{_near(mnemonic, known)}") from None
     operands = _operands(instr, rest.strip(), program, config.float if config else None)
     dst = operands.get("dst")
     if isinstance(dst, isa.Operand) and dst.space is isa.Space.S and operands.get("n", 1) != 1:
@@ -215,9 +238,9 @@ def assemble(text, config=None, name="program"):
     Raises
     ------
     TernError
-        ``name:line: what``.
+        ``name:line: what``, a line for each mistake, up to a hundred of them.
     """
-    program, code = Program(), []
+    program, code, mistakes = Program(), [], []     # mistakes: (line, what)
     for number, line in enumerate(text.splitlines(), 1):
         try:
             if len(line) > _LONGEST:
@@ -239,16 +262,25 @@ def assemble(text, config=None, name="program"):
             elif line:
                 code.append((number, line))
         except ValueError as error:
-            raise TernError(f"{name}:{number}: {error}") from None
-    if config and len(code) > config.program_words:
-        raise TernError(f"{name}: {len(code)} instructions do not fit the "
-                        f"{config.program_words} that the target holds")
-    for number, line in code:
+            mistakes.append((number, error))
+    too_long = config and len(code) > config.program_words
+    for number, line in () if too_long else code:
         try:
             program.words.append(_encode(line, program, config))
             program.lines.append(number)
         except ValueError as error:
-            raise TernError(f"{name}:{number}: {error}") from None
+            mistakes.append((number, error))
+            if len(mistakes) > _MOST:
+                break
+    mistakes.sort(key=lambda mistake: mistake[0])
+    found = [f"{name}:{number}: {error}" for number, error in mistakes[:_MOST]]
+    if len(mistakes) > _MOST:
+        found.append(f"{name}: more than {_MOST} mistakes, of which these are the first")
+    if too_long:
+        found.append(f"{name}: {len(code)} instructions do not fit the {config.program_words} "
+                     f"that the target holds")
+    if found:
+        raise TernError(*found)
     return program
 
 

@@ -86,7 +86,7 @@ def build(name, board, folder, *, seeds, stage, config=None):
     def routed(seed):
         flow.route(folder, chip, seed=seed, clock=board.clock,
                    say=stage(f"place and route, seed {seed}"))
-        return results.digest_report(json.loads((folder / f"seed-{seed}.json").read_text()))
+        return results.digest_report(json.loads((folder / f"seed-{seed}.json").read_text("utf-8")))
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         found = dict(zip(seeds, pool.map(routed, seeds)))
@@ -147,8 +147,8 @@ def run(arguments):
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             result = build(name, board, folder, seeds=seeds, stage=_stages(console, progress))
         result["command"] = _command(arguments, seeds)
-        (folder / "report.json").write_text(json.dumps(result, indent=1) + "\n")
-        (folder / "report.md").write_text(results.page(result))
+        (folder / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        (folder / "report.md").write_text(results.page(result), encoding="utf-8")
         late = results.missed(result)
         _move(folder, failed if late else target)
     except ValueError as error:         # of a clock or a part, and TernError
@@ -160,7 +160,7 @@ def run(arguments):
     if arguments.report:
         for suffix in ("json", "md"):
             source = (failed if late else target) / f"report.{suffix}"
-            (arguments.report / f"{name}.{suffix}").write_text(source.read_text())
+            (arguments.report / f"{name}.{suffix}").write_text(source.read_text("utf-8"), "utf-8")
     if late:
         raise TernError(f"{name} misses timing: {late}; see {failed}/report.md, and try --seeds 8 "
                         f"or a lower --clock")

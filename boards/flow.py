@@ -42,7 +42,7 @@ def prepare(name, board, folder, config=None):
     digest = hashlib.sha256()
     for file in (f"{TOP}.il", f"{TOP}.ys", f"{TOP}.lpf"):
         text = plan.files[file]
-        (folder / file).write_text(text)
+        (folder / file).write_text(text, encoding="utf-8")
         digest.update(text.encode())
     chip = [f"--{platform.device.removeprefix('LFE5U-').replace('F', 'k')}",
             "--package", platform.package.replace("BG", "CABGA"), "--speed", platform.speed]
@@ -100,7 +100,7 @@ def name_clocks(path):
     A clock has a name in each module that it reaches, of which Yosys keeps any; nextpnr ignores a
     constraint for a net that it does not find.
     """
-    netlist = json.loads(path.read_text())
+    netlist = json.loads(path.read_text(encoding="utf-8"))
     top = netlist["modules"][TOP]
     (pll,) = (cell for cell in top["cells"].values() if cell["type"] == "EHXPLLL")
     for output, name in CLOCKS.items():
@@ -109,7 +109,7 @@ def name_clocks(path):
             for other in [other for other, net in top["netnames"].items() if net["bits"] == bits]:
                 del top["netnames"][other]
             top["netnames"][name] = {"hide_name": 0, "bits": bits, "attributes": {}}
-    path.write_text(json.dumps(netlist))
+    path.write_text(json.dumps(netlist), encoding="utf-8")
 
 
 def route(folder, chip, *, seed, clock, say=lambda line: None):

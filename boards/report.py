@@ -49,7 +49,7 @@ def _bitstream(board, committed):
 
 def _blocks(board):
     """The committed areas of the blocks of ``board``."""
-    reports = json.loads(AREA.read_text()) if AREA.exists() else {}
+    reports = json.loads(AREA.read_text(encoding="utf-8")) if AREA.exists() else {}
     if board not in reports:
         having = f"; there are reports of {', '.join(reports)}" if reports else ""
         raise TernError(f"no areas of blocks of {board} have been committed{having}")

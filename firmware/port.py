@@ -108,7 +108,7 @@ class SimPort:
     def __init__(self, config, options=()):
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "config.json"
-        file.write_text(json.dumps(asdict(config)))
+        file.write_text(json.dumps(asdict(config)), encoding="utf-8")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sim", "board", "--config", file, *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)

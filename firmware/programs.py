@@ -21,7 +21,7 @@ GO = messages.prompt(Config(), [0])     # a step, for a program that needs a liv
 
 def _program(name, config, **aliases):
     """Bytes of ``name.tasm`` with these aliases in place of those of the file."""
-    lines = (_FOLDER / f"{name}.tasm").read_text().splitlines()
+    lines = (_FOLDER / f"{name}.tasm").read_text(encoding="utf-8").splitlines()
     for n, line in enumerate(lines):
         words = line.split()
         if words[:1] == [".alias"] and words[1] in aliases:

@@ -37,7 +37,7 @@ def absorb_registers(path):
     it reads in every cycle and does not write through that port: the enable of one that is read
     now and then would have to hold the register too.
     """
-    netlist = json.loads(path.read_text())
+    netlist = json.loads(path.read_text(encoding="utf-8"))
     moved = 0
     for module in netlist["modules"].values():
         cells = module["cells"]
@@ -65,7 +65,7 @@ def absorb_registers(path):
                 pins[pin] = cells.pop(sinks[bit])["connections"]["Q"]
             take(block, clock)
             moved += len(used)
-    path.write_text(json.dumps(netlist))
+    path.write_text(json.dumps(netlist), encoding="utf-8")
     return moved
 
 

@@ -140,7 +140,7 @@ def _place(folder, device, seed):
             print(error, file=sys.stderr)
             return None
         (folder / "report.json").rename(report)
-    clocks = json.loads(report.read_text())["fmax"].values()
+    clocks = json.loads(report.read_text(encoding="utf-8"))["fmax"].values()
     return round(min(clock["achieved"] for clock in clocks), 1)
 
 
@@ -160,20 +160,20 @@ def measure(block, *, device, tools=()):
     ``fmax_mhz`` is None where nextpnr gave up, as it does when the block does not fit.
     """
     netlist = rtlil.convert(Harness(block), name="top", emit_src=False)
-    parts   = "\n".join([netlist, SYNTHESIS, Path(absorb.__file__).read_text(), *PLACER, device,
-                         *tools])
+    parts   = "\n".join([netlist, SYNTHESIS, Path(absorb.__file__).read_text(encoding="utf-8"),
+                         *PLACER, device, *tools])
     key     = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder  = BUILD / key
     result  = folder / "cells.json"
     if not result.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "top.il").write_text(netlist)
-        (folder / "top.ys").write_text(SYNTHESIS)
+        (folder / "top.il").write_text(netlist, encoding="utf-8")
+        (folder / "top.ys").write_text(SYNTHESIS, encoding="utf-8")
         run_tool("yosys", "top.ys", folder=folder)
-        row = cells(json.loads((folder / "stat.json").read_text()), "top.block")
+        row = cells(json.loads((folder / "stat.json").read_text(encoding="utf-8")), "top.block")
         row["ff"] -= absorb_registers(folder / "top.json")
-        result.write_text(json.dumps(row))
-    row = json.loads(result.read_text())
+        result.write_text(json.dumps(row), encoding="utf-8")
+    row = json.loads(result.read_text(encoding="utf-8"))
     row["seed"], row["fmax_mhz"] = _reach(folder, device)
     return row
 
@@ -228,15 +228,15 @@ def main(argv=None):
                   file=sys.stderr, flush=True)
         print(table(rows))
         if arguments.block is None:
-            reports = json.loads(path.read_text()) if path.exists() else {}
+            reports = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             reports[target] = {
                 "commit": commit(), "command": f"python -m hw.area --target {target}",
                 "tools": tools, "digest": config.digest,
                 "device": f"LFE5U-{DEVICES[target].upper().replace('K', 'F')}", "grade": GRADE,
                 "package": PACKAGE, "clock_mhz": CLOCK, "blocks": rows}
             REPORTS.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(reports, indent=1) + "\n")
-            (REPORTS / "area.md").write_text(page(reports))
+            path.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
+            (REPORTS / "area.md").write_text(page(reports), encoding="utf-8")
 
 
 if __name__ == "__main__":

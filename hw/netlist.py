@@ -35,9 +35,9 @@ def run(arguments):
     netlist = rtlil.convert(Core(config=chosen_config(arguments)), name="core", emit_src=False)
     with tempfile.TemporaryDirectory(dir=arguments.output.parent) as folder:
         folder = Path(folder)
-        (folder / "core.il").write_text(netlist)
-        (folder / "core.ys").write_text(SYNTHESIS)
-        (folder / "write.ys").write_text(WRITING)
+        (folder / "core.il").write_text(netlist, encoding="utf-8")
+        (folder / "core.ys").write_text(SYNTHESIS, encoding="utf-8")
+        (folder / "write.ys").write_text(WRITING, encoding="utf-8")
         try:
             run_tool("yosys", "core.ys", folder=folder)
             absorb_registers(folder / "core.json")

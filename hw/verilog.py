@@ -48,7 +48,7 @@ def chosen_config(arguments):
     try:
         if arguments.config is None:
             return replace(preset(arguments.target), **changes)
-        given = json.loads(arguments.config.read_text())
+        given = json.loads(arguments.config.read_text(encoding="utf-8"))
         return Config(**{**given, **changes})
     except (OSError, ValueError, TypeError) as error:
         raise TernError(f"{arguments.config or arguments.target}: {error}") from None
@@ -63,7 +63,7 @@ def write(path, text):
     """Write ``text``; the name appears only when the file is whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise TernError(f"cannot write {path}: {error.strerror}") from None

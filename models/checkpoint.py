@@ -42,7 +42,7 @@ def export(model, tokenizer, out):
     temporary = out / "model.tmp"
     save_file(tensors, temporary, {"format": "pt"})
     os.replace(temporary, out / "model.safetensors")
-    (out / "config.json").write_text(json.dumps(model.shape.config(), indent=1) + "\n")
+    (out / "config.json").write_text(json.dumps(model.shape.config(), indent=1) + "\n", "utf-8")
     tokenizer.save(str(out / "tokenizer.json"))
 
 

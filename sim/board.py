@@ -55,11 +55,11 @@ def _library(config, memory):
         ("TERN_MEMORY_BITS", config.memory_bits), ("TERN_COMMAND_BITS", int(command[1]) + 1),
         ("TERN_DEPTH", config.memory_words)))
     if memory == PLAIN:
-        sources = {"memory.v": (_SOURCES / "memory.v").read_text()}
+        sources = {"memory.v": (_SOURCES / "memory.v").read_text(encoding="utf-8")}
     else:
         sources = sdram_parts.memory_sources(config, memory, clock_mhz=CLOCK_HZ // 1_000_000,
                                              depth=config.memory_words)
-    sources |= {"soc.v": soc, "top.v": defines + (_SOURCES / "soc.v").read_text()}
+    sources |= {"soc.v": soc, "top.v": defines + (_SOURCES / "soc.v").read_text(encoding="utf-8")}
     harness = _SOURCES / "board.cpp"
     flags = ["-O2", "-shared", "-fPIC"]
     key = verilate.key(*sources.items(), harness.read_bytes(),
@@ -67,7 +67,7 @@ def _library(config, memory):
 
     def build(folder):
         for name, text in sources.items():
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
         verilate.translate(folder, [folder / name for name in sources], "top",
                            "--x-assign", "fast", "--x-initial", "fast", "--noassert")
         verilate.compile_model(folder, "board.so", sources=[harness], flags=flags)

@@ -20,12 +20,13 @@ def verilog(config, command="verilog", *options):
                           *(path.read_bytes() for path in files))
 
     def build(folder):
-        (folder / "config.json").write_text(json.dumps(asdict(config)))
+        (folder / "config.json").write_text(json.dumps(asdict(config)), encoding="utf-8")
         done = subprocess.run([sys.executable, "-m", "hw", command, "--config",
                                folder / "config.json", "-o", folder / "hw.v",
                                *map(str, options)],
-                              cwd=package.parent, capture_output=True, text=True)
+                              cwd=package.parent, capture_output=True, encoding="utf-8",
+                              errors="replace")
         if done.returncode:
             raise RuntimeError(f"python -m hw {command} failed:\n{done.stderr}")
 
-    return (verilate.once(verilate.cache() / "core" / key, build) / "hw.v").read_text()
+    return (verilate.once(verilate.cache() / "core" / key, build) / "hw.v").read_text("utf-8")

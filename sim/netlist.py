@@ -82,7 +82,7 @@ def run(args):
     equal = netlist == rtl and all(netlist[key] == golden[key] for key in ("tokens", "logits"))
     console.print("equal: tokens, all logits, clock cycles" if equal else "[red]they differ[/]")
     if args.report and equal:
-        args.report.write_text(_page(args, config, image, netlist))
+        args.report.write_text(_page(args, config, image, netlist), encoding="utf-8")
     return 0 if equal else 1
 
 

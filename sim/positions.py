@@ -159,4 +159,5 @@ def run(args):
         Console().print(table)
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(_PAGE.format(made=made_by("make positions")) + "".join(lines))
+        args.report.write_text(_PAGE.format(made=made_by("make positions")) + "".join(lines),
+                               encoding="utf-8")

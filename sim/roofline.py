@@ -54,7 +54,7 @@ def read(paths):
     points = []
     for path in paths:
         try:
-            found = json.loads(Path(path).read_text())
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
             for values in found if isinstance(found, list) else [found]:
                 points.append(Point(values))
         except OSError as error:
@@ -168,6 +168,6 @@ def run(args):
         draw(points, picture)
     except ImportError:
         raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
-    numbers.write_text(json.dumps([point.values for point in points], indent=1) + "\n")
+    numbers.write_text(json.dumps([point.values for point in points], indent=1) + "\n", "utf-8")
     args.report.write_text(_PAGE.format(made=made_by("make roofline"), json=numbers.name,
-                                        svg=picture.name, table="\n".join(lines)))
+                                        svg=picture.name, table="\n".join(lines)), encoding="utf-8")

@@ -62,7 +62,8 @@ def _cells():
     folder = Path(found.origin).parent / "share" / "lattice"
     paths = folder / "common_sim.vh", folder / "ccu2c_sim.vh", _SOURCES / "ecp5.v"
     # Other names of the same cells, which a netlist of yosys does not use.
-    return {"cells.v": "`define NO_INCLUDES\n", **{path.name: path.read_text() for path in paths}}
+    return {"cells.v": "`define NO_INCLUDES\n",
+            **{path.name: path.read_text(encoding="utf-8") for path in paths}}
 
 
 def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
@@ -92,11 +93,11 @@ def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
     if sdram_bits:
         widths["TERN_SDRAM_BITS"] = sdram_bits
     defines = "".join(f"`define {name} {value}\n" for name, value in widths.items())
-    board = {"core.v": core, "top.v": defines + (_SOURCES / "top.v").read_text()}
+    board = {"core.v": core, "top.v": defines + (_SOURCES / "top.v").read_text(encoding="utf-8")}
     if netlist:
         board = {**_cells(), **board}
     if memory is None:
-        return {"memory.v": (_SOURCES / "memory.v").read_text(), **board}
+        return {"memory.v": (_SOURCES / "memory.v").read_text(encoding="utf-8"), **board}
     return {**board, **sdram_parts.memory_sources(config, memory, clock_mhz=sdram_mhz, depth=depth,
                                                   sdram_bits=sdram_bits)}
 
@@ -123,7 +124,7 @@ def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz, gated)
     sources = top_sources(config, words, memory, netlist, clock_mhz, sdram_mhz, gated)
     if not netlist:
         sources = {"public.vlt": _public(), **sources}
-    sources["harness.v"] = (_SOURCES / "harness.v").read_text()
+    sources["harness.v"] = (_SOURCES / "harness.v").read_text(encoding="utf-8")
     harness = _SOURCES / "harness.cpp"
     # A trace is written slowly, and the C++ of a netlist is too long for the optimiser.
     flags = ["-O0" if trace or netlist else "-O2", "-shared", "-fPIC"]
@@ -140,7 +141,7 @@ def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz, gated)
         console = Console(stderr=True)
         with console.status(note) if console.is_terminal else contextlib.nullcontext():
             for name, text in sources.items():
-                (folder / name).write_text(text)
+                (folder / name).write_text(text, encoding="utf-8")
             verilate.translate(folder, [folder / name for name in sources], "harness",
                                "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                                *(["--trace"] if trace else []))

@@ -65,8 +65,8 @@ def bench_sources(part, clock_mhz, cas, *, fill, config=None, power_up_us=_POWER
     defines = (f"`define TERN_COMMAND_BITS {command_bits}\n"
                f"`define TERN_MEMORY_BITS {config.memory_bits}\n"
                f"`define TERN_FILL {fill}\n`define TERN_PART {model}\n")
-    return {"controller.v": controller, "sdram.v": (_SOURCES / "sdram.v").read_text(),
-            "sdram_bench.v": defines + (_SOURCES / "sdram_bench.v").read_text()}
+    return {"controller.v": controller, "sdram.v": (_SOURCES / "sdram.v").read_text("utf-8"),
+            "sdram_bench.v": defines + (_SOURCES / "sdram_bench.v").read_text(encoding="utf-8")}
 
 
 def _bench(sources):
@@ -76,7 +76,7 @@ def _bench(sources):
 
     def build(folder):
         for name, text in sources.items():
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
         verilate.translate(folder, [folder / name for name in sources], "sdram_bench",
                            "--x-assign", "fast", "--x-initial", "fast")
         verilate.compile_model(folder, "bench", sources=[harness], flags=["-O2"])
@@ -91,7 +91,7 @@ def run_bench(part, clock, cas, *, random, words, seed=1, fill=1 << 20, **option
     ``options``: of :func:`bench_sources`.
     """
     bench = _bench(bench_sources(part, CLOCKS[clock], cas, fill=fill, **options))
-    done = subprocess.run([bench, str(int(random)), str(words), str(seed)], text=True,
+    done = subprocess.run([bench, str(int(random)), str(words), str(seed)], encoding="utf-8",
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     *said, last = done.stdout.splitlines() or [""]
     counts = json.loads(last) if last.startswith("{") else {}
@@ -149,4 +149,5 @@ def run(args):
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
         args.report.write_text(PAGE.format(words=args.words, seed=args.seed,
-                                           made=made_by("make sdram")) + "".join(lines))
+                                           made=made_by("make sdram")) + "".join(lines),
+                               encoding="utf-8")

@@ -63,6 +63,6 @@ def memory_sources(config, name, *, clock_mhz, depth, sdram_bits=None):
                                   "--power-up-us", 0, *own_clock)
     depth *= config.memory_bits // (sdram_bits or config.memory_bits)
     part = parameters(name, clock_mhz=clock_mhz, depth=depth, power_up_us=0)
-    return {"sdram_controller.v": controller, "sdram.v": (_SOURCES / "sdram.v").read_text(),
+    return {"sdram_controller.v": controller, "sdram.v": (_SOURCES / "sdram.v").read_text("utf-8"),
             "sdram_memory.v": f"`define TERN_PART {part}\n"
-                              + (_SOURCES / "sdram_memory.v").read_text()}
+                              + (_SOURCES / "sdram_memory.v").read_text(encoding="utf-8")}

@@ -148,7 +148,7 @@ def write_names(image, waves):
     them in hexadecimal: a translate filter file."""
     digits = (image.config.program_words.bit_length() + 3) // 4
     lines = [f"{pc:0{digits}x} {pc} {name}" for pc, (name, *_) in enumerate(names(image))]
-    waves.with_suffix(".names").write_text("\n".join(lines) + "\n")
+    waves.with_suffix(".names").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _bare(line):

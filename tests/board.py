@@ -42,7 +42,7 @@ def run_on_board(component, config, bench, simulator, *, port, depth, **paramete
         [f".{name}({name})" for name in ("clk", "rst", "seed", "latency", "gap", "busy")]
         + [f".{name}(memory_{name})" for name, _ in inside]) + ");", "endmodule"]
     sources = {"dut.v": verilog.convert(component, name="dut", emit_src=False),
-               "memory.v": (ROOT / "sim" / "rtl" / "memory.v").read_text(),
+               "memory.v": (ROOT / "sim" / "rtl" / "memory.v").read_text(encoding="utf-8"),
                "top.v": "\n".join(lines) + "\n"}
     run_verilog(sources, "top", bench, simulator, config=asdict(config), depth=depth,
                 **parameters)

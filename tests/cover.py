@@ -87,7 +87,7 @@ def main():
     if done.returncode:
         return done.returncode
     command = shlex.join(["python", "-m", "tests.cover", *chosen])
-    data = json.loads(DATA.read_text())
+    data = json.loads(DATA.read_text(encoding="utf-8"))
     text = page(data, command)
     if args.output:
         write_report(args.output, text, command=command, shares={

@@ -171,7 +171,7 @@ def main():
                       highlight=False)
     page = _page(rows, arguments, time.process_time() - start)
     if arguments.output:
-        arguments.output.write_text(page)
+        arguments.output.write_text(page, encoding="utf-8")
     console.print(page, highlight=False, markup=False)
     return any((outcome.reported is None) == bool(flip) for _, _, flip, outcome in rows)
 

@@ -140,7 +140,7 @@ def main():
         start = time.monotonic()
         outcomes.append(one_run(config, seed))
         console.print(f"{outcomes[-1]}, {time.monotonic() - start:.1f} s", highlight=False)
-    args.output.write_text(_page(outcomes, config))
+    args.output.write_text(_page(outcomes, config), encoding="utf-8")
     return any(o.wrong for o in outcomes)
 
 

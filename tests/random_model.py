@@ -110,7 +110,7 @@ def write(directory, *, hidden=64, inner=None, layers=2, vocab=131, dtype="F32",
               "use_lower_bound": lower_bounds, "hidden_act": "swish", "rms_norm_eps": 1e-6,
               "tie_word_embeddings": False, "bos_token_id": min(1, vocab - 1),
               "eos_token_id": min(2, vocab - 1)}
-    (directory / "config.json").write_text(json.dumps(config | options, indent=1))
+    (directory / "config.json").write_text(json.dumps(config | options, indent=1), encoding="utf-8")
     tensors = list(shapes(hidden=hidden, inner=inner or intermediate(hidden), layers=layers,
                           vocab=vocab, lower_bounds=lower_bounds).items())
     if shards == 1:
@@ -123,7 +123,7 @@ def write(directory, *, hidden=64, inner=None, layers=2, vocab=131, dtype="F32",
         _write_file(directory / name, part, dtype, seed)
         index |= dict.fromkeys(part, name)
     (directory / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {}, "weight_map": index}))
+        json.dumps({"metadata": {}, "weight_map": index}), encoding="utf-8")
     return directory
 
 

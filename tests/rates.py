@@ -157,9 +157,11 @@ def main():
     Console().print(table)
     if args.reports:
         args.reports.mkdir(parents=True, exist_ok=True)
-        (args.reports / "estimator.md").write_text(_page(_ESTIMATOR, [row for _, row in rows]))
+        (args.reports / "estimator.md").write_text(_page(_ESTIMATOR, [row for _, row in rows]),
+                                                   encoding="utf-8")
         (args.reports / "wide.md").write_text(_page(_WIDE, [
-            row for pair, row in rows if pair.machine in WIDE or pair.model == "stories-30m"]))
+            row for pair, row in rows if pair.machine in WIDE or pair.model == "stories-30m"]),
+            encoding="utf-8")
     for name in missed:
         print(f"{name}: bound missed", file=sys.stderr)
     return int(bool(missed))

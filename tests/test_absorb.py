@@ -34,8 +34,8 @@ def netlist():
 
 def absorbed(tmp_path, given):
     path = tmp_path / "top.json"
-    path.write_text(json.dumps(given))
-    return absorb_registers(path), json.loads(path.read_text())
+    path.write_text(json.dumps(given), encoding="utf-8")
+    return absorb_registers(path), json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_register_behind_a_block_ram_becomes_its_own(tmp_path):

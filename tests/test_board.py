@@ -45,7 +45,7 @@ def test_chat_says_what_the_golden_machine_says(tiny):
     done = subprocess.run(
         [sys.executable, "-m", "firmware", "chat", folder, "--port", "sim", "--tokens", "4",
          "--ignore-eos", "--ids", "--prompt", "1,77,42", "--prompt", "9"],
-        cwd=ROOT, capture_output=True, text=True)
+        cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"[{number}] {','.join(map(str, [*prompt, *answer]))}"

@@ -28,7 +28,7 @@ REPORTS = {"ulx3s-85f": {
 @pytest.fixture
 def committed(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "AREA", tmp_path / "area.json")
-    report.AREA.write_text(json.dumps(REPORTS))
+    report.AREA.write_text(json.dumps(REPORTS), encoding="utf-8")
 
 
 def test_every_board_has_a_preset_and_every_preset_but_the_simulated_a_board():
@@ -83,12 +83,12 @@ def test_unknown_board_and_missing_report_are_refused_in_one_line(committed, cap
 
 
 def test_committed_reports_are_of_the_present_machines():
-    reports = json.loads(report.AREA.read_text()) if report.AREA.exists() else {}
+    reports = json.loads(report.AREA.read_text(encoding="utf-8")) if report.AREA.exists() else {}
     for target, found in reports.items():
         assert found["digest"] == preset(target).digest, f"{target}: run `make area` again"
         assert set(found["blocks"]) == set(area.REPORTED[target])
     if reports:
-        assert (area.REPORTS / "area.md").read_text() == area.page(reports)
+        assert (area.REPORTS / "area.md").read_text(encoding="utf-8") == area.page(reports)
 
 
 def test_cells_count_sites_of_the_block_alone():

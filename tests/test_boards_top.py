@@ -252,14 +252,14 @@ def test_constraints_name_each_pin_and_each_clock_once(name, tmp_path, monkeypat
     chip, digest = flow.prepare(name, board, tmp_path)
     assert chip[0].lstrip("-").upper().replace("K", "F") in board.device
     assert chip[-1] == board.device[-1]
-    text = (tmp_path / "top.lpf").read_text()
+    text = (tmp_path / "top.lpf").read_text(encoding="utf-8")
     places = re.findall(r'LOCATE COMP "(.+?)" SITE "(\w+)"', text)
     ports, sites = zip(*places)
     assert len(set(ports)) == len(ports) and len(set(sites)) == len(sites)
     #     clock, cke cs ras cas we, banks, address, masks, data of the SDRAM; rx, tx; clock
     assert len(places) == 1 + 5 + 2 + 13 + 2 + 16 + 2 + 1 + len(board.leds) + len(board.high)
     # A port without a pin would be placed anywhere, and a pin without a port stops nextpnr.
-    netlist = (tmp_path / "top.il").read_text()
+    netlist = (tmp_path / "top.il").read_text(encoding="utf-8")
     body = netlist[netlist.index("module \\top\n"):]
     wires = re.findall(r"wire width (\d+) (?:input|output|inout) \d+ \s*\\(\S+)",
                        body[:body.index("\nend\n")])

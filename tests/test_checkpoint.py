@@ -147,14 +147,14 @@ def test_missing_files_are_named(tmp_path):
 def test_shards_outside_the_folder_are_refused(tmp_path, shard):
     folder = random_model.write(tmp_path / "a", **SHAPE)
     (folder / "link.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
-    (folder / INDEX).write_text(json.dumps({"weight_map": {"w": shard}}))
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"w": shard}}), encoding="utf-8")
     with pytest.raises(TernError, match="leaves the folder"):
         Checkpoint(folder)
 
 
 def test_a_shard_without_its_tensor_is_named(tmp_path):
     folder = random_model.write(tmp_path, **SHAPE)
-    (folder / INDEX).write_text(json.dumps({"weight_map": {"w": SINGLE}}))
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"w": SINGLE}}), encoding="utf-8")
     with pytest.raises(TernError, match="tensor w is missing in model.safetensors"):
         Checkpoint(folder)
 
@@ -166,7 +166,7 @@ def test_names_that_no_file_can_have_are_refused(tmp_path, name, sharded):
     (folder / "loop.safetensors").symlink_to("loop.safetensors")
     path = folder / (INDEX if sharded else "config.json")
     path.write_text('{"weight_map": {"w": "%s"}}' % name if sharded else
-                    '{"weights": "%s"}' % name)
+                    '{"weights": "%s"}' % name, encoding="utf-8")
     with pytest.raises(TernError, match="cannot read|leaves the folder|is missing"):
         Checkpoint(folder)
 
@@ -174,21 +174,21 @@ def test_names_that_no_file_can_have_are_refused(tmp_path, name, sharded):
 @pytest.mark.parametrize("index", ["{}", '{"weight_map": 3}', '{"weight_map": {"w": 3}}', "[1]"])
 def test_damaged_indexes_are_refused(tmp_path, index):
     folder = random_model.write(tmp_path, **SHAPE)
-    (folder / INDEX).write_text(index)
+    (folder / INDEX).write_text(index, encoding="utf-8")
     with pytest.raises(TernError, match="weight_map|JSON object"):
         Checkpoint(folder)
 
 
 def test_a_model_json_names_its_files(tmp_path):
     folder = random_model.write(tmp_path / "weights", **SHAPE, shards=2)
-    (tmp_path / "words.json").write_text('{"model": {}}')
-    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "words.json").write_text('{"model": {}}', encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     path = tmp_path / "model.json"
     path.write_text(json.dumps(config | {"weights": "weights", "tokenizer": "words.json",
-                                         "target": "sim-tiny"}))
+                                         "target": "sim-tiny"}), encoding="utf-8")
     checkpoint = Checkpoint(path)
     assert set(checkpoint.tensors) == set(random_model.shapes(**SHAPE))
     assert checkpoint.tokenizer == tmp_path / "words.json"
-    path.write_text(json.dumps(config | {"weights": 3}))
+    path.write_text(json.dumps(config | {"weights": 3}), encoding="utf-8")
     with pytest.raises(TernError, match="weights must be a path, not 3"):
         Checkpoint(path)

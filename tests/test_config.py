@@ -38,7 +38,8 @@ def test_every_parameter_changes_the_digest():
 
 def test_the_digest_is_the_same_in_every_process():
     code = "from assembler.config import preset; print(preset('ulx3s-85f').digest)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True,
+                         encoding="utf-8", check=True)
     assert out.stdout.strip() == preset("ulx3s-85f").digest
     assert len(preset("ulx3s-85f").digest) == 16
 

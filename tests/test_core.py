@@ -19,8 +19,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def hw(*arguments, **environment):
-    return subprocess.run([sys.executable, "-m", "hw", *map(str, arguments)], cwd=ROOT, text=True,
-                          capture_output=True, env={**os.environ, **environment})
+    return subprocess.run([sys.executable, "-m", "hw", *map(str, arguments)], cwd=ROOT,
+                          encoding="utf-8", capture_output=True,
+                          env={**os.environ, **environment})
 
 
 def test_verilog_does_not_depend_on_the_hash_seed(tmp_path):
@@ -28,14 +29,14 @@ def test_verilog_does_not_depend_on_the_hash_seed(tmp_path):
         done = hw("verilog", "--target", "sim-tiny", "-o", tmp_path / f"{seed}.v",
                   PYTHONHASHSEED=str(seed))
         assert done.returncode == 0, done.stderr
-    text = (tmp_path / "0.v").read_text()
-    assert text == (tmp_path / "1.v").read_text() == core_verilog(preset("sim-tiny"))
+    text = (tmp_path / "0.v").read_text(encoding="utf-8")
+    assert text == (tmp_path / "1.v").read_text("utf-8") == core_verilog(preset("sim-tiny"))
     assert "module core(" in text
 
 
 def test_config_file_and_set_choose_the_machine(tmp_path):
     config = replace(preset("sim-tiny"), positions=2)
-    (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
+    (tmp_path / "config.json").write_text(json.dumps(asdict(config)), encoding="utf-8")
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     arguments = ["--set", "registers=64", "--set", "lanes=20", "-o", "core.v"]
@@ -68,7 +69,7 @@ def test_mistakes_get_one_line(arguments, message, tmp_path):
 
 
 def test_unreadable_config_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"lane": 3}')
+    (tmp_path / "config.json").write_text('{"lane": 3}', encoding="utf-8")
     for name in ("config.json", "missing.json"):
         done = hw("verilog", "--config", tmp_path / name, "-o", tmp_path / "core.v")
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr

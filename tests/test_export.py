@@ -100,7 +100,7 @@ def test_parts_hold_the_matrix(tmp_path_factory, trits, scale):
                         "data_offsets": [len(body), len(body) + array.nbytes]}
         body += array.tobytes()
     folder = tmp_path_factory.mktemp("parts")
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text("{}", encoding="utf-8")
     with_header(folder / SINGLE, header, body)
     tensor = Checkpoint(folder).tensors["w.weight"]
     read, factor = tensor.ternary()
@@ -176,8 +176,8 @@ def test_damaged_trits_are_refused(tmp_path, index, byte, message):
     ({**ternary.CONFIG, "version": 2}, "version 2' is not supported")])
 def test_other_forms_are_refused(tmp_path, form, message):
     _, copy = exported(tmp_path)
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"quantization_config": form}))
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(config | {"quantization_config": form}), "utf-8")
     with pytest.raises(TernError, match=message):
         Checkpoint(copy)
 
@@ -185,16 +185,16 @@ def test_other_forms_are_refused(tmp_path, form, message):
 def test_files_of_the_folder(tmp_path):
     """What a model.json names elsewhere is copied, and its paths are not."""
     model = random_model.write(tmp_path / "model", **SHAPE, dtype="BF16")
-    (model / "generation_config.json").write_text("{}")
-    (model / "words.json").write_text('{"model": 3}')
+    (model / "generation_config.json").write_text("{}", encoding="utf-8")
+    (model / "words.json").write_text('{"model": 3}', encoding="utf-8")
     (model / "model.json").write_text(json.dumps(
-        json.loads((model / "config.json").read_text())
-        | {"weights": ".", "tokenizer": "words.json", "target": "ulx3s-85f"}))
+        json.loads((model / "config.json").read_text(encoding="utf-8"))
+        | {"weights": ".", "tokenizer": "words.json", "target": "ulx3s-85f"}), encoding="utf-8")
     export(Checkpoint(model / "model.json"), tmp_path / "copy")
     assert sorted(os.listdir(tmp_path / "copy")) == ["config.json", "generation_config.json",
                                                      SINGLE, "tokenizer.json"]
     assert sorted(os.listdir(tmp_path)) == ["copy", "model"]
-    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    config = json.loads((tmp_path / "copy" / "config.json").read_text(encoding="utf-8"))
     assert config["target"] == "ulx3s-85f" and config["quantization_config"] == ternary.CONFIG
     assert "weights" not in config and "tokenizer" not in config
 
@@ -209,13 +209,13 @@ def test_mistakes_leave_nothing(tmp_path, capsys):
 
     refused("is the model's own folder", model, tmp_path / "model" / ".")
     refused("holds no config.json", tmp_path, tmp_path / "copy")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     refused("cannot write", model, tmp_path / "file" / "copy")
     header, body = header_of(model / SINGLE)
     with_header(model / SINGLE, header, body[:-4] + np.array([np.inf], "<f4").tobytes())
     refused("weights must be finite", model, tmp_path / "copy")
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "llama"}), "utf-8")
     refused("model_type 'llama'", model, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 

@@ -234,7 +234,7 @@ def test_stream_test_takes_its_words(name):
 
 @pytest.mark.parametrize("name", ["tokens", "memory", "stream"])
 def test_programs_assemble_as_they_stand(name):
-    source = (programs._FOLDER / f"{name}.tasm").read_text()
+    source = (programs._FOLDER / f"{name}.tasm").read_text(encoding="utf-8")
     program = text.assemble(source, CONFIG, name)
     again = text.assemble(text.disassemble(program.words, CONFIG), CONFIG)
     assert again.words == program.words

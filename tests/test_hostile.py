@@ -30,7 +30,7 @@ def test_hostile_inputs_behave(seed):
     print(f"seed {seed}")
     done = subprocess.run(
         [sys.executable, "-m", "tests.hostile", "--inputs", "300", "--every", "40", "--seed",
-         str(seed)], cwd=ROOT, capture_output=True, text=True)
+         str(seed)], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^300 inputs of seed \d+, 0 misbehaved, \d+ also as processes", done.stdout,
                      re.MULTILINE)
@@ -74,7 +74,7 @@ def _write(path, data=b"x"):
     (lambda: _write("x.json"), "changed box/x.json"),
     (lambda: os.remove("x.json"), "changed box/x.json"),
     (lambda: _write("link"), "changed beside/secret"),
-    (lambda: open("link").close(), "reads .*beside/secret"),
+    (lambda: open("link", "rb").close(), "reads .*beside/secret"),
     (lambda: _write("/tmp/hostile-stray", b"") or os.remove("/tmp/hostile-stray"),
      "writes /tmp/hostile-stray"),
     (lambda: os.kill(os.getpid(), 9), "killed by SIGKILL"),
@@ -97,7 +97,7 @@ def test_checker_finds_time_and_memory(box, monkeypatch):
     monkeypatch.setattr(sandbox, "_WAITS", 1)
     for function, fault in (
             (spin, "SIGXCPU"), (lambda: time.sleep(600), "SIGKILL"),
-            (lambda: open("pipe").close(), "SIGKILL"),
+            (lambda: open("pipe", "rb").close(), "SIGKILL"),
             (lambda: np.ones(1 << 28, np.uint8).sum() and 2, "MB")):
         outcome = box.run(Case("test", fault, ("sim",), files={"pipe": Fifo},
                                prepare=_as_main(function)))

@@ -66,9 +66,9 @@ def test_another_config_is_refused(directory):
 
 def test_a_manifest_of_another_config_is_refused(directory):
     path = directory / image.MANIFEST
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["config"]["lanes"] = 40
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(TernError, match="manifest.json describes config"):
         image.load(directory)
 
@@ -89,7 +89,7 @@ def test_a_missing_file_is_named(directory, name):
 
 
 def test_a_failed_save_leaves_the_old_image(directory, monkeypatch):
-    def fail(self, manifest):
+    def fail(self, *_, **__):
         raise OSError(28, "No space left on device")
 
     before = {p.name: p.read_bytes() for p in directory.iterdir()}

@@ -36,7 +36,7 @@ def test_bad_name_is_refused(name):
 
 
 def test_page_says_what_the_table_says():
-    page = (ROOT / "docs" / "link.md").read_text()
+    page = (ROOT / "docs" / "link.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([A-Z_]+) \| (\d+) \|", page, re.M)
     assert [(name, int(code)) for name, code in rows] == [
         (row.code.name, row.code.value) for row in link.COMMANDS]

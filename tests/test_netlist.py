@@ -101,8 +101,8 @@ endmodule
 
 @pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed")
 def test_cell_models(tmp_path):
-    (tmp_path / "test.v").write_text(BENCH)
+    (tmp_path / "test.v").write_text(BENCH, encoding="utf-8")
     subprocess.run(["iverilog", "-g2012", "-o", tmp_path / "test", "-s", "test",
                     tmp_path / "test.v", _SOURCES / "ecp5.v"], check=True)
-    done = subprocess.run(["vvp", tmp_path / "test"], capture_output=True, text=True)
+    done = subprocess.run(["vvp", tmp_path / "test"], capture_output=True, encoding="utf-8")
     assert done.stdout.splitlines()[-1] == "passed", done.stdout

@@ -54,26 +54,78 @@ def test_map_is_checked_inside_functions_too():
         == {"sim", "hw"}
 
 
+def nameless(source):
+    """Lines of calls that read or write text in whatever encoding the locale has."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        name = getattr(function, "attr", getattr(function, "id", None))
+        owner = getattr(getattr(function, "value", None), "id", None)
+        given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        if "encoding" in given:
+            continue
+        if given.get("text") is True or given.get("universal_newlines") is True:
+            yield node.lineno
+        elif name in ("read_text", "write_text") and owner not in ("texts", "files"):
+            if len(node.args) < (1 if name == "read_text" else 2):      # by position
+                yield node.lineno
+        elif name in ("open", "fdopen", "TextIOWrapper") and (owner, name) not in (
+                ("os", "open"), ("lzma", "open")):
+            place = 1 if owner in (None, "os", "io") else 0     # of the mode: file.open("w")
+            mode = given.get("mode", getattr(node.args[place], "value", None)
+                             if len(node.args) > place else "r")
+            if not isinstance(mode, str) or "b" not in mode:
+                yield node.lineno
+
+
+def test_every_text_names_its_encoding():
+    """Or a page that one machine writes cannot be read, or written, on another."""
+    names = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, check=True,
+                           stdout=subprocess.PIPE, encoding="utf-8").stdout.split()
+    assert len(names) > 100
+    found = [f"{name}:{line}" for name in names if (ROOT / name).exists()
+             for line in nameless((ROOT / name).read_text(encoding="utf-8"))]
+    assert not found
+
+
+@pytest.mark.parametrize("call", [
+    "open(p)", "open(p, 'w')", "p.open()", "p.open('w')", "p.read_text()", "p.write_text(x)",
+    "p.write_text(x, errors='replace')", "os.fdopen(n, 'w')", "io.TextIOWrapper(b)",
+    "subprocess.run(x, text=True)", "subprocess.Popen(x, universal_newlines=True)",
+    "io.open(p)", "open(p, mode)", "open(mode='w', file=p)"])
+def test_encoding_that_is_not_named_is_found(call):
+    assert list(nameless(call)) == [1]
+
+
+@pytest.mark.parametrize("call", [
+    "open(p, 'rb')", "p.open('wb')", "p.read_text('utf-8')", "p.write_text(x, 'utf-8')",
+    "p.read_text(encoding='ascii')", "open(p, encoding='utf-8')", "os.fdopen(n, 'wb')",
+    "os.open(p, os.O_RDONLY)", "subprocess.run(x, encoding='utf-8')", "open(p, mode='rb')"])
+def test_encoding_that_is_named_is_not(call):
+    assert not list(nameless(call))
+
+
 def test_every_package_is_distributed():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     found = project["tool"]["setuptools"]["packages"]["find"]["include"]
     assert set(found) == {f"{package}*" for package in PACKAGES}
 
 
 def test_changelog_names_the_version():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_links_between_pages_lead_somewhere():
     for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")):
-        for target in re.findall(r"(?:\]\(|src(?:set)?=\")([^)\"#]+)", page.read_text()):
+        for target in re.findall(r"(?:\]\(|src(?:set)?=\")([^)\"#]+)", page.read_text("utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to missing {target}"
 
 
 def test_make_help_lists_every_target():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split())
     listed = set(re.findall(r"^## make (\S+)", makefile, re.M))
     assert targets - {"help"} == listed
@@ -89,13 +141,13 @@ print(hashlib.sha256(rtlil.convert(Core(config=preset("sim-tiny"))).encode()).he
 
 
 def test_hardware_does_not_depend_on_hash_order():
-    digests = {subprocess.run([sys.executable, "-c", _CORE], cwd=ROOT, check=True, text=True,
+    digests = {subprocess.run([sys.executable, "-c", _CORE], cwd=ROOT, check=True, encoding="utf-8",
                               stdout=subprocess.PIPE, env={**os.environ, "PYTHONHASHSEED": seed},
                               ).stdout for seed in ("0", "1")}
     assert len(digests) == 1
 
 
 def test_picture_is_well_formed_and_knows_dark_pages():
-    picture = (ROOT / "docs" / "dataflow.svg").read_text()
+    picture = (ROOT / "docs" / "dataflow.svg").read_text(encoding="utf-8")
     assert ElementTree.fromstring(picture).tag.endswith("svg")
     assert "prefers-color-scheme: dark" in picture

@@ -54,7 +54,7 @@ def test_step_by_step(name, seed):
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 def test_what_was_found_once(path):
-    program = Program.parse(path.read_text(), path.name)
+    program = Program.parse(path.read_text(encoding="utf-8"), path.name)
     assert compare(program, Trace(program).run()).difference is None
 
 

@@ -18,7 +18,7 @@ STREAMS = RESULT | {"streams": 8, "adds": 4e7, "cycles": 1e6 / 1.8}
 
 def files(folder, *results):
     for n, result in enumerate(results):
-        (folder / f"{n}.json").write_text(json.dumps(result))
+        (folder / f"{n}.json").write_text(json.dumps(result), encoding="utf-8")
     return [str(folder / f"{n}.json") for n in range(len(results))]
 
 
@@ -35,7 +35,7 @@ def test_report_is_the_same_each_time(tmp_path, capsys):
     assert report(main, ["roofline", *files(tmp_path, RESULT, STREAMS), "--report", str(page)]) == 0
     shown = capsys.readouterr().out
     assert "| ulx3s-85f | m | 8 | 40.00 | 7.20 G | 90.0% | 45.0% |" in shown
-    assert shown.strip() in page.read_text() and "(roofline.svg)" in page.read_text()
+    assert shown.strip() in page.read_text("utf-8") and "(roofline.svg)" in page.read_text("utf-8")
     first = [(tmp_path / f"roofline.{end}").read_bytes() for end in ("svg", "json", "md")]
     assert b"<svg" in first[0]
     again = [str(tmp_path / "roofline.json"), "--report", str(page)]    # from its own numbers

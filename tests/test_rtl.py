@@ -43,8 +43,8 @@ def _build(folder, counter):
     def build(aside):
         with counter.get_lock():
             counter.value += 1
-        (aside / "whole").write_text("yes")
-    assert (verilate.once(folder, build) / "whole").read_text() == "yes"
+        (aside / "whole").write_text("yes", encoding="utf-8")
+    assert (verilate.once(folder, build) / "whole").read_text(encoding="utf-8") == "yes"
 
 
 def test_two_at_a_time_build_once(tmp_path):
@@ -62,7 +62,7 @@ def test_two_at_a_time_build_once(tmp_path):
 
 def test_a_failed_build_leaves_nothing(tmp_path):
     def build(folder):
-        (folder / "half").write_text("")
+        (folder / "half").write_text("", encoding="utf-8")
         raise RuntimeError("compiler error")
 
     with pytest.raises(RuntimeError, match="compiler error"):
@@ -183,7 +183,7 @@ def test_a_trace_has_every_cycle(tmp_path):
     assert machine.run() == "halted" and machine.r[3] == 77
     cycles = machine.total_cycles
     machine.close()
-    header, _, changes = path.read_text().partition("$enddefinitions")
+    header, _, changes = path.read_text(encoding="utf-8").partition("$enddefinitions")
     assert "$scope module sequencer" in header
     clock = re.search(r"\$var wire 1 (\S+) clk ", header)[1]
     assert len(re.findall(rf"^1{re.escape(clock)}$", changes, re.MULTILINE)) == cycles

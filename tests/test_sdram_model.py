@@ -29,7 +29,7 @@ endmodule
 @over_simulators
 def test_model(simulator):
     parameters = ", ".join(f".{name}({value})" for name, value in PART.items())
-    sources = {"sdram.v": (ROOT / "sim" / "rtl" / "sdram.v").read_text(),
+    sources = {"sdram.v": (ROOT / "sim" / "rtl" / "sdram.v").read_text(encoding="utf-8"),
                "top.v": TOP.replace("{parameters}", parameters)}
     run_verilog(sources, "top", "cocotb_sdram_model", simulator,
                 power_up=PART["POWER_UP"] // PART["CLOCK_PS"], refresh_cycles=250,

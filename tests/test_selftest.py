@@ -176,7 +176,7 @@ def test_no_port_is_an_error():
 ])
 def test_a_mistake_is_one_line(arguments, said):
     done = subprocess.run([sys.executable, "-m", "firmware", *arguments], cwd=ROOT,
-                          capture_output=True, text=True)
+                          capture_output=True, encoding="utf-8")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -185,5 +185,5 @@ def test_a_mistake_is_one_line(arguments, said):
 @pytest.mark.parametrize("command", [[], ["upload"], ["chat"], ["selftest"]])
 def test_help_shows_an_example(command):
     done = subprocess.run([sys.executable, "-m", "firmware", *command, "--help"], cwd=ROOT,
-                          capture_output=True, text=True)
+                          capture_output=True, encoding="utf-8")
     assert done.returncode == 0 and "python -m firmware" in done.stdout

@@ -194,7 +194,7 @@ def test_mistakes_get_one_line_and_status_2(tiny, worded, tmp_path, capsys):
     refused("expected integers in the shape (n, t)", "logits", worded, *ids_file([1, 2]))
     refused("expected integers in the shape (n, t)", "logits", worded, *ids_file([[1.5]]))
     refused("holds no token", "logits", worded, *ids_file(np.zeros((0, 4), int)))
-    (tmp_path / "ids.npy").write_text("no array")
+    (tmp_path / "ids.npy").write_text("no array", encoding="utf-8")
     refused("not an array file", "logits", worded, "--ids", tmp_path / "ids.npy", "-o", "x")
     refused("no such file", "logits", worded, "--ids", tmp_path / "no.npy", "-o", "x")
     refused("no such folder", "logits", worded, *ids_file([[1]])[:2], "-o",

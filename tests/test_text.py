@@ -123,7 +123,7 @@ MISTAKES = [
     ("matmul _, q61, s3, rows=1, blocks=10", "matmul q: q61 and the 3 after it"),
     ("set r8, 1", "no register r8"),
     ("set r1, 4294967296", "does not fit 32 bits"),
-    ("jump nowhere", "'nowhere' is no number"),
+    ("jump nowhere", "unknown label 'nowhere'"),
     ("const s1, nan", "not finite"),
     ("const s1, half", "'half' is no number"),
     (".word 0x" + "f" * 33, "does not fit 128 bits"),
@@ -137,6 +137,49 @@ MISTAKES = [
 def test_mistakes_name_file_and_line(line, message):
     with pytest.raises(TernError, match=f"^file.tasm:2: .*{message}"):
         text.assemble(f"; first\n{line}\n", CONFIG, "file.tasm")
+
+
+SOURCE = """\
+.alias width 8
+.alias again v3
+loop:   next
+        mul v1, v2, agian, n=width
+        mul v1, v2, again, n=width, absmix=s1
+        mul v1, v2, v3, n=widht
+        set r1, 1
+done:   bnz r1, lop
+        jump dnoe
+        seet r1, 1
+        jump elsewhere
+"""
+FOUND = """\
+x.tasm:4: 'agian' is no v or u or s register; is it again?
+x.tasm:5: mul has no absmix=; is it absmax?
+x.tasm:6: 'widht' is no number; is it width?
+x.tasm:8: unknown label 'lop'; is it loop?
+x.tasm:9: unknown label 'dnoe'; is it done?
+x.tasm:10: no instruction 'seet'; is it set?
+x.tasm:11: unknown label 'elsewhere'"""
+
+
+def test_all_mistakes_are_told_in_order_with_what_was_meant():
+    with pytest.raises(TernError) as caught:
+        text.assemble(SOURCE, CONFIG, "x.tasm")
+    assert str(caught.value) == FOUND and len(caught.value.args) == 7
+
+
+def test_mistakes_in_names_and_in_code_are_in_the_order_of_the_lines():
+    with pytest.raises(TernError) as caught:
+        text.assemble("frob\n.alias a\njump b\n1x: halt\n", CONFIG, "x.tasm")
+    assert [line.split()[0] for line in caught.value.args] == [f"x.tasm:{n}:" for n in
+                                                               (1, 2, 3, 4)]
+
+
+def test_a_file_of_mistakes_is_cut_short():
+    with pytest.raises(TernError) as caught:
+        text.assemble("what\n" * 300, CONFIG, "x.tasm")
+    assert len(caught.value.args) == 101 and caught.value.args[-1] == (
+        "x.tasm: more than 100 mistakes, of which these are the first")
 
 
 def test_a_number_without_a_float_format_is_refused():

@@ -72,7 +72,7 @@ def test_perf_writes_a_trace(model, tmp_path, capsys):
     model.save(tmp_path)
     file = tmp_path / "trace.json"
     assert report(main, ["perf", str(tmp_path), "--tokens", "1", "--trace", str(file)]) == 0
-    events = json.loads(file.read_text())["traceEvents"]
+    events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
     tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert list(tracks.values()) == ["sequencer", *trace.QUEUES, "weights"]
     slices = [event for event in events if event["ph"] == "X"]
@@ -93,5 +93,5 @@ def test_names_without_a_text_are_disassembled(tmp_path):
     assert trace.names(image) == [("set r1, 5", 1, "+0"), ("bnz r1, L1", 3, "L1+0"),
                                   ("const s3, 1.5", 4, "L1+1")]
     trace.write_names(image, tmp_path / "core.vcd")
-    assert (tmp_path / "core.names").read_text().splitlines()[:2] == [
+    assert (tmp_path / "core.names").read_text(encoding="utf-8").splitlines()[:2] == [
         "000 0 set r1, 5", "001 1 bnz r1, L1"]

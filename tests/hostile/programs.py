@@ -60,7 +60,7 @@ def tasm(corpus, rng):
             data = " ".join(words).encode()
     target = rng.choice(((), ("--target", "ulx3s-25f")))
     return Case("text assembly", "x.tasm", ("assembler", "x.tasm", *target),
-                files={"x.tasm": data}, named=("x.tasm",), outputs=("x.bin",))
+                files={"x.tasm": data}, named=("x.tasm",), outputs=("x.bin",), lines=101)
 
 
 def _word(rng):

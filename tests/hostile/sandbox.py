@@ -73,6 +73,8 @@ class Case:
         A refusal names one of these.
     outputs : tuple of str
         Paths that success may make.
+    lines : int
+        That a refusal may have: a program's text has one for each mistake.
     refused : bool
         Success would be wrong.
     statuses : tuple of int
@@ -88,6 +90,7 @@ class Case:
     base: dict = field(default_factory=dict)
     named: tuple = ()
     outputs: tuple = ()
+    lines: int = 1
     refused: bool = False
     statuses: tuple = (0, 2)
     stdin: bytes = b""
@@ -282,13 +285,14 @@ class Sandbox:
         if status == 2:
             # What a command did before it met the mistake is no fault.
             lines = [line for line in err.splitlines() if not line.startswith("image: ")]
-            if len(lines) != 1 or not err.endswith("\n"):
+            if not 1 <= len(lines) <= case.lines or not err.endswith("\n"):
                 yield f"{len(lines)} lines of errors"
-            elif not lines[0].startswith("error: "):
+            elif not all(line.startswith("error: ") for line in lines):
                 yield "no message"
-            elif not lines[0].isprintable() or len(lines[0]) > _LINE:
+            elif not all(line.isprintable() and len(line) <= _LINE for line in lines):
                 yield "message of odd characters, or too long"
-            elif case.named and not any(name in lines[0] for name in case.named):
+            elif case.named and not all(any(name in line for name in case.named)
+                                        for line in lines):
                 yield f"names none of {', '.join(case.named)}"
 
     def _moved(self, case, outcome, before, after):

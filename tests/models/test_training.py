@@ -33,7 +33,7 @@ def test_the_command_gives_a_model_that_compiles(story, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "models.train", "--text", story, "--val", story, "--preset", "toy",
          "--out", tmp_path / "model", "--device", "cpu", "--prompt", "The little"],
-        capture_output=True, text=True)
+        capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     for part in ("step 60/60  loss", "tokens/s", "validation perplexity", "--- sample",
                  "The little"):

@@ -43,7 +43,7 @@ def _imported(path, found):
     if path.exists() and path not in found:
         found.add(path)
         for one, several in re.findall(r"^\s*from tests(?:\.([\w.]+))? import (.*)$",
-                                       path.read_text(), re.MULTILINE):
+                                       path.read_text(encoding="utf-8"), re.MULTILINE):
             for name in [one.replace(".", "/")] if one else re.findall(r"\w+", several):
                 _imported(ROOT / "tests" / f"{name}.py", found)
     return found
@@ -96,7 +96,7 @@ class Campaign:
             path = self._path(node)
             kept = {"seconds": 0, "results": {}, "absent": []}
             if path.exists():
-                kept = json.loads(path.read_text())
+                kept = json.loads(path.read_text(encoding="utf-8"))
             results = self.results[node] = kept["results"]
             caught  = self.caught
             wanted  = [number for number, mutant in enumerate(self.mutants, 1)
@@ -108,7 +108,7 @@ class Campaign:
             while wanted:
                 start   = os.times()
                 present = self._work(node, wanted, results,
-                                     lambda: path.write_text(json.dumps(kept)))
+                                     lambda: path.write_text(json.dumps(kept), encoding="utf-8"))
                 spent   = os.times()
                 if present is None:
                     self.broken.append(node)
@@ -117,7 +117,7 @@ class Campaign:
                 kept["absent"]  += [self.mutants[n - 1].name for n in wanted if n not in present]
                 kept["seconds"] += (spent.children_user + spent.children_system
                                     - start.children_user - start.children_system)
-                path.write_text(json.dumps(kept))
+                path.write_text(json.dumps(kept), encoding="utf-8")
                 wanted = [n for n in present if self.mutants[n - 1].name not in results]
             met[function] |= set(results)
             self.seconds[node] = kept["seconds"]
@@ -129,9 +129,10 @@ class Campaign:
     def _work(self, node, wanted, results, save):
         """Run a worker on mutants, up to one that ends it; returns which of them the test meets, or
         None if it fails without any."""
-        (self.folder / "mutants.json").write_text(json.dumps([asdict(m) for m in self.mutants]))
-        (self.folder / "wanted.json").write_text(json.dumps(wanted))
-        with open(self.folder / "log", "w") as log:
+        (self.folder / "mutants.json").write_text(json.dumps([asdict(m) for m in self.mutants]),
+                                                  encoding="utf-8")
+        (self.folder / "wanted.json").write_text(json.dumps(wanted), encoding="utf-8")
+        with open(self.folder / "log", "w", encoding="utf-8") as log:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "tests.mutation.worker", str(self.folder),
                  f"tests/{node}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=log,

@@ -51,7 +51,7 @@ class Mutant:
         path, _, number = self.place.rpartition(":")
         if not (ROOT / path).is_file():
             return ""
-        return (ROOT / path).read_text().splitlines()[int(number) - 1].strip()
+        return (ROOT / path).read_text(encoding="utf-8").splitlines()[int(number) - 1].strip()
 
 
 def items(module):

@@ -62,13 +62,13 @@ def _same(text, top, mutant, cycles):
         for number, name in enumerate(("right", "wrong")):
             fixed = re.sub(r"^  cell \\tern_mutant \S+\n    connect \\number (\S+)\n  end$",
                            rf"connect \1 {BITS}'{number:0{BITS}b}", both, flags=re.MULTILINE)
-            (folder / f"{name}.il").write_text(rtlil.without_places(fixed))
+            (folder / f"{name}.il").write_text(rtlil.without_places(fixed), encoding="utf-8")
         reads = "".join(_READ.format(name=name, top=top) for name in ("right", "wrong"))
-        (folder / "prove.ys").write_text(_SCRIPT.format(reads=reads, cycles=cycles))
+        (folder / "prove.ys").write_text(_SCRIPT.format(reads=reads, cycles=cycles), "utf-8")
         try:
             run_tool("yosys", "prove.ys", folder=folder)
         except ToolError:
-            log = (folder / "yosys.log").read_text()
+            log = (folder / "yosys.log").read_text(encoding="utf-8")
             if "ERROR: Found" not in log:
                 raise RuntimeError(log[-2000:]) from None
             return False

@@ -25,7 +25,7 @@ def place(src):
 
 @functools.cache
 def _classes(path):
-    lines = (ROOT / path).read_text().splitlines()
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
     return [(number, found[1]) for number, line in enumerate(lines, 1)
             if (found := re.match(r"class (\w+)", line))]
 

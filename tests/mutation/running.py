@@ -77,14 +77,14 @@ class Mutated:
         if key not in self._known:
             with tempfile.TemporaryDirectory() as folder:
                 file, out = Path(folder) / "config.json", Path(folder) / "hw.v"
-                file.write_text(json.dumps(asdict(config)))
+                file.write_text(json.dumps(asdict(config)), encoding="utf-8")
                 begun = self._begun, self._count
                 self.begin(key)
                 status = main([command, "--config", str(file), "-o", str(out),
                                *map(str, options)])
                 self._begun, self._count = begun
                 assert not status
-                self._known[key] = out.read_text()
+                self._known[key] = out.read_text(encoding="utf-8")
         return self._known[key]
 
     def _compile(self, *args, flags=(), **options):
@@ -117,7 +117,7 @@ class Session:
         if session.testsfailed or not session.items:
             return None
         for number in self.numbers:
-            self.hardware.selected.write_text(f"{number}\n")
+            self.hardware.selected.write_text(f"{number}\n", encoding="utf-8")
             failed = None
             for item in session.items:
                 self.hardware.begin(item.nodeid)

@@ -22,10 +22,10 @@ LONGER        = 10              # takes without a mutant
 
 def main(folder, node):
     folder   = Path(folder)
-    mutants  = [Mutant(**each) for each in json.loads((folder / "mutants.json").read_text())]
-    wanted   = json.loads((folder / "wanted.json").read_text())
+    mutants  = [Mutant(**each) for each in json.loads((folder / "mutants.json").read_text("utf-8"))]
+    wanted   = json.loads((folder / "wanted.json").read_text(encoding="utf-8"))
     # What tests print is not ours.
-    channel  = os.fdopen(os.dup(1), "w")
+    channel  = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
     def say(*words):

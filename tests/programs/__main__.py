@@ -43,7 +43,7 @@ def write_down(program, difference, seed, folder):
     path = folder / f"{seed.replace(' ', '-')}.tasm"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(short.text(f"found by seed {seed}: {difference}",
-                               *(line.strip() for line in steps.splitlines())))
+                               *(line.strip() for line in steps.splitlines())), encoding="utf-8")
     return path
 
 
