@@ -70,7 +70,7 @@ async def sums(dut, matrices, codes, *, live=None, duty=1.0, back=1.0, gap=5):
         assert (rows == rows[0]).all()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms", skip=GIVEN["longest"])
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(duty=[1.0, 0.5], back=[1.0, 0.3], idle=[0, 1])
 async def sums_equal_golden(dut, duty, back, idle):
     rng = np.random.default_rng(GIVEN["seed"])
@@ -86,7 +86,7 @@ async def sums_equal_golden(dut, duty, back, idle):
     await sums(dut, matrices, codes, live=live, duty=duty, back=back)
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms", skip=not GIVEN["longest"])
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def longest_rows_reach_the_bound(dut):
     for code, trit in [(-128, 1), (-128, -1)]:
         weights = np.full((1, formats.MAX_LENGTH), trit, np.int8)

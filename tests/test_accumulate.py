@@ -16,9 +16,10 @@ def run(simulator, config, **given):
 @pytest.mark.parametrize("lanes, positions, seed", [(10, 4, 1), (20, 1, 2)])
 def test_rtl_equals_golden(simulator, lanes, positions, seed):
     run(simulator, Config(lanes=lanes, positions=positions, accumulator_rows=16), seed=seed,
-        longest=False)
+        only="sums_equal_golden")
 
 
 @over_simulators
 def test_longest_rows_do_not_overflow(simulator):
-    run(simulator, Config(lanes=40, accumulator_rows=16), longest=True)
+    run(simulator, Config(lanes=40, accumulator_rows=16),
+        only="longest_rows_reach_the_bound")

@@ -123,7 +123,7 @@ class Session:
                 self.hardware.begin(item.nodeid)
                 item._initrequest()
                 reports = runtestprotocol(item, log=False, nextitem=item.parent)
-                bad = [each for each in reports if each.failed]
+                bad = [each for each in reports if not each.passed]     # nor skipped
                 if bad:
                     failed = item.nodeid.removeprefix("tests/"), str(bad[0].longrepr)
                     break

@@ -1,0 +1,55 @@
+"""What was not run, said at the end; with ``--all`` it is a failure.
+
+A test that a machine cannot run is a skipped test with a reason: never an empty parameter, nor an
+``if`` inside a test that passes.
+"""
+
+import collections
+
+import pytest
+
+
+NOT_RUN = ("skipped", "xfailed")
+NAMED = 6                   # tests of a reason that are listed
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true",
+                     help="fail if any test was not run, whatever the reason")
+
+
+def not_run(reporter):
+    """{reason: [test, ...]} of a session so far; a whole module is one entry."""
+    found = collections.defaultdict(list)
+    for report in (report for kind in NOT_RUN for report in reporter.stats.get(kind, [])):
+        reason = getattr(report, "wasxfail", None) or str(
+            report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        found[reason.removeprefix("Skipped: ").removeprefix("reason: ")].append(
+            report.nodeid.removeprefix("tests/"))
+    return found
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if (session.config.option.all and reporter and not_run(reporter)
+            and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    found = not_run(terminalreporter)
+    if not found:
+        return
+    count = sum(map(len, found.values()))
+    terminalreporter.section(f"{count} not run", sep="=", yellow=not config.option.all,
+                             red=config.option.all)
+    for reason, tests in sorted(found.items()):
+        terminalreporter.line(f"{len(tests)} because: {reason}")
+        for test in tests[:NAMED]:
+            terminalreporter.line(f"    {test}")
+        if len(tests) > NAMED:
+            terminalreporter.line(f"    and {len(tests) - NAMED} more")
+    if config.option.all:
+        terminalreporter.line("--all: a test that was not run is a failure", red=True)
