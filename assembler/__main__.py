@@ -58,10 +58,7 @@ def _target(name, changes):
 
 def _assemble(args):
     config = _target(args.target or _DEFAULT_TARGET, args.set)
-    try:
-        source = files.read(args.source, _MAX_SOURCE).decode()
-    except UnicodeDecodeError:
-        raise TernError(f"{args.source}: is not text") from None
+    source = files.read_text(args.source, _MAX_SOURCE)
     program = text.assemble(source, config, args.source)
     output = args.output or Path(args.source).with_suffix(".bin")
     files.write(output, b"".join(w.to_bytes(_WORD_BYTES, "little") for w in program.words))

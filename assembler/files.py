@@ -1,5 +1,6 @@
 """Files that a stranger may have written: regular, of a bounded size, where they should be."""
 
+import codecs
 import json
 import os
 from pathlib import Path
@@ -9,8 +10,8 @@ import tempfile
 from assembler.errors import TernError
 
 
-__all__ = ["JSON_BYTES", "size_of", "read", "write", "has_folder", "parse_json", "read_json",
-           "inside", "kept_in"]
+__all__ = ["JSON_BYTES", "size_of", "read", "read_text", "as_text", "write", "has_folder",
+           "parse_json", "read_json", "inside", "kept_in"]
 
 
 JSON_BYTES = 16 << 20      # the largest config, index, header or manifest that is read
@@ -40,6 +41,28 @@ def read(path, limit):
             return file.read(limit)
     except OSError as error:
         raise TernError(f"{path}: cannot read: {error.strerror}") from None
+
+
+def read_text(path, limit):
+    """The text of a UTF-8 file of at most ``limit`` bytes, its lines ended by newlines alone; see
+    :func:`as_text`."""
+    return as_text(read(path, limit), path)
+
+
+def as_text(data, name):
+    """Bytes as text: a byte order mark is no part of it, and CR LF ends a line as LF does.
+
+    Raises TernError, which calls the bytes ``name``, if they are not UTF-8.
+    """
+    for mark, encoding in ((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")):
+        if data.startswith(mark):
+            raise TernError(f"{name}: is {encoding}; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TernError(f"{name}: is not UTF-8 text (byte {error.start} is "
+                        f"0x{data[error.start]:02x})") from None
+    return text.replace("\r\n", "\n")
 
 
 def write(path, data):

@@ -191,7 +191,7 @@ def test_the_command_compiles_assembles_and_disassembles(tmp_path, capsys):
     target = ["--target", "ulx3s-25f"]     # a float word means nothing without its format
     assert report(main, [str(tasm), *target]) == 0
     assert report(main, [str(binary), "--disassemble", "-o", str(again), *target]) == 0
-    assert tasm.read_text() == again.read_text()
+    assert tasm.read_text(encoding="utf-8") == again.read_text(encoding="utf-8")
     data = binary.read_bytes()
     assert [int.from_bytes(data[n:n + 16], "little") for n in range(0, len(data), 16)] \
         == loaded.instructions()
@@ -199,7 +199,7 @@ def test_the_command_compiles_assembles_and_disassembles(tmp_path, capsys):
 
 def edit(folder, **changes):
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), encoding="utf-8")
 
 
 def cut(folder):
@@ -288,12 +288,12 @@ def test_missing_sources_are_refused(tmp_path, capsys, source):
 
 def test_bad_programs_are_refused(tmp_path, capsys):
     source = tmp_path / "a.tasm"
-    source.write_text("next\nmul v1\n")
+    source.write_text("next\nmul v1\n", encoding="utf-8")
     assert report(main, [str(source)]) == 2
     assert "a.tasm:2: mul takes 3 operands" in capsys.readouterr().err
     source.write_bytes(b"\xff\xfe")
     assert report(main, [str(source)]) == 2
-    assert "is not text" in capsys.readouterr().err
+    assert "is not UTF-8 text" in capsys.readouterr().err
     (tmp_path / "a.bin").write_bytes(bytes(17))
     assert report(main, ["--disassemble", str(tmp_path / "a.bin")]) == 2
     assert "17 bytes are no whole number of instructions" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from assembler import files, guard, image as images, isa
+from assembler.__main__ import main
 from assembler.checkpoint import Checkpoint
 from assembler.compile import compile_model
 from assembler.errors import TernError, one_line
@@ -34,6 +35,32 @@ def test_only_regular_files_of_a_size_are_read(tmp_path):
     for name in ("missing", "\0", "\ud800"):
         with pytest.raises(TernError, match="no such file|cannot read"):
             files.read(tmp_path / name, 5)
+
+
+@pytest.mark.parametrize("data, text", [
+    (b"a\r\nb\r\n", "a\nb\n"), (b"\xef\xbb\xbfa\n", "a\n"), (b"\xef\xbb\xbf", ""), (b"", ""),
+    ("é\ufeff\r".encode(), "é\ufeff\r"), (b"\r\r\n", "\r\n")])
+def test_marks_and_line_ends_of_an_editor_are_no_text(tmp_path, data, text):
+    (tmp_path / "x").write_bytes(data)
+    assert files.read_text(tmp_path / "x", 20) == text
+
+
+@pytest.mark.parametrize("data, fault", [
+    ("née".encode("latin-1"), r"x: is not UTF-8 text \(byte 1 is 0xe9\)"),
+    ("a".encode("utf-16"), "x: is UTF-16; save it as UTF-8"), (bytes(21), "larger than 20")])
+def test_what_is_no_utf8_is_refused(tmp_path, data, fault):
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(TernError, match=fault):
+        files.read_text(tmp_path / "x", 20)
+
+
+@pytest.mark.parametrize("marks", [b"\xef\xbb\xbf", b""])
+def test_programs_of_any_editor_are_the_same(tmp_path, marks):
+    source = b"next ; n\xc3\xa4chster\nloop:\n  halt\n"
+    for name, data in (("a", source), ("b", marks + source.replace(b"\n", b"\r\n"))):
+        (tmp_path / f"{name}.tasm").write_bytes(data)
+        main([str(tmp_path / f"{name}.tasm")])
+    assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.bin").read_bytes()
 
 
 def test_a_planted_link_is_not_written_through(tmp_path):
@@ -95,7 +122,7 @@ def test_a_checkpoint_in_the_cache_of_hugging_face_is_read(tmp_path):
 
 def test_a_copy_takes_nothing_from_outside(tmp_path):
     folder = random_model.write(tmp_path / "model", **SHAPE)
-    (tmp_path / "secret").write_text("{}")
+    (tmp_path / "secret").write_text("{}", encoding="utf-8")
     (folder / "tokenizer_config.json").symlink_to("../secret")
     with pytest.raises(TernError, match="tokenizer_config.json: leaves the folder"):
         export(Checkpoint(folder), tmp_path / "copy")
@@ -108,8 +135,8 @@ def test_a_model_json_names_nothing_outside(tmp_path, key, value):
     folder = random_model.write(tmp_path / "model", **SHAPE)
     random_model.write(tmp_path / "beside", **SHAPE)
     (folder / "link").symlink_to("../beside")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "model.json").write_text(json.dumps(config | {key: value}))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "model.json").write_text(json.dumps(config | {key: value}), encoding="utf-8")
     with pytest.raises(TernError, match=f"model.json: {key} .* leaves the folder"):
         Checkpoint(folder / "model.json")
 
@@ -264,8 +291,8 @@ def test_a_program_fits_its_machine(image, tmp_path, length):
     {"config": {"positions": True}}])
 def test_manifests_are_what_the_compiler_writes(image, tmp_path, changes):
     copy = _with_program(image, tmp_path, [_NEXT])
-    manifest = json.loads((copy / images.MANIFEST).read_text())
-    (copy / images.MANIFEST).write_text(json.dumps(manifest | changes))
+    manifest = json.loads((copy / images.MANIFEST).read_text(encoding="utf-8"))
+    (copy / images.MANIFEST).write_text(json.dumps(manifest | changes), encoding="utf-8")
     with pytest.raises(TernError, match="manifest.json: damaged manifest"):
         images.load(copy)
 
