@@ -1,18 +1,23 @@
 """From a checkpoint to an image."""
 
+import os
+
 import numpy as np
 
 from assembler import checksum, model as models, packing, text
 from assembler.checkpoint import Checkpoint
 from assembler.errors import TernError
-from assembler.files import JSON_BYTES, read
-from assembler.image import PROGRAM, TOKENIZER, Image, Section
+from assembler.files import JSON_BYTES, kept_in, read, read_json
+from assembler.image import PROGRAM, TOKENIZER, Image, Section, token_ids
 from assembler.isa import WORD_BITS
 from assembler.layout import advice, plan
 from assembler.tokenizer import FileTokenizer
 
 
-__all__ = ["compile_model", "check_tensors"]
+__all__ = ["GENERATION", "compile_model", "check_tensors"]
+
+
+GENERATION = "generation_config.json"
 
 
 _ROWS = 4096               # rows of the embedding converted at a time
@@ -32,6 +37,25 @@ def check_tensors(checkpoint, model):
         if name not in expected:
             raise TernError(f"{tensor.path}: tensor {name} belongs to no part of the model that "
                             f"{checkpoint.path.name} describes")
+
+
+def _ends(checkpoint, vocabulary):
+    """The model's ends of sequence for the manifest: None, an id, or a list of ids.
+
+    As in transformers, those of ``generation_config.json`` take the place of the config's.
+    """
+    path, value = checkpoint.path, checkpoint.config.get("eos_token_id")
+    generation = path.parent / GENERATION
+    if os.path.lexists(generation):
+        named = read_json(kept_in(generation, path.parent)).get("eos_token_id")
+        if named is not None:
+            path, value = generation, named
+    try:
+        ends = token_ids(value, vocabulary)
+    except ValueError:
+        raise TernError(f"{path}: eos_token_id must be a token from 0 to {vocabulary - 1}, or "
+                        f"several, not {value!r}") from None
+    return list(ends) if len(ends) > 1 else (*ends, None)[0]
 
 
 def _lower_bounds(checkpoint):
@@ -199,7 +223,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
                   "layers": model.layers, "vocab_size": model.vocab,
                   "use_lower_bound": model.lower_bounds,
                   "bos_token_id": checkpoint.config.get("bos_token_id"),
-                  "eos_token_id": checkpoint.config.get("eos_token_id"),
+                  "eos_token_id": _ends(checkpoint, model.vocab),
                   "parameters": sum(t.count for t in checkpoint.tensors.values()),
                   "ternary_weights": weights, "zero_weights": int(zeros)},
         "vocab_size": model.vocab,

@@ -32,7 +32,7 @@ from assembler.config import Config
 from assembler.errors import TernError
 
 
-__all__ = ["Section", "Image", "load", "BINARY", "MANIFEST", "PROGRAM", "TOKENIZER"]
+__all__ = ["Section", "Image", "load", "token_ids", "BINARY", "MANIFEST", "PROGRAM", "TOKENIZER"]
 
 
 BINARY, MANIFEST = "image.bin", "manifest.json"
@@ -45,6 +45,17 @@ _CRC = struct.Struct("<I")
 _NO_DATA = 0                                # file offset of a section without bytes
 _MAX_SECTIONS = 64
 _INSTRUCTION  = isa.WORD_BITS // 8
+
+
+def token_ids(value, vocabulary):
+    """Ids as configs name them, None, one or a list, as a tuple; each once, in their order.
+
+    Raises ValueError if one is no token of the vocabulary.
+    """
+    ids = [n for n in (value if isinstance(value, list) else [value]) if n is not None]
+    if not all(type(n) is int and 0 <= n < vocabulary for n in ids):
+        raise ValueError(f"{value!r} is outside of the vocabulary, 0 to {vocabulary - 1}")
+    return tuple(dict.fromkeys(ids))
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ class Image:
         raise KeyError(name)
 
     def model(self):
-        """(vocabulary, end-of-sequence token or None) of the model that was compiled.
+        """(vocabulary, ends of sequence: a tuple of ids) of the model that was compiled.
 
         Raises
         ------
@@ -110,16 +121,16 @@ class Image:
         """
         try:
             vocabulary = self.manifest["model"]["vocab_size"]
-            end = self.manifest["model"].get("eos_token_id")
+            ends = self.manifest["model"].get("eos_token_id")
         except (KeyError, TypeError, AttributeError):
-            vocabulary, end = None, None
+            vocabulary, ends = None, None
         if type(vocabulary) is not int or not 1 <= vocabulary <= 1 << registers.PAYLOAD_BITS:
             raise TernError(f"{MANIFEST}: does not describe a model; compile it again")
-        if isinstance(end, list):       # some configs name several; the first is the usual one
-            end = end[0] if end else None
-        if end is not None and (type(end) is not int or not 0 <= end < vocabulary):
-            raise TernError(f"{MANIFEST}: eos_token_id {end!r} is outside of the vocabulary")
-        return vocabulary, end
+        try:
+            return vocabulary, token_ids(ends, vocabulary)
+        except ValueError:
+            raise TernError(f"{MANIFEST}: eos_token_id {ends!r} is outside of the vocabulary"
+                            ) from None
 
     def weight_check(self):
         """A :class:`assembler.checksum.WeightCheck` of this image; it agrees with everything if the

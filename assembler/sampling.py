@@ -79,12 +79,17 @@ class Sampling:
                 min(round((1 << REWARD_FRACTION) / self.repetition_penalty),
                     (1 << PENALTY_BITS) - 1))
 
-    def messages(self, slot=0):
-        """Words that give a slot these settings, whatever it had before."""
+    def messages(self, slot=0, *, fresh=True):
+        """Words that give a slot these settings, whatever it had before.
+
+        With ``fresh`` false, its stream goes on: the penalty, which must be the same as before,
+        is not set again, because the core would forget which tokens the stream has seen.
+        """
         penalty, reward = self.penalties
         return [message(MessageKind.TEMPERATURE, slot, self.inverse),
                 message(MessageKind.TOP_K, slot, self.top_k),
-                message(MessageKind.REPETITION, slot, penalty << PENALTY_BITS | reward),
+                *([message(MessageKind.REPETITION, slot, penalty << PENALTY_BITS | reward)]
+                  if fresh else []),
                 message(MessageKind.SEED, slot, self.seed)]
 
 

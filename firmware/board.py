@@ -1,14 +1,13 @@
 """A board with a core on it, as a host sees it: memory, registers, programs, conversations."""
 
-from collections import deque
 import zlib
 
 from assembler import link, registers
 from assembler.checksum import SUMS, WeightCheck
 from assembler.errors import TernError
 from assembler.link import Code, Status
-from assembler.messages import conversation
 from assembler.registers import Control, MessageKind, message, register
+from assembler.streams import StreamError, Streams
 from firmware.link import Link, LinkError
 
 
@@ -22,6 +21,12 @@ _PATIENCE   = 60           # seconds without a sign of progress, and one more a 
 _ID         = int.from_bytes(b"TERN", "little")
 _WORD       = 4
 _TOKEN_MASK = (1 << registers.PAYLOAD_BITS) - 1
+
+
+def _parsed(word):
+    """(slot, last, token) of a word to the host."""
+    return (word >> registers.TOKEN_SLOT_SHIFT, bool(word & registers.TOKEN_LAST),
+            word & _TOKEN_MASK)
 
 
 class Board:
@@ -208,56 +213,50 @@ class Board:
         """End all streams, which are in ``slots``, and drop what they still say."""
         self.send([message(MessageKind.STOP, slot) for slot in slots])
         end = self.port.time() + _PATIENCE
-        while self.tokens() or not self._running() & registers.Status.WAITING:
-            self._wait(end, 0.001)
+        while True:
+            # In this order: a core that waits says nothing more.
+            waiting = self._running() & registers.Status.WAITING
+            if not self.tokens():
+                if waiting:
+                    return
+                self._wait(end, 0.001)
 
-    def converse(self, config, ids, tokens, *, slot=0, stop_token=None, sampling=None):
+    def converse(self, config, ids, tokens, *, slot=0, ends=(), sampling=None):
         """Continue ``ids`` by up to ``tokens`` tokens; an iterator of (token, last).
 
-        ``stop_token``: the stream ends after it. ``sampling``: see :meth:`converse_all`.
+        ``ends``: the stream ends after any of them. ``sampling``: see :meth:`converse_all`.
         """
         for _, token, last in self.converse_all(config, [(ids, tokens)], slots=[slot],
-                                                stop_token=stop_token, sampling=[sampling]):
+                                                ends=ends, sampling=[sampling]):
             yield token, last
 
-    def converse_all(self, config, prompts, *, slots=None, stop_token=None, sampling=None):
+    def converse_all(self, config, prompts, *, slots=None, ends=(), sampling=None, fresh=True,
+                     check=lambda: None):
         """Continue prompts independently, each in a slot; those that find none free wait.
 
-        ``prompts``: (ids, tokens) each, the most that it may get. ``slots``: those to use; None:
-        all. ``sampling``: how each prompt's tokens are chosen, a list of
-        :class:`assembler.sampling.Sampling`; None leaves a slot as it was, which is greedy at
-        first. Yields (number of the prompt, token, last), as they come.
+        ``prompts``, ``slots``, ``ends``, ``sampling``, ``fresh``: as of
+        :class:`assembler.streams.Streams`. ``check`` is called often, between requests, and may
+        raise what ends the work. Yields (number of the prompt, token, last), as they come.
         """
-        stop = registers.NO_STOP_TOKEN if stop_token is None else stop_token
-        free = deque(range(config.positions) if slots is None else slots)
-        waiting, running = deque(enumerate(prompts)), {}    # slot: [prompt, tokens to come]
-        self.send([message(MessageKind.STOP_TOKEN, payload=stop)])
-        end = self.port.time()
-        while waiting or running:
-            while free and waiting:
-                slot = free.popleft()
-                number, (ids, tokens) = waiting.popleft()
-                running[slot] = [number, tokens]
-                self.send(conversation(config, ids, tokens, slot=slot,
-                                       sampling=sampling and sampling[number]))
-                end = max(end, self.port.time() + _PATIENCE) + len(ids)
+        streams = Streams(config, prompts, slots=slots, ends=ends, sampling=sampling, fresh=fresh)
+        end = self.port.time() + _PATIENCE + sum(len(ids) for ids, _ in prompts)
+        self.send(streams.messages())
+        while not streams.done:
+            check()
+            # In this order: a core that waits says nothing more.
+            waiting = streams.stopping and self._running() & registers.Status.WAITING
             words = self.tokens()
             if words:
                 self.check_weights()        # before anybody sees them
+                end = max(end, self.port.time() + _PATIENCE)
+            elif waiting:
+                streams.idle()
             else:
                 self._wait(end, 0.0005)
-            for word in words:
-                slot = word >> registers.TOKEN_SLOT_SHIFT
-                if slot not in running:
-                    continue
-                end  = max(end, self.port.time() + _PATIENCE)
-                last = bool(word & registers.TOKEN_LAST)
-                number, left = running[slot]
-                if left <= 1 and not last:
-                    raise LinkError(f"{self.port.name}: the board gives more tokens than it was "
-                                    f"asked for; upload the program again")
-                running[slot][1] -= 1
-                if last:
-                    del running[slot]
-                    free.append(slot)
-                yield number, word & _TOKEN_MASK, last
+            try:
+                tokens = streams.take(map(_parsed, words))
+            except StreamError as error:
+                raise LinkError(f"{self.port.name}: the board {error}; upload the program again"
+                                ) from None
+            self.send(streams.messages())
+            yield from tokens

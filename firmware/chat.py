@@ -93,7 +93,7 @@ def _encode(image, words, text):
 
 def _answer(board, image, words, texts, choices, args):
     """Continue prompts at the same time; the only one is written as it comes."""
-    vocabulary, end = image.model()
+    vocabulary, ends = image.model()
     prompts = [_encode(image, words, text) for text in texts]
     streams = [words.stream(ids) for ids in prompts]
     said    = [f"[{number}] {text}" for number, text in enumerate(texts)]
@@ -104,7 +104,7 @@ def _answer(board, image, words, texts, choices, args):
     try:
         for number, token, last in board.converse_all(
                 image.config, [(ids, args.tokens) for ids in prompts],
-                stop_token=None if args.ignore_eos else end, sampling=choices):
+                ends=() if args.ignore_eos else ends, sampling=choices):
             came += 1
             if token >= vocabulary:
                 raise LinkError(f"{board.port.name}: the board says token {token}, and the model "

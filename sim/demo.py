@@ -106,8 +106,8 @@ class Race:
         self.golden = engines.Engine(image, Machine(image))
         self.golden.check(ids)
         self._words = host.conversation(image.config, ids, count, sampling=choice)
-        if self.golden.end is not None:
-            self._words.insert(0, message(MessageKind.STOP_TOKEN, 0, self.golden.end))
+        if self.golden.ends:
+            self._words.insert(0, message(MessageKind.STOP_TOKEN, 0, self.golden.ends[0]))
         self.cycles, self.seconds, self.wrong = [], 0.0, None
 
     def start(self):
@@ -133,7 +133,7 @@ class Race:
                 self.cycles.append(rtl.total_cycles - before)
                 _, last, token = parse_token(rtl.tokens[n])
                 yield token
-                if last:
+                if last or token in self.golden.ends:
                     return
 
     @staticmethod

@@ -1,14 +1,13 @@
 """The three engines behind one interface: prompts in, tokens or logits out."""
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
 from assembler import image as images
 from assembler.errors import TernError
-from assembler.registers import MessageKind, message
 from assembler.sampling import Sampling
+from assembler.streams import StreamError, Streams
 from sim import host
 from sim.golden.machine import ProgramError
 from sim.golden.scheduler import parse_token
@@ -46,13 +45,13 @@ class Engine:
     Members
     -------
     vocabulary : int
-    end : int or None
-        The model's end-of-sequence token.
+    ends : tuple of int
+        The model's end-of-sequence tokens; the core knows of the first.
     """
     def __init__(self, image, machine):
         self.image = image
         self.machine = machine
-        self.vocabulary, self.end = image.model()
+        self.vocabulary, self.ends = image.model()
         self._credit = _WORK
         self._step_work = _WORK_OF_A_BYTE * sum(
             section.size for section in image.sections if section.data is not None)
@@ -70,13 +69,16 @@ class Engine:
             raise TernError(f"{what}: id {wrong} is outside of the vocabulary, 0 to "
                             f"{self.vocabulary - 1}")
 
-    def _run(self):
-        """Run up to the next token; returns the new words as (slot, last, token)."""
+    def _run(self, *, stopping=False):
+        """Run up to the next token; returns the new words as (slot, last, token).
+
+        ``stopping``: there need not be any.
+        """
         status = "running"
         while status == "running" and len(self.machine.tokens) == self._heard:
             status = self._advance(self._heard + 1)     # the RTL also stops for logits
         words = self.machine.tokens[self._heard:]
-        if not words:
+        if not words and not (stopping and status == "waiting"):
             raise self._wrong(f"is {status} at instruction {self.machine.pc} and gives no token")
         if not self._weights.agrees(self.machine.sums):
             raise TernError(f"{images.BINARY}: the weights that came from memory are not those "
@@ -116,7 +118,7 @@ class Engine:
     def _wrong(what):
         return TernError(f"{images.BINARY}: the program {what}; compile the model again")
 
-    def generate(self, prompts, count, *, stop_token=None, sampling=None):
+    def generate(self, prompts, count, *, ends=(), sampling=None):
         """Continue independent streams, ``positions`` of them at a time.
 
         Parameters
@@ -124,8 +126,8 @@ class Engine:
         prompts : list of list of int
         count : int
             Tokens to sample for each.
-        stop_token : int or None
-            A stream ends after this token.
+        ends : sequence of int
+            A stream ends after any of these tokens.
         sampling : assembler.sampling.Sampling, list of them, or None
             How each stream chooses; None: the largest logit. If only one is given, prompt n has
             a seed that is n further on.
@@ -137,28 +139,22 @@ class Engine:
         """
         for number, ids in enumerate(prompts):
             self.check(ids, f"prompt {number}")
-        if stop_token is not None:
-            self.machine.send([message(MessageKind.STOP_TOKEN, 0, stop_token)])
         if not isinstance(sampling, list):
             sampling = [sampling and sampling.with_seed(n) for n in range(len(prompts))]
-        waiting = deque(enumerate(prompts))
-        running = {}            # slot: stream
-        free = list(range(self.image.config.positions))
-        while running or waiting:
-            while free and waiting:
-                slot = free.pop(0)
-                running[slot], ids = waiting.popleft()
-                self.machine.send(host.conversation(
-                    self.image.config, ids, count, slot=slot,
-                    sampling=sampling[running[slot]] or Sampling()))
-            for slot, last, token in self._run():
-                if slot not in running:
-                    raise self._wrong(f"gives a token of slot {slot}, where no stream runs")
-                yield Token(running[slot], token, last,
-                            getattr(self.machine, "total_cycles", None))
-                if last:
-                    del running[slot]
-                    free.append(slot)
+        streams = Streams(self.image.config, [(ids, count) for ids in prompts], ends=ends,
+                          sampling=[choice or Sampling() for choice in sampling])
+        self.machine.send(streams.messages())
+        while not streams.done:
+            words = self._run(stopping=streams.stopping)
+            if not words:
+                streams.idle()
+            try:
+                tokens = streams.take(words)
+            except StreamError as error:
+                raise self._wrong(error) from None
+            self.machine.send(streams.messages())
+            for number, token, last in tokens:
+                yield Token(number, token, last, getattr(self.machine, "total_cycles", None))
 
     def logits(self, ids, *, batch=64):
         """Logits after each token of one sequence, from an empty state.

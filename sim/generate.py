@@ -44,7 +44,7 @@ def add_arguments(parser):
     parser.add_argument("--tokens", type=host.parse_count, default=32, metavar="N",
                         help="tokens to sample for each prompt (default: 32)")
     parser.add_argument("--ignore-eos", action="store_true",
-                        help="go on after the model's end-of-sequence token")
+                        help="go on after the model's end-of-sequence tokens")
     sampling.add_arguments(parser)
     engines.add_argument(parser)
 
@@ -110,8 +110,8 @@ def run(args):
     came = []               # (time, cycles) of each token
 
     def tokens():
-        stop = None if args.ignore_eos else engine.end
-        for token in engine.generate(prompts, args.tokens, stop_token=stop, sampling=choice):
+        ends = () if args.ignore_eos else engine.ends
+        for token in engine.generate(prompts, args.tokens, ends=ends, sampling=choice):
             came.append((time.monotonic(), token.cycles))
             yield token
 

@@ -269,15 +269,14 @@ def test_prompts_together_get_what_each_gets_alone():
              for ids, tokens in zip(PROMPTS, limits)]
     assert [len(ids) for ids in alone] == limits
     stop = alone[1][4]
-    for stop_token in (None, stop):
+    for ends in ((), (stop,)):
         together = [[] for _ in PROMPTS]
         for number, token, last in board.converse_all(config, list(zip(PROMPTS, limits)),
-                                                      stop_token=stop_token):
+                                                      ends=ends):
             together[number].append(token)
-            assert last == (len(together[number]) == limits[number] or token == stop_token)
-        assert together == [
-            ids[:ids.index(stop) + 1] if stop_token is not None and stop in ids else ids
-            for ids in alone]
+            assert last == (len(together[number]) == limits[number] or token in ends)
+        assert together == [ids[:ids.index(stop) + 1] if ends and stop in ids else ids
+                            for ids in alone]
 
 
 def test_chat_answers_several_prompts(tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from assembler.compile import compile_model
 from assembler.config import Config
 from assembler.export import export
 from assembler.image import PROGRAM
-from assembler.tokenizer import byte_alphabet
+from assembler.decoders import byte_alphabet
 from tests import random_model
 
 
