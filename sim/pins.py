@@ -19,7 +19,8 @@ import numpy as np
 from sim import sdram_parts, verilate
 
 
-__all__ = ["Netlist", "Part", "PinBoard", "Refused", "Pll", "pll_of", "CLOCKS"]
+__all__ = ["Netlist", "Part", "PinBoard", "Refused", "Pll", "pll_of", "ports_of_top",
+           "CLOCKS"]
 
 
 _SOURCES = Path(__file__).with_name("rtl")
@@ -205,12 +206,19 @@ API void* model_port(Model* m, unsigned n, unsigned* bytes) {
 _PADS = ("dq__out", "dq__en")          # that Verilator itself makes of an inout
 
 
+def _mangled(name):
+    """What Verilator calls a port."""
+    if name in _PADS:
+        return name
+    return re.sub(r"__|\W", lambda found: "___05F" if found[0] == "__" else
+                  f"__0{ord(found[0]):02X}", name)
+
+
 def _library(sources, top, ports, *options):
     """Path of the compiled model of Verilog ``sources`` (name: text); builds it when needed."""
     cases = "\n".join(
         f"        case {n}: *bytes = sizeof(m->top->{name}); return &m->top->{name};"
-        for n, name in enumerate(name if name in _PADS else name.replace("__", "___05F")
-                                 for name in ports))
+        for n, name in enumerate(map(_mangled, ports)))
     glue = _GLUE % cases
     flags = ["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique"]
     key = verilate.key(*sources.items(), top, glue, flags, options,
@@ -289,7 +297,7 @@ _COMMAND = ("clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm")      # low bit
 _WIDTHS  = {"ba": 2, "a": 13, "dqm": 2}
 
 
-def _ports_of_top(verilog):
+def ports_of_top(verilog):
     """Name, width and direction of each port of module ``top``."""
     found = re.search(r"^module top\s*\(.*?^endmodule", verilog, re.M | re.S)
     if not found:
@@ -301,7 +309,7 @@ def _ports_of_top(verilog):
 def _shell(netlist):
     """Verilog around ``top``, and names of the bench's ports and of the other output pins."""
     pins = {name.removesuffix("__io"): (width, direction)
-            for name, width, direction in _ports_of_top(netlist.verilog)}
+            for name, width, direction in ports_of_top(netlist.verilog)}
     wiring, others = {}, []
 
     def take(name, direction, width, signal):
