@@ -85,7 +85,7 @@ def pll_outputs(input_hz, parameters, attributes, ports):
         found[name] = PllOutput(vco / by, 360 * late / by % 360)
     frequencies = {"CLKI": Fraction(input_hz), **{name: each.hz for name, each in found.items()}}
     assert {name.removeprefix("FREQUENCY_PIN_"): value for name, value in attributes.items()
-            if name not in ANALOGUE} == \
+            if name.startswith("FREQUENCY_PIN_")} == \
         {name: f"{float(hz) / 1e6:g}" for name, hz in frequencies.items()}
     return found
 
