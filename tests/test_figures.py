@@ -8,7 +8,8 @@ from tests.figures import FIGURES, MARK, PAGES, ROOT, figure, filled
 
 
 # A number that was measured, by its unit. Numbers of the design have other units.
-_MEASURED = re.compile(r"\d[\d,.]*(?: to \d[\d,.]*)?\s(?:%|tokens/s|cycles/s|cycles a|LUT4|s a token)")
+_MEASURED = re.compile(
+    r"\d[\d,.]*(?: to \d[\d,.]*)?\s(?:%|tokens/s|cycles/s|cycles a|LUT4|s a token)")
 _DESIGN = re.compile(r"\b(?:100|3|within \d) %")        # all of something; a bound that is asserted
 
 read = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -27,7 +28,7 @@ def test_every_figure_is_quoted():
 
 def test_a_figure_that_is_no_longer_its_report_s_is_seen():
     name = next(iter(FIGURES))
-    assert filled(f"about <!--{name}-->1<!--/--> so") == f"about <!--{name}-->{figure(name)}<!--/--> so"
+    assert filled(f"<!--{name}-->1<!--/--> so") == f"<!--{name}-->{figure(name)}<!--/--> so"
     with pytest.raises(LookupError, match="no figure 'nothing'"):
         filled("<!--nothing-->1<!--/-->")
 
