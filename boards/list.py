@@ -8,7 +8,7 @@ from rich.table import Table
 from assembler.config import PRESETS
 from assembler.estimate import memory_of
 from assembler.formats import TRITS_PER_BYTE
-from boards.parts import BOARDS, fitting
+from boards.parts import BOARDS, PUBLISHED, fitting
 from boards.recommend import prediction
 
 
@@ -18,19 +18,21 @@ __all__ = ["EXAMPLE", "add_arguments", "run", "rows", "speeds"]
 EXAMPLE = "python -m boards list"
 MODELS  = Path(__file__).parents[1] / "models"
 
-HEADS = ("board", "FPGA", "memory", "lanes", "pos.", "MHz", "MB/s", "Mtrits", "fits")
+HEADS = ("board", "FPGA", "memory", "lanes", "pos.", "MHz", "MB/s", "Mtrits", "published")
 
-NOTES = """\
-lanes   trits that the array takes in a cycle
-pos.    positions: tokens that share one pass over the weights
-MHz     core clock; `report` says what the board's bitstream reaches
-MB/s    the peak of the memory's pins
-Mtrits  millions of weights that fill the memory, at 1.6 bits each
-fits    published MatMul-free LM checkpoints, with their embedding"""
+NOTES = f"""\
+lanes      trits that the array takes in a cycle
+pos.       positions: tokens that share one pass over the weights
+MHz        core clock; `report` says what the board's bitstream reaches
+MB/s       peak of the memory's pins, whose clock may be another than the core's
+Mtrits     millions of weights that fill the memory, at 1.6 bits each
+published  which of the published MatMul-free LM checkpoints fit, of
+           {', '.join(PUBLISHED)}; the shipped models are below"""
 
 SPEEDS = """
-Tokens/s of one stream, estimated. As many streams as positions run side by side at
-nearly that speed each. Boards with DDR3 have no bitstreams yet."""
+Tokens/s of one stream of the shipped models, estimated. As many streams as
+positions run side by side at nearly that speed each. Boards with DDR3 have no
+bitstreams yet."""
 
 
 def add_arguments(parser):
@@ -44,7 +46,8 @@ def rows():
         yield (name, board.device, f"{config.memory_bytes >> 20} MB {board.memory}",
                str(config.lanes), str(config.positions), str(board.clock),
                f"{config.word_bytes * board.clock * memory_of(name).peak:.0f}",
-               f"{config.memory_bytes * TRITS_PER_BYTE / 1e6:.0f}", " ".join(fitting(name)) or "-")
+               f"{config.memory_bytes * TRITS_PER_BYTE / 1e6:.0f}",
+               " ".join(fitting(name)) or "none")
 
 
 def speeds():

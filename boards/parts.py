@@ -1,7 +1,9 @@
 """The boards that the machine presets are for: chip, memory, clock, what is where on them."""
 
 from dataclasses import dataclass, field, fields, replace
+import difflib
 from fractions import Fraction
+import re
 
 from assembler.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ
 from assembler.errors import TernError
@@ -9,7 +11,7 @@ from assembler.formats import TRITS_PER_BYTE
 from assembler.sdram_parts import PARTS, Part
 
 
-__all__ = ["ANY_PART", "Board", "BOARDS", "find", "Published", "PUBLISHED", "fitting"]
+__all__ = ["ANY_PART", "Board", "BOARDS", "named", "find", "Published", "PUBLISHED", "fitting"]
 
 
 def _slowest(name):
@@ -109,7 +111,7 @@ BOARDS = {
         clock=CLOCK_MHZ["icepi-zero"]),
     "icesugar-pro": Board(
         "iCESugar-Pro", "LFE5U-25F-6", "SDR", "icesugar_pro.ICESugarProPlatform",
-        ("-c", "cmsisdap"),
+        ("-c", "cmsisdap", "--vid", "0x1d50", "--pid", "0x602b"),
         {"rgb_led.r": "fault", "rgb_led.g": "heartbeat", "rgb_led.b": "link"},
         baud=1_000_000, clock=CLOCK_MHZ["icesugar-pro"]),
     "orangecrab-85f": Board("OrangeCrab 85F", "LFE5U-85F-8", "DDR3"),
@@ -117,11 +119,22 @@ BOARDS = {
 }
 
 
+def named(name):
+    """The board of this name; TernError where there is none."""
+    if name in BOARDS:
+        return BOARDS[name]
+    # Boards have no capitals, spaces or underscores; some have a size that is easily left out.
+    plain = re.sub(r"[\s_]+", "-", name.strip().lower())
+    near  = [plain] if plain in BOARDS else \
+        [each for each in BOARDS if plain and each.startswith(plain)] or \
+        difflib.get_close_matches(plain, BOARDS, n=1, cutoff=0.7)
+    raise TernError(f"no board {name!r}; known boards: {', '.join(BOARDS)}"
+                    + (f"; did you mean {' or '.join(near)}?" if 0 < len(near) < 4 else ""))
+
+
 def find(name):
     """The board of this name that bitstreams are made for; TernError where there is none."""
-    if name not in BOARDS:
-        raise TernError(f"no board {name!r}; known boards: {', '.join(BOARDS)}")
-    board = BOARDS[name]
+    board = named(name)
     if board.platform is None:
         able = [each for each, board in BOARDS.items() if board.platform]
         raise TernError(f"{name} has {board.memory} memory, for which there is no controller yet; "

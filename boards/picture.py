@@ -40,7 +40,7 @@ def _draw(reports, path):
     from matplotlib import pyplot
 
     matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # the same file each time
-    clocks = [(f"{name}\n{clock}" if len(found["clocks"]) > 1 else name, each)
+    clocks = [(f"{name}\n{results.label(clock)}" if len(found["clocks"]) > 1 else name, each)
               for name, found in reports.items() for clock, each in found["clocks"].items()]
     figure, (left, right) = pyplot.subplots(
         1, 2, figsize=(10, 0.6 + 0.55 * max(len(reports), len(clocks))), layout="constrained")

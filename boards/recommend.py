@@ -23,7 +23,8 @@ HEADS = ("board", "MB", "of", "tokens/s", "streams", "in all", "limit")
 NOTES = """
 MB        what the compiled model takes, of the memory that there is
 tokens/s  of one stream, estimated
-in all    of as many streams as there are positions
+streams   at most at a time: the positions of the machine
+in all    tokens/s of that many streams, estimated
 limit     memory, and the share of its peak that is used; or the core: vector
           instructions and drains, for which memory waits"""
 
@@ -45,8 +46,10 @@ def prediction(model, config, memory):
 
 
 def rows(model):
-    """``((tokens/s, positions), row)`` for every board, fastest first; zeros where the model does
-    not fit."""
+    """``((has a bitstream, tokens/s, of all streams), row)`` for every board, best first.
+
+    Speeds as they are shown, so that equal ones are equal; zeros where the model does not fit.
+    """
     predicted(model, next(iter(PRESETS.values())))      # refuses what is no model
     found = []
     for name, board in BOARDS.items():
@@ -56,15 +59,15 @@ def rows(model):
         memory = f"{config.memory_bytes / 1e6:.0f}"
         if result is None or result.cycles is None:
             why = why or f"{result.bytes - config.memory_bytes:,} bytes too large"
-            found.append(((0, 0), (name, size, memory, "-", "-", "-", why)))
+            found.append(((bool(board.platform), 0, 0), (name, size, memory, "-", "-", "-", why)))
             continue
         clock = board.clock * 1e6
         share = result.words / (result.cycles * memory_of(name).peak)
-        speed = clock / result.cycles
+        alone = round(clock / result.cycles)
+        all_  = round(config.positions * clock / result.together)
         limit = f"{'memory' if share >= _BOUND else 'core'} ({share:.0%})"
-        found.append(((speed, config.positions), (
-            name, size, memory, f"{speed:.0f}", str(config.positions),
-            f"{config.positions * clock / result.together:.0f}",
+        found.append(((bool(board.platform), alone, all_), (
+            name, size, memory, f"{alone}", str(config.positions), f"{all_}",
             limit if board.platform else f"{limit}, no bitstream yet")))
     return sorted(found, key=lambda each: each[0], reverse=True)
 
@@ -79,5 +82,6 @@ def run(arguments):
     console = Console(highlight=False)
     console.print(table)
     console.print(NOTES, style="dim")
-    best = next((row[0] for (speed, _), row in found if speed and BOARDS[row[0]].platform), None)
-    console.print(f"Take {best}." if best else "It fits no board that bitstreams are made for.")
+    (able, speed, _), (best, *_) = found[0]
+    console.print(f"Take {best}." if able and speed else
+                  "It fits no board that bitstreams are made for.")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+import sys
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -9,7 +10,7 @@ from rich.table import Table
 
 from assembler.errors import TernError
 from boards import results
-from boards.parts import BOARDS
+from boards.parts import BOARDS, named
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run", "AREA"]
@@ -58,8 +59,7 @@ def _blocks(board):
 
 def run(arguments):
     board = arguments.board
-    if board not in BOARDS:
-        raise TernError(f"no board {board!r}; known boards: {', '.join(BOARDS)}")
+    named(board)
     if arguments.blocks:
         found = _blocks(board)
         show  = _show_blocks
@@ -78,8 +78,17 @@ def _show_bitstream(found, origin):
     if console.is_terminal:
         console.print(Markdown(text))
     else:
-        print(text)
+        print(_shown(text, sys.stdout))
     print(f"({origin})")
+
+
+def _shown(text, stream):
+    """The text with bars that the stream's encoding has."""
+    try:
+        text.encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = text.replace(results.FULL, "#").replace(results.EMPTY, ".")
+    return text
 
 
 def _show_blocks(board, found):

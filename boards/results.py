@@ -8,7 +8,8 @@ import re
 from assembler.errors import TernError
 
 
-__all__ = ["COMMITTED", "BUILT", "digest_report", "slack", "missed", "page", "built", "committed"]
+__all__ = ["COMMITTED", "BUILT", "digest_report", "read", "slack", "missed", "label", "page",
+           "built", "committed"]
 
 
 ROOT      = Path(__file__).parents[1]
@@ -20,7 +21,7 @@ RESOURCES = {"LUT4": "TRELLIS_COMB", "flip-flop": "TRELLIS_FF", "block RAM": "DP
              "multiplier": "MULT18X18D", "I/O register": "IOLOGIC", "pin": "TRELLIS_IO",
              "PLL": "EHXPLLL"}
 
-BAR = 40                   # characters of a full bar
+BAR, FULL, EMPTY = 40, "█", "░"         # characters of a bar
 
 # What Yosys and nextpnr add to the name of a signal for what they make of it.
 _MADE = re.compile(r"_(?:LUT4|CCU2C|PFUMX|L6MUX21|TRELLIS_FF|TRELLIS_DPR16X4|DP16KD|MULT18X18D)_.*"
@@ -64,6 +65,14 @@ def digest_report(report):
     return {"clocks": clocks, "resources": resources, "critical_path": _signals(path)}
 
 
+def read(path):
+    """:func:`digest_report` of a file that nextpnr wrote; TernError where it did not."""
+    found = _load(path)
+    if found is None:
+        raise TernError(f"{path}: nextpnr wrote no report")
+    return digest_report(found)
+
+
 def _signals(path):
     """Steps of nextpnr's path by signals of the source; what has no name belongs to the last."""
     name, steps = "", []
@@ -84,8 +93,15 @@ def slack(result):
 
 def missed(result):
     """What to say of the clocks that are slower than asked; empty if timing is met."""
-    return ", ".join(f"{name} reached {clock['reached_mhz']:g} MHz of {clock['asked_mhz']:g} MHz"
-                     for name, clock in result["clocks"].items() if clock["slack_ns"] < 0)
+    return ", ".join(f"{label(name)} reached {clock['reached_mhz']:g} MHz of "
+                     f"{clock['asked_mhz']:g} MHz" for name, clock in result["clocks"].items()
+                     if clock["slack_ns"] < 0)
+
+
+def label(clock):
+    """What a clock of a report is for."""
+    return {"clocks.pll.clock": "core", "clocks.pll.memory": "SDRAM controller",
+            "clocks.pll.shifted": "SDRAM pin"}.get(clock, clock)
 
 
 def page(result):
@@ -99,13 +115,13 @@ def page(result):
              "| clock | asked (MHz) | reached (MHz) | slack (ns) |",
              "| --- | ---: | ---: | ---: |"]
     for name, clock in result["clocks"].items():
-        lines.append(f"| {name} | {clock['asked_mhz']:g} | {clock['reached_mhz']:.2f} | "
+        lines.append(f"| {label(name)} | {clock['asked_mhz']:g} | {clock['reached_mhz']:.2f} | "
                      f"{clock['slack_ns']:.2f} |")
     lines += ["", "| | used | of | | |", "| --- | ---: | ---: | ---: | --- |"]
     for name, each in result["resources"].items():
         share = each["used"] / each["of"] if each["of"] else 0
         lines.append(f"| {name} | {each['used']:,} | {each['of']:,} | {share:.0%} | "
-                     f"{'█' * round(BAR * share)}{'░' * (BAR - round(BAR * share))} |")
+                     f"{FULL * round(BAR * share)}{EMPTY * (BAR - round(BAR * share))} |")
     path = result["critical_path"]
     logic, routing = (sum(step[kind] for step in path) for kind in ("logic_ns", "routing_ns"))
     lines += ["", f"Critical path: {logic + routing:.2f} ns, {logic:.2f} in cells and "

@@ -12,6 +12,7 @@ __all__ = ["Link", "LinkError"]
 
 
 _TRIES      = 10            # without a sign of life, before we give up
+_SOON       = 10            # seconds after which a board that never answered gets no further try
 _EXECUTION  = 0.003         # seconds that the longest request may take: 64 KB to be checked
 _FRAME_BITS = 10 * (link.FRAME_BYTES + 4)       # of the longest frame, on the line
 _DONE       = (Status.OK, Status.REFUSED, Status.BUSY)
@@ -57,8 +58,10 @@ class Link:
         self._synchronise()
 
     def _synchronise(self):
-        number = os.urandom(1)[0]
-        for _ in range(_TRIES):
+        number, start = os.urandom(1)[0], self.port.time()
+        for attempt in range(_TRIES):
+            if attempt and self.port.time() - start > _SOON:    # of a slow line
+                break
             nonce = os.urandom(4)
             self.port.write(link.DELIMITER)
             self._send(number, Code.SYNC, int.from_bytes(nonce, "little"))
@@ -68,7 +71,8 @@ class Link:
                     return self._accept(number, answer[3][4:])
             number = number + 1 & 0xff
         raise LinkError(f"{self.port.name}: no board answers at {self.port.baud} baud; is it "
-                        f"powered, is it configured with Tern, and is this its port?")
+                        f"powered, is it configured with Tern, and are this its port and its "
+                        f"speed (--baud)?")
 
     def _accept(self, number, identity):
         version = identity[0] if identity else None

@@ -1,6 +1,7 @@
 """Where a board is: a serial port, or a simulation of it."""
 
 from dataclasses import asdict
+import errno
 import json
 from pathlib import Path
 import struct
@@ -10,8 +11,16 @@ import tempfile
 import time
 
 import serial
+from serial.tools import list_ports
 
 from assembler.errors import TernError
+
+
+try:
+    import termios
+    _TERMINAL: tuple = (termios.error,)
+except ImportError:         # Windows
+    _TERMINAL = ()
 
 
 __all__ = ["SerialPort", "SimPort", "open_port", "add_arguments", "SIM", "BAUD"]
@@ -19,6 +28,11 @@ __all__ = ["SerialPort", "SimPort", "open_port", "add_arguments", "SIM", "BAUD"]
 
 SIM  = "sim"
 BAUD = 3_000_000
+
+_SLOWEST, _FASTEST = 9_600, 25_000_000      # of a board's UART with which a word is worth sending
+
+# All that pyserial lets through: of ports that are gone, that are none, and of speeds.
+_ERRORS = OSError, ValueError, OverflowError, struct.error, *_TERMINAL
 
 _LATENCY = 0.03             # that USB, driver and operating system add to an answer, in seconds
 
@@ -42,22 +56,35 @@ class SerialPort:
     Raises
     ------
     TernError
-        There is no such port, or it cannot be opened or goes away.
+        No board has this speed, there is no such port, or it cannot be opened or goes away.
     """
     latency = _LATENCY
 
     def __init__(self, name, baud=BAUD):
+        if not _SLOWEST <= baud <= _FASTEST:
+            raise TernError(f"--baud {baud}: a board's line has {_SLOWEST} to {_FASTEST} baud, "
+                            f"most have {BAUD}; docs/boards.md says which")
         self.name, self.baud = name, baud
         try:
             self._port = serial.Serial(name, baud, timeout=0, exclusive=True)
-        except (serial.SerialException, ValueError, OSError) as error:
-            raise TernError(f"{name}: cannot open: {error}; is the board connected, and may you "
-                            f"use the port (on Linux: group dialout)?") from None
+        except _ERRORS as error:
+            raise TernError(f"{name}: cannot open: {_refusal(error, baud)}") from None
         try:
             self._port.set_low_latency_mode(True)
-        except (AttributeError, NotImplementedError, ValueError, OSError):
+        except (AttributeError, NotImplementedError, *_ERRORS):
             pass            # only Linux has it, and not for every adapter: answers take longer
-        self._port.reset_input_buffer()
+        try:
+            self._port.reset_input_buffer()
+        except _ERRORS as error:
+            self.close()
+            self._lost(error)
+
+    def _lost(self, error):
+        if isinstance(error, serial.SerialTimeoutException):
+            raise TernError(f"{self.name}: takes no bytes; is that the serial port of a board?"
+                            ) from None
+        raise TernError(f"{self.name}: the port went away ({error}); plug the adapter in again, "
+                        f"then run the same again") from None
 
     def time(self):
         """Seconds, from anywhere."""
@@ -71,8 +98,8 @@ class SerialPort:
         try:
             self._port.write_timeout = 1 + 20 * len(data) / self.baud
             self._port.write(data)
-        except (serial.SerialException, OSError) as error:
-            raise TernError(f"{self.name}: the port went away: {error}") from None
+        except _ERRORS as error:
+            self._lost(error)
 
     def read(self, seconds):
         """Bytes that came, at least one unless none comes within so many seconds."""
@@ -80,11 +107,48 @@ class SerialPort:
             self._port.timeout = seconds
             first = self._port.read(1)
             return first + self._port.read(self._port.in_waiting) if first else b""
-        except (serial.SerialException, OSError) as error:
-            raise TernError(f"{self.name}: the port went away: {error}") from None
+        except _ERRORS as error:
+            self._lost(error)
 
     def close(self):
-        self._port.close()
+        try:
+            self._port.close()
+        except _ERRORS:
+            pass            # it went away: that has been told
+
+
+def _refusal(error, baud):
+    """Why pyserial did not open a port, and what to do."""
+    # It puts termios.error, which is no OSError, into the text of its own.
+    cause  = error.__context__ if isinstance(error.__context__, _TERMINAL) else error
+    number = getattr(cause, "errno", None) or next(
+        (value for value in cause.args if isinstance(value, int)), None)
+    if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        return f"there is no such port; {_ports()}"
+    if number in (errno.EACCES, errno.EPERM):
+        return ("permission denied; on Linux, join the group that the port belongs to (most often "
+                "`sudo usermod -a -G dialout $USER`) and log in again")
+    if number in (errno.EBUSY, errno.EAGAIN):
+        return "another program uses it: end that first"
+    if number in (errno.ENOTTY, errno.EISDIR, errno.ENOTDIR):
+        return f"that is no serial port; {_ports()}"
+    if isinstance(error, (ValueError, OverflowError, struct.error)):
+        return f"it cannot be set to {baud} baud ({error})"
+    return f"{error}; {_ports()}"
+
+
+def _ports():
+    """The ports that there are, as a clause."""
+    try:
+        found = sorted(list_ports.comports())
+    except _ERRORS:
+        found = []
+    names = ", ".join(f"{port.device} ({port.description})" if port.vid else port.device
+                      for port in found)
+    if any(port.vid for port in found):
+        return f"there {'is' if len(found) == 1 else 'are'} {names}"
+    return (f"there is no USB adapter{f', only {names}' if found else ''}: is the board plugged "
+            f"in, with a cable that carries data, at the USB port that docs/boards.md names?")
 
 
 class SimPort:

@@ -43,5 +43,5 @@ def run(arguments):
             absorb_registers(folder / "core.json")
             run_tool("yosys", "write.ys", folder=folder)
         except ToolError as error:
-            raise TernError(str(error)) from None
+            raise TernError(str(error).partition(" (see ")[0]) from None    # the log goes too
         (folder / "core.v").rename(arguments.output)

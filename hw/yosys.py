@@ -1,13 +1,21 @@
 """Yosys and nextpnr from their wheels."""
 
 from importlib import metadata
+import os
 from pathlib import Path
+import re
+import signal
 import subprocess
 import sys
+import tempfile
+
+from assembler.errors import TernError
 
 
-__all__ = ["ToolError", "HIDE_ELEMENTS", "PLACER", "run_tool", "versions"]
+__all__ = ["ToolError", "INSTALL", "HIDE_ELEMENTS", "PLACER", "run_tool", "versions"]
 
+
+INSTALL = "pip install -e '.[boards]'"
 
 # For a script, behind `read_rtlil`. Amaranth calls element 5 of an array `x` also `x[5]`, a wire
 # of its own, and abc9 of Yosys 0.70 calls bit 5 of `x` the same when it reads its result back
@@ -18,22 +26,118 @@ HIDE_ELEMENTS = "rename -hide w:*]"
 # For nextpnr: docs/decisions/placer.md has what it is worth.
 PLACER = "--placer", "static"
 
+CACHE = Path(__file__).parents[1] / "build" / "yowasp"      # where the user's cannot be written
 
-class ToolError(RuntimeError):
-    """A tool gave up; the message names its log."""
+_POLL_S  = 0.25
+_TAIL    = 1 << 16          # bytes of a log that are searched
+_ERROR   = re.compile(r"^ERROR")
+_TROUBLE = re.compile(r"error|exception|abort|terminate|trap:|no space", re.IGNORECASE)
+_ANY     = re.compile(r"\S")
+_IDLE    = re.compile(r"(?!Preparing to run)\S")           # of YoWASP, at the first run
 
 
-def run_tool(name, *arguments, folder):
-    """Run a tool of the environment that runs us in ``folder``; what it says goes to a log."""
-    command = [Path(sys.executable).parent / f"yowasp-{name}", "-l", f"{name}.log", *arguments]
+class ToolError(TernError):
+    """A tool failed; the message has its last words and names its log."""
+
+
+def run_tool(name, *arguments, folder, log=None, say=None):
+    """Run a tool of the environment that runs us in ``folder``.
+
+    Parameters
+    ----------
+    name : str
+        Without ``yowasp-``.
+    log : str or None
+        File in ``folder`` that the tool is told to write, NAME.log by default; empty: it cannot.
+        Its standard error goes to the same name with the suffix ``.err``.
+    say : function of a str, or None
+        Called now and then with the last line of the log. If it raises, the tool ends.
+
+    Raises
+    ------
+    ToolError
+        The tool is missing, or ended with a status other than 0.
+    """
+    path   = folder / (log or f"{name}.log")
+    errors = path.with_suffix(".err")
+    told   = ["-l", path.name] if log != "" else []
+    command = [str(word) for word in
+               (Path(sys.executable).parent / f"yowasp-{name}", *told, *arguments)]
+    with errors.open("wb") as file:
+        try:
+            child = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=file, env=_environment())
+        except FileNotFoundError:
+            raise ToolError(f"yowasp-{name} is missing: {INSTALL}") from None
+        except OSError as error:
+            raise ToolError(f"{command[0]}: cannot run: {error.strerror}") from None
     try:
-        done = subprocess.run([str(word) for word in command], cwd=folder,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise ToolError(f"yowasp-{name} is missing: pip install -e '.[boards]'") from None
-    if done.returncode:
-        raise ToolError(f"yowasp-{name} failed, see {folder / name}.log")
+        while True:
+            try:
+                status = child.wait(_POLL_S)
+                break
+            except subprocess.TimeoutExpired:
+                if say:
+                    say(_line(path, _ANY) or _line(errors, _ANY))
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+    if status:
+        raise ToolError(_failure(f"yowasp-{name}", status, path, errors))
+
+
+def _environment():
+    """The tool's environment variables.
+
+    YoWASP compiles a tool at its first run and keeps the result in the user's cache. Where that
+    cannot be written the tool would die; it then gets :data:`CACHE`.
+    """
+    if "YOWASP_CACHE_DIR" in os.environ:
+        return None
+    usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(usual))
+    try:
+        if cache.is_absolute():             # not without a home
+            (cache / "YoWASP").mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=cache / "YoWASP").close()
+            return None
+    except OSError:
+        pass
+    return os.environ | {"YOWASP_CACHE_DIR": str(CACHE)}
+
+
+def _line(path, pattern):
+    """The last line of a file in which the pattern is; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if pattern.search(line)), "")
+
+
+def _failure(name, status, log, errors):
+    """What to say of a tool that ended with a status, as of :class:`subprocess.Popen`."""
+    number = -status if status < 0 else status - 128        # as shells and YoWASP tell signals
+    try:
+        killed = signal.Signals(number).name
+    except ValueError:
+        killed = ""
+    if killed:
+        why = f"was killed by signal {number} ({killed}" + (
+            "; did memory run out?)" if killed == "SIGKILL" else ")")
+        order = (log, _ANY), (errors, _ANY)
+        last  = "; its last line"
+    else:
+        why   = f"failed with exit status {status}"
+        order = (log, _ERROR), (errors, _TROUBLE), (errors, _IDLE), (log, _ANY)
+        last  = ""
+    for path, pattern in order:
+        if line := _line(path, pattern):
+            return f"{name} {why}{last}: {line} (see {path})"
+    return f"{name} {why} and said nothing"
 
 
 def versions():

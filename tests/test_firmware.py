@@ -1,7 +1,16 @@
-"""The host's side of the link and the programs, on the golden board."""
+"""The host's side of the link and the programs, on the golden board; serial ports."""
+
+from contextlib import suppress
+import errno
+import os
+import re
+import struct
+import termios
+import time
 
 import numpy as np
 import pytest
+import serial
 
 from assembler import link, text
 from assembler.errors import TernError, report
@@ -311,3 +320,188 @@ def test_chat_samples_as_the_golden_machine(tmp_path, monkeypatch, capsys):
         f"[{n}] {','.join(map(str, ids))}" for n, ids in expected.items()]
     assert report(main, ["chat", str(tmp_path / "image"), "--port", "golden", "--top-k", "4"]) == 2
     assert "--top-k needs --temperature" in capsys.readouterr().err
+
+
+# Serial ports
+
+class Adapter:
+    """pyserial's port, of which one member fails."""
+    in_waiting = timeout = write_timeout = 0
+
+    def __init__(self, fails, error):
+        self._fails, self._error, self.closed = fails, error, 0
+
+    def _do(self, name):
+        if name == self._fails:
+            raise self._error
+
+    def set_low_latency_mode(self, on):
+        self._do("latency")
+
+    def reset_input_buffer(self):
+        self._do("flush")
+
+    def write(self, data):
+        self._do("write")
+
+    def read(self, size):
+        self._do("read")
+        return b"x"
+
+    def close(self):
+        self.closed += 1
+        self._do("close")
+
+
+PORT_ERRORS = [serial.SerialException("device reports readiness to read but returned no data"),
+               OSError(errno.EIO, "Input/output error"), termios.error(5, "Input/output error"),
+               OverflowError("too large"), struct.error("bad"), ValueError("no such thing")]
+
+
+@pytest.mark.parametrize("error", PORT_ERRORS, ids=lambda error: type(error).__name__)
+def test_a_port_that_fails_is_one_line_wherever_it_does(monkeypatch, error):
+    def adapter(fails):
+        found = Adapter(fails, error)
+        monkeypatch.setattr(serial, "Serial", lambda *words, **options: found)
+        return found
+
+    flushed = adapter("flush")
+    with pytest.raises(TernError, match="p: the port went away .*plug the adapter in again"):
+        port.SerialPort("p")
+    assert flushed.closed == 1
+    for fails in ("write", "read"):
+        adapter(fails)
+        line = port.SerialPort("p")
+        with pytest.raises(TernError, match="p: the port went away"):
+            line.write(b"a")
+            line.read(0.1)
+    for fails in ("latency", "close"):
+        adapter(fails)
+        port.SerialPort("p").close()
+
+    def refuse(*words, **options):
+        raise error
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with pytest.raises(TernError, match="p: cannot open: "):
+        port.SerialPort("p")
+
+
+def test_line_that_takes_nothing_is_told(monkeypatch):
+    monkeypatch.setattr(serial, "Serial", lambda *words, **options: Adapter(
+        "write", serial.SerialTimeoutException("Write timeout")))
+    with pytest.raises(TernError, match="p: takes no bytes"):
+        port.SerialPort("p").write(b"a")
+
+
+class Found:
+    def __init__(self, device, vid=None, description="n/a"):
+        self.device, self.vid, self.description = device, vid, description
+
+    def __lt__(self, other):
+        return self.device < other.device
+
+
+USB = Found("/dev/ttyUSB0", 0x0403, "FT231X USB UART")
+OLD = Found("/dev/ttyS0")
+
+
+@pytest.mark.parametrize("there, told", [
+    ([], "there is no USB adapter: is the board plugged in"),
+    ([OLD], "there is no USB adapter, only /dev/ttyS0: is the board plugged in"),
+    ([USB], r"there is /dev/ttyUSB0 \(FT231X USB UART\)$"),
+    ([USB, OLD], r"there are /dev/ttyS0, /dev/ttyUSB0 \(FT231X USB UART\)$"),
+    (OSError(), "there is no USB adapter: is the board plugged in"),
+])
+@pytest.mark.parametrize("name, why", [
+    ("/dev/no-such-port", "cannot open: there is no such port; "),
+    (__file__, "cannot open: that is no serial port; "),
+    (os.path.dirname(__file__), "cannot open: that is no serial port; "),
+    (__file__ + "/below", "cannot open: that is no serial port; "),
+    (os.devnull, "cannot open: that is no serial port; "),
+], ids=["nothing", "file", "folder", "below a file", "device"])
+def test_a_port_that_is_none_is_told_the_ports_that_there_are(monkeypatch, capsys, name, why,
+                                                              there, told):
+    def comports():
+        if isinstance(there, OSError):
+            raise there
+        return there
+
+    monkeypatch.setattr(port.list_ports, "comports", comports)
+    assert report(main, ["selftest", "--port", name]) == 2
+    error = capsys.readouterr().err
+    assert re.search(f"^error: {re.escape(name)}: {why}{told}", error, re.MULTILINE)
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("number, told", [
+    (errno.EACCES, "permission denied; .*group .*dialout"), (errno.EPERM, "group .*dialout"),
+    (errno.EBUSY, "another program uses it"), (errno.ENXIO, "there is no such port")])
+def test_a_port_that_is_not_ours_says_what_to_do(monkeypatch, number, told):
+    def refuse(name, flags):
+        raise OSError(number, os.strerror(number), name)
+
+    monkeypatch.setattr(serial.serialposix.os, "open", refuse)
+    with pytest.raises(TernError, match=f"/dev/ttyUSB0: cannot open: .*{told}"):
+        port.SerialPort("/dev/ttyUSB0")
+
+
+@pytest.mark.parametrize("baud", [0, -1, 1, 9599, 25_000_001, 1 << 31, 1 << 70])
+@pytest.mark.parametrize("command", ["selftest", "counters"])
+def test_speeds_that_no_board_has_are_refused(capsys, command, baud):
+    assert report(main, [command, "--port", "/dev/null", f"--baud={baud}"]) == 2
+    assert re.fullmatch(rf"error: --baud {baud}: a board's line has 9600 to .*\n",
+                        capsys.readouterr().err)
+
+
+def test_a_speed_that_the_adapter_lacks_is_named(monkeypatch):
+    def refuse(*words, **options):
+        raise ValueError("Failed to set custom baud rate (12345): Invalid argument")
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with pytest.raises(TernError, match="cannot open: it cannot be set to 12345 baud"):
+        port.SerialPort("p", 12345)
+
+
+@pytest.fixture
+def pty():
+    ours, theirs = os.openpty()
+    yield ours, os.ttyname(theirs), theirs
+    for handle in (ours, theirs):
+        with suppress(OSError):
+            os.close(handle)
+
+
+def test_a_terminal_in_the_board_s_place(pty):
+    ours, name, theirs = pty
+    line = port.SerialPort(name)
+    line.write(b"abc")
+    assert os.read(ours, 10) == b"abc"
+    os.write(ours, b"xyz")
+    came = b""
+    while len(came) < 3:
+        came += line.read(5)
+    assert came == b"xyz" and line.read(0.01) == b""
+    with pytest.raises(TernError, match="cannot open: another program uses it"):
+        port.SerialPort(name)
+    os.close(ours)                      # as an adapter that is pulled out
+    with pytest.raises(TernError, match=f"{name}: the port went away"):
+        line.read(1)
+        line.write(b"a")
+    line.close()
+
+
+def test_a_slow_port_without_a_board_is_told_soon(pty, monkeypatch, capsys):
+    monkeypatch.setattr("firmware.link._SOON", 0.1)
+    start = time.monotonic()
+    assert report(main, ["selftest", "--port", pty[1], "--baud", "38400"]) == 2
+    assert "no board answers at 38400 baud" in capsys.readouterr().err
+    assert time.monotonic() - start < 10 * 1.1         # ten times what an answer may take
+
+
+def test_a_board_that_is_pulled_out_while_it_talks_is_one_line(monkeypatch):
+    """Whatever the first failing call is."""
+    gone = termios.error(5, "Input/output error")
+    for fails in ("write", "read", "flush"):
+        monkeypatch.setattr(serial, "Serial", lambda *words, **options: Adapter(fails, gone))
+        assert report(main, ["selftest", "--port", "p"]) == 2
