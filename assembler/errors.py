@@ -1,13 +1,15 @@
 """The one exception for a user's mistake, and how a command line reports it."""
 
 import os
+from pathlib import Path
 import sys
 
 
-__all__ = ["TernError", "one_line", "report"]
+__all__ = ["TernError", "one_line", "report", "missing"]
 
 
 _LONGEST = 400             # characters of a message; what is longer loses its middle
+_ROOT    = Path(__file__).parents[1]
 
 
 class TernError(ValueError):
@@ -25,8 +27,9 @@ def one_line(text):
 def report(main, argv=None):
     """Run ``main(argv)`` and return its exit status (None counts as 0).
 
-    A :class:`TernError` becomes one line on standard error and status 2; anything else is a
-    defect of Tern and keeps its traceback.
+    A :class:`TernError` becomes one line on standard error and status 2, and so does a package that
+    is not installed; anything else is a defect of Tern and keeps its traceback. ``main`` imports
+    what is not in the standard library.
     """
     for stream in (sys.stdout, sys.stderr):
         # What a terminal cannot show, as bytes of a prompt that are no text, is shown as \udcff.
@@ -37,6 +40,8 @@ def report(main, argv=None):
     except TernError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        return missing(error)
     except MemoryError:
         print("error: this machine has too little memory for that", file=sys.stderr)
         return 2
@@ -45,3 +50,16 @@ def report(main, argv=None):
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def missing(error):
+    """Exit status for a package that is not installed; says what to type. ``error``: of an import;
+    raised again if it is about a module of this project."""
+    if error.name is None or (_ROOT / error.name.partition(".")[0]).is_dir():
+        raise error
+    environment = _ROOT / ".venv"
+    here = environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve()
+    command = f". {environment / 'bin' / 'activate'}" if here else f"pip install -e {_ROOT}"
+    print(f"error: the package {error.name} is not installed for {sys.executable}; type: {command}",
+          file=sys.stderr)
+    return 2
