@@ -178,7 +178,7 @@ def _load(path):
         function.restype, function.argtypes = result, arguments
     if hasattr(library, "tern_waves"):
         library.tern_waves.argtypes = (pointer, text, text, pointer, pointer, pointer)
-        library.tern_waved.restype, library.tern_waved.argtypes = u64, (pointer, pointer)
+        library.tern_waved.argtypes = (pointer, pointer)
     return library
 
 
@@ -273,9 +273,10 @@ class RtlMachine:
         waves, self._waves = self._waves, None
         try:
             if waves and self._free.alive:
-                begun = ctypes.c_uint64()
-                count = self._lib.tern_waved(self._handle, ctypes.byref(begun))
-                waves.finish(begun.value, count, self.total_cycles)
+                told = np.zeros(3, np.uint64)
+                self._lib.tern_waved(self._handle, told.ctypes.data)
+                begun, count, failed = map(int, told)
+                waves.finish(begun, count, self.total_cycles, failed)
         finally:
             self._free()
 

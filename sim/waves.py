@@ -11,6 +11,7 @@ import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
+import tempfile
 
 from assembler.errors import TernError
 from sim import hardware
@@ -69,7 +70,7 @@ class Waves:
         return self.window.get(kind, (0, _END))
 
     def check(self, image):
-        """TernError if there is no such block or instruction, or the file cannot be written."""
+        """TernError if there is no such block or instruction, or no file can be written there."""
         first, _ = self.limits("instructions")
         if first >= image.program_length:
             raise TernError(f"no instruction {first}: the program has {image.program_length}")
@@ -78,14 +79,15 @@ class Waves:
         if chosen:
             self.scopes = [f"1 {_TOP}", f"99 {_PC}", *(f"99 {_scope(each)}" for each in chosen)]
         try:
-            self.path.open("wb").close()
+            with tempfile.TemporaryFile(dir=self.path.parent):
+                pass
         except OSError as error:
             raise TernError(f"{self.path}: cannot write: {error.strerror}") from None
 
-    def finish(self, begun, cycles, total):
+    def finish(self, begun, cycles, total, failed=False):
         """Take what the machine has written: ``cycles`` of ``total``, from ``begun`` on.
 
-        TernError if that is nothing, or the disk was too small.
+        TernError if that is nothing, or the writing ``failed``.
         """
         self.begun, self.cycles = begun, cycles
         if not cycles:
@@ -94,9 +96,12 @@ class Waves:
                              for kind, (first, last) in self.window.items())
             raise TernError(f"{self.path}: nothing to write: the run has no cycle in the window "
                             f"{asked}, and ended after {total:,} cycles")
-        with self.path.open("rb") as file:
-            whole = any(file.read(9))       # of FST, the last that is written
-        if not whole:
+        try:
+            with self.path.open("rb") as file:
+                failed |= not any(file.read(9))     # of FST, the last that is written
+        except OSError:
+            failed = True
+        if failed:
             self.path.unlink(missing_ok=True)
             raise TernError(f"{self.path}: cannot write: is the disk full?")
 

@@ -5,6 +5,7 @@
 // and, if the memory has a clock of its own, TERN_CORE_HALF and TERN_SDRAM_HALF.
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -51,6 +52,20 @@ struct Change {
 };
 
 #if VM_TRACE
+#if VM_TRACE_VCD
+// Verilator ends the process where a file cannot be written.
+struct KeptFile : VerilatedVcdFile {
+    bool failed = false;
+
+    ssize_t write(const char* data, ssize_t count) override {
+        const ssize_t done = failed ? count : VerilatedVcdFile::write(data, count);
+        if (done >= 0 || errno == EAGAIN || errno == EINTR) return done;
+        failed = true;
+        return count;
+    }
+};
+#endif
+
 // Waveforms of one stretch of cycles: from the first in which all limits hold to the last.
 struct Waves {
     enum { CYCLES, TOKENS, INSTRUCTIONS };      // what is limited, in the order of sim/waves.py
@@ -61,7 +76,14 @@ struct Waves {
     uint64_t numerator = 1, denominator = 1;    // picoseconds in a unit of Machine::time
     uint64_t begun = 0, cycles = 0;             // first cycle that was written, their number
     bool over = false;
+#if VM_TRACE_VCD
+    KeptFile kept;
+    WaveFile file{&kept};
+    bool failed() const { return kept.failed; }
+#else
     WaveFile file;
+    bool failed() const { return false; }       // sim/waves.py looks
+#endif
 };
 #endif
 
@@ -283,12 +305,14 @@ void tern_waves(Machine* m, const char* path, const char* scopes, const uint64_t
     for (int levels; lines >> levels >> scope;) waves.scopes.emplace_back(levels, scope);
 }
 
-// Cycles of which there are waveforms, from which one on; closes the file.
-uint64_t tern_waved(Machine* m, uint64_t* begun) {
+// Close the file. Tells the first cycle of which there are waveforms, their number, and whether the
+// file could not be written.
+void tern_waved(Machine* m, uint64_t* to) {
     if (m->waves->file.isOpen()) m->waves->file.close();
     m->waves->over = true;
-    *begun = m->waves->begun;
-    return m->waves->cycles;
+    to[0] = m->waves->begun;
+    to[1] = m->waves->cycles;
+    to[2] = m->waves->failed();
 }
 #endif
 
