@@ -5,14 +5,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 import sys
 
-from assembler import files, image, isa, text
-from assembler.checkpoint import SINGLE, Checkpoint
-from assembler.commands import Parser
-from assembler.compile import compile_model
-from assembler.config import PRESETS, Config, preset
-from assembler.errors import TernError, report
-from assembler.export import export
-from assembler.report import summary
+from assembler.errors import TernError, missing, report
+
+
+try:
+    from assembler import files, image, isa, text
+    from assembler.checkpoint import SINGLE, Checkpoint
+    from assembler.commands import Parser
+    from assembler.compile import compile_model
+    from assembler.config import PRESETS, Config, preset
+    from assembler.export import export
+    from assembler.report import summary
+except ModuleNotFoundError as error:
+    sys.exit(missing(error))
 
 
 __all__ = ["main"]

@@ -1,6 +1,7 @@
 """A command line of subcommands: one module each, with ``add_arguments`` and ``run``."""
 
 import argparse
+import importlib
 
 from assembler.errors import one_line
 
@@ -17,14 +18,15 @@ class Parser(argparse.ArgumentParser):
 def dispatch(prog, description, commands, argv=None):
     """Parse ``argv`` and run the subcommand that it names; returns what its ``run`` returns.
 
-    ``commands``: name -> module with ``add_arguments(parser)`` and ``run(arguments)``. Its
-    docstring is the command's help; it may have HELP, a shorter summary, and EXAMPLE, a command
+    ``commands``: name -> name of a module with ``add_arguments(parser)`` and ``run(arguments)``.
+    Its docstring is the command's help; it may have HELP, a shorter summary, and EXAMPLE, a command
     line to show.
     """
     parser = Parser(prog=prog, description=description,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     choices = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, command in commands.items():
+    for name, module in commands.items():
+        command = importlib.import_module(module)
         summary = getattr(command, "HELP", command.__doc__.splitlines()[0])
         example = getattr(command, "EXAMPLE", None)
         sub = choices.add_parser(name, help=summary, description=command.__doc__,

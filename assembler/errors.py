@@ -2,13 +2,15 @@
 
 import io
 import os
+from pathlib import Path
 import sys
 
 
-__all__ = ["TernError", "one_line", "report"]
+__all__ = ["TernError", "one_line", "report", "missing"]
 
 
 _LONGEST = 400             # characters of a message; what is longer loses its middle
+_ROOT    = Path(__file__).parents[1]
 
 
 class TernError(ValueError):
@@ -87,7 +89,8 @@ def report(main, argv=None):
     """Run ``main(argv)`` and return its exit status (None counts as 0).
 
     A :class:`TernError` becomes a line on standard error, and status 2; so does a file, a disk
-    or an output that fails (OSError). Anything else is a defect of Tern and keeps its traceback.
+    or an output that fails (OSError), and a package that is not installed. Anything else is a
+    defect of Tern and keeps its traceback. ``main`` imports what is not in the standard library.
     """
     _prepare()
     status = 2
@@ -101,6 +104,9 @@ def report(main, argv=None):
     except TernError as error:
         status = 2
         _complain(*error.args)
+    except ModuleNotFoundError as error:
+        status = 2
+        _complain(missing(error))
     except MemoryError:
         status = 2
         _complain("this machine has too little memory for that")
@@ -116,3 +122,14 @@ def report(main, argv=None):
         _end(sys.stdout)
         _end(sys.stderr)
     return status
+
+
+def missing(error):
+    """What to type for a package that is not installed. ``error``: of an import; raised again if
+    it is about a module of this project."""
+    if error.name is None or (_ROOT / error.name.partition(".")[0]).is_dir():
+        raise error
+    environment = _ROOT / ".venv"
+    here = environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve()
+    command = f". {environment / 'bin' / 'activate'}" if here else f"pip install -e {_ROOT}"
+    return f"the package {error.name} is not installed for {sys.executable}; type: {command}"

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 import enum
 
 
-__all__ = ["VERSION", "Register", "REGISTERS", "register", "COUNTERS", "GROUPS", "counted",
+__all__ = ["VERSION", "ID", "Register", "REGISTERS", "register", "COUNTERS", "GROUPS", "counted",
            "Control", "Status", "MessageKind", "message", "PROMPT_FRESH", "PROMPT_SAMPLE",
            "PROMPT_ALL", "NO_STOP_TOKEN", "PAYLOAD_BITS", "SLOT_SHIFT", "KIND_SHIFT",
            "TOKEN_SLOT_SHIFT", "TOKEN_LAST"]
 
 
 VERSION = 1                # of this table, of the ISA and of the image
+ID      = int.from_bytes(b"TERN", "little")    # in the register of that name
 
 
 @dataclass(frozen=True)

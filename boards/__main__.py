@@ -11,17 +11,16 @@
 import sys
 
 from assembler.commands import dispatch
-from assembler.errors import report as report_errors
-from boards import build, flash, list as list_command, picture, recommend, report
+from assembler.errors import report
 
 
-COMMANDS = {"list": list_command, "recommend": recommend, "build": build, "report": report,
-            "picture": picture, "flash": flash}
+COMMANDS = ("list", "recommend", "build", "report", "picture", "flash")
 
 
 def main(argv=None):
-    return dispatch("python -m boards", __doc__, COMMANDS, argv)
+    return dispatch("python -m boards", __doc__,
+                    {name: f"boards.{name}" for name in COMMANDS}, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(report_errors(main))
+    sys.exit(report(main))

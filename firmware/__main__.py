@@ -12,14 +12,14 @@ import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report
-from firmware import chat, counters, selftest, upload
 
 
-COMMANDS = {"upload": upload, "chat": chat, "selftest": selftest, "counters": counters}
+COMMANDS = ("upload", "chat", "selftest", "counters")
 
 
 def main(argv=None):
-    return dispatch("python -m firmware", __doc__, COMMANDS, argv)
+    return dispatch("python -m firmware", __doc__,
+                    {name: f"firmware.{name}" for name in COMMANDS}, argv)
 
 
 if __name__ == "__main__":

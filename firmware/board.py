@@ -18,7 +18,6 @@ CHECK_BYTES = 1 << 16      # checked at a time: what the link may wait for
 
 _PATIENCE   = 60           # seconds without a sign of progress, and one more a prompt token
 
-_ID         = int.from_bytes(b"TERN", "little")
 _WORD       = 4
 _TOKEN_MASK = (1 << registers.PAYLOAD_BITS) - 1
 
@@ -57,7 +56,7 @@ class Board:
         self.link = Link(port)
         _, _, bits, self.clock_hz, self.name = self.link.identity
         self.word_bytes = bits // 8
-        if self.read("id") != _ID or self.read("version") != registers.VERSION:
+        if self.read("id") != registers.ID or self.read("version") != registers.VERSION:
             raise LinkError(f"{port.name}: there is no core of version {registers.VERSION}; "
                             f"build the board's bitstream again")
         self.digest = f"{self.read('digest_high'):08x}{self.read('digest_low'):08x}"

@@ -11,11 +11,10 @@ import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report
-from hw import netlist, sdram_verilog, soc_verilog, verilog
 
 
-COMMANDS = {"verilog": verilog, "sdram": sdram_verilog, "soc": soc_verilog,
-            "netlist": netlist}
+COMMANDS = {"verilog": "hw.verilog", "sdram": "hw.sdram_verilog", "soc": "hw.soc_verilog",
+            "netlist": "hw.netlist"}
 
 
 def main(argv=None):

@@ -20,8 +20,6 @@ STATUS_BITS  = max(Status).bit_length()
 
 request_layout = data.StructLayout({"write": 1, "address": 8, "data": 32})
 
-_ID = int.from_bytes(b"TERN", "little")
-
 
 class HostRegisters(wiring.Component):
     """The registers of ``assembler.registers`` behind a request and a response stream.
@@ -137,7 +135,7 @@ class HostRegisters(wiring.Component):
         kept = Signal(StreamSum.sums_layout, reset_less=True)
         digest = int(self.config.digest, 16)
         read = {
-            "id":           _ID,
+            "id":           registers.ID,
             "version":      registers.VERSION,
             "digest_low":   digest & 0xffffffff,
             "digest_high":  digest >> 32,

@@ -1,6 +1,5 @@
 """``python -m sim``: run an image on the golden machine, on the core's RTL, or in float."""
 
-import importlib
 import sys
 
 from assembler.commands import dispatch
@@ -12,8 +11,8 @@ COMMANDS = ("generate", "logits", "perplexity", "numerics", "lockstep", "perf", 
 
 
 def main(argv=None):
-    commands = {name: importlib.import_module(f"sim.{name}") for name in COMMANDS}
-    return dispatch("python -m sim", __doc__.partition(": ")[2], commands, argv)
+    return dispatch("python -m sim", __doc__.partition(": ")[2],
+                    {name: f"sim.{name}" for name in COMMANDS}, argv)
 
 
 if __name__ == "__main__":

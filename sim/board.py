@@ -72,7 +72,9 @@ def _library(config, memory):
                            "--x-assign", "fast", "--x-initial", "fast", "--noassert")
         verilate.compile_model(folder, "board.so", sources=[harness], flags=flags)
 
-    return verilate.once(verilate.cache() / "boards" / key, build) / "board.so"
+    note = (f"Building the simulated board ({config.lanes} lanes, {config.positions} positions): "
+            "once, about a minute")
+    return verilate.once(verilate.cache() / "boards" / key, build, note) / "board.so"
 
 
 def _load(path):
@@ -144,7 +146,9 @@ class Board:
     Raises
     ------
     RuntimeError
-        The model cannot be built, or a check in its Verilog failed.
+        A check in its Verilog failed.
+    TernError
+        The model cannot be built.
     """
     def __init__(self, config, *, memory=None, noise=0.0, seed=0, latency=8, gap=0, busy=0):
         self.config = config

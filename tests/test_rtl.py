@@ -1,7 +1,6 @@
 """The simulated board itself: builds, state access, errors."""
 
 from multiprocessing import get_context
-import re
 
 import numpy as np
 import pytest
@@ -67,7 +66,7 @@ def test_a_failed_build_leaves_nothing(tmp_path):
 
     with pytest.raises(RuntimeError, match="compiler error"):
         verilate.once(tmp_path / "key", build)
-    assert [path.name for path in tmp_path.iterdir()] == [".key.lock"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_program_that_halts_halts():
@@ -174,16 +173,3 @@ def test_a_stopped_core_starts_as_a_fresh_one(talker, pace):
             assert not machine._get("status")
         machine.start()
         assert talk(machine, words) == tokens, moment.__name__
-
-
-def test_a_trace_has_every_cycle(tmp_path):
-    path = tmp_path / "core.vcd"
-    machine = RtlMachine(image_of(TINY, [isa.encode("set", r=3, imm=77), isa.encode("halt")]),
-                         trace=path)
-    assert machine.run() == "halted" and machine.r[3] == 77
-    cycles = machine.total_cycles
-    machine.close()
-    header, _, changes = path.read_text(encoding="utf-8").partition("$enddefinitions")
-    assert "$scope module sequencer" in header
-    clock = re.search(r"\$var wire 1 (\S+) clk ", header)[1]
-    assert len(re.findall(rf"^1{re.escape(clock)}$", changes, re.MULTILINE)) == cycles

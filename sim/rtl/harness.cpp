@@ -1,19 +1,34 @@
 // The simulated board: the model of harness.v, its clock, and buffers at its streams, behind plain
 // C functions that sim/rtl.py calls. Nothing here decides anything; loops are here for speed.
+//
+// sim/rtl.py defines TERN_LONG, TERN_IDLE and TERN_FAILED, bits that tern_until adds to a status,
+// and, if the memory has a clock of its own, TERN_CORE_HALF and TERN_SDRAM_HALF.
 
+#include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "Vtop.h"
 #include "verilated.h"
 #include "verilated_sym_props.h"
 #include "verilated_syms.h"
-#if VM_TRACE
+#if VM_TRACE_FST
+#include "verilated_fst_c.h"
+using WaveFile = VerilatedFstC;
+#elif VM_TRACE_VCD
 #include "verilated_vcd_c.h"
+using WaveFile = VerilatedVcdC;
+#endif
+
+#ifndef TERN_CORE_HALF
+#define TERN_CORE_HALF 1
 #endif
 
 // Verilator's name of a port `stream__part`.
@@ -21,10 +36,7 @@
 
 namespace {
 
-// Addresses of assembler/registers.py; rtl.py checks that they are these.
-constexpr uint32_t STATUS = 0x05;
-constexpr uint32_t WAITING = 2;
-constexpr uint32_t POLL_CYCLES = 16;    // between two looks at STATUS while running
+constexpr uint32_t POLL_CYCLES = 16;    // between two looks at a register while running
 constexpr uint32_t QUIET_CYCLES = 8;    // for a message on its way to the scheduler
 
 // A public variable of up to 32 bits, and its value in the last cycle.
@@ -39,6 +51,42 @@ struct Change {
     uint32_t watch, value;
 };
 
+#if VM_TRACE
+#if VM_TRACE_VCD
+// Verilator ends the process where a file cannot be written.
+struct KeptFile : VerilatedVcdFile {
+    bool failed = false;
+
+    ssize_t write(const char* data, ssize_t count) override {
+        const ssize_t done = failed ? count : VerilatedVcdFile::write(data, count);
+        if (done >= 0 || errno == EAGAIN || errno == EINTR) return done;
+        failed = true;
+        return count;
+    }
+};
+#endif
+
+// Waveforms of one stretch of cycles: from the first in which all limits hold to the last.
+struct Waves {
+    enum { CYCLES, TOKENS, INSTRUCTIONS };      // what is limited, in the order of sim/waves.py
+    std::string path;
+    std::vector<std::pair<int, std::string>> scopes;    // levels that are written; none: all
+    std::array<uint64_t, 3> first{}, last{};    // both count
+    const void* pc = nullptr;                   // for INSTRUCTIONS
+    uint64_t numerator = 1, denominator = 1;    // picoseconds in a unit of Machine::time
+    uint64_t begun = 0, cycles = 0;             // first cycle that was written, their number
+    bool over = false;
+#if VM_TRACE_VCD
+    KeptFile kept;
+    WaveFile file{&kept};
+    bool failed() const { return kept.failed; }
+#else
+    WaveFile file;
+    bool failed() const { return false; }       // sim/waves.py looks
+#endif
+};
+#endif
+
 struct Machine {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
@@ -46,7 +94,8 @@ struct Machine {
     std::deque<uint32_t> tokens;        // from it
     std::deque<uint64_t> logits;
     uint64_t cycles = 0;
-    uint64_t time = 0;                  // in units that both clocks are multiples of
+    uint64_t time = 0;                  // in units that half cycles of all clocks are multiples of
+    uint64_t heard = 0;                 // words that came for the host
     uint64_t progress = 0;              // cycle of the last sign of life
     uint64_t sent = 0;                  // cycle in which the last message was taken
     bool offered = false, asked = false;        // what it sees: messages__valid, request__valid
@@ -58,13 +107,34 @@ struct Machine {
     std::vector<Watch> watches;
     std::vector<Change> changes;        // of what is watched, in order
 #if VM_TRACE
-    std::unique_ptr<VerilatedVcdC> trace;
+    std::unique_ptr<Waves> waves;
+
+    // Open or close the file of the waveforms, before the cycle that begins now.
+    void show() {
+        uint32_t pc = 0;
+        if (waves->pc) std::memcpy(&pc, waves->pc, sizeof pc);
+        const std::array<uint64_t, 3> now{cycles, heard + 1, pc};   // heard + 1: the one that runs
+        bool within = true;
+        for (size_t k = 0; k < now.size(); ++k)
+            within &= waves->first[k] <= now[k] && now[k] <= waves->last[k];
+        if (within && !waves->file.isOpen()) {
+            top->trace(&waves->file, 99);
+            for (const auto& [levels, scope] : waves->scopes) waves->file.dumpvars(levels, scope);
+            waves->file.open(waves->path.c_str());
+            waves->begun = cycles;
+        } else if (!within && waves->file.isOpen()) {
+            waves->file.close();
+            waves->over = true;
+        }
+        waves->cycles += within;
+    }
 #endif
 
     void eval() {
         top->eval();
 #if VM_TRACE
-        if (trace) trace->dump(2 * cycles + top->clk);
+        if (waves && waves->file.isOpen())
+            waves->file.dump(time * waves->numerator / waves->denominator);
 #endif
     }
 
@@ -83,16 +153,23 @@ struct Machine {
         }
 #else
         eval();
+        ++time;
 #endif
     }
 
     // One clock cycle. The core sees what is set here from the next one on.
     void cycle() {
+#if VM_TRACE
+        if (waves && !waves->over) show();
+#endif
         half(0);
         // What the rising edge will see. `tokens` and `logits` are always taken: the buffers
         // here have no end. The monitors below only count.
         const bool taken = offered && top->PORT(messages, ready);
-        if (top->PORT(tokens, valid)) tokens.push_back(top->PORT(tokens, payload));
+        if (top->PORT(tokens, valid)) {
+            tokens.push_back(top->PORT(tokens, payload));
+            ++heard;
+        }
         if (top->PORT(logits, valid)) logits.push_back(top->PORT(logits, payload));
         if (asked && top->PORT(request, ready)) {
             requested = true;
@@ -139,23 +216,25 @@ struct Machine {
         return answer;
     }
 
-    // Clock until STATUS has one of the bits of `any`, or lacks one of `all`, or `words` token
-    // or logit words wait, or nothing happened for `idle` cycles, or `limit` cycles went by.
-    // WAITING counts only when all messages have arrived: before, the core may well go on.
-    // Returns the last STATUS, with bit 31 set if the limit ended it, bit 30 if idleness did, and
-    // bit 29 if a check in the Verilog failed, which says so on standard output.
-    uint32_t until(uint32_t any, uint32_t all, uint64_t words, uint64_t idle, uint64_t limit) {
+    // Clock until the register at `address` has one of the bits of `any`, or lacks one of `all`, or
+    // `words` token or logit words wait, or nothing happened for `idle` cycles, or `limit` cycles
+    // went by. Bits of `waiting` count only when all messages have arrived: before, the core may
+    // well go on. Returns the register's last value, with TERN_LONG if the limit ended it,
+    // TERN_IDLE if idleness did, and TERN_FAILED if a check in the Verilog failed, which says so on
+    // standard output.
+    uint32_t until(uint32_t address, uint32_t waiting_bits, uint32_t any, uint32_t all,
+                   uint64_t words, uint64_t idle, uint64_t limit) {
         const uint64_t end = cycles + limit;
         progress = cycles;
         for (;;) {
             const bool quiet = waiting() == 0 && cycles - sent >= QUIET_CYCLES;
-            uint32_t status = request(false, STATUS, 0);
-            if (!quiet) status &= ~WAITING;
-            if (context.gotFinish()) return status | 1u << 29;
+            uint32_t status = request(false, address, 0);
+            if (!quiet) status &= ~waiting_bits;
+            if (context.gotFinish()) return status | TERN_FAILED;
             if (status & any || (status & all) != all || tokens.size() + logits.size() >= words)
                 return status;
-            if (cycles >= end) return status | 1u << 31;
-            if (cycles - progress >= idle) return status | 1u << 30;
+            if (cycles >= end) return status | TERN_LONG;
+            if (cycles - progress >= idle) return status | TERN_IDLE;
             for (uint32_t k = 0; k < POLL_CYCLES && tokens.size() + logits.size() < words; ++k)
                 cycle();
         }
@@ -178,35 +257,64 @@ uint64_t take(std::deque<Word>& from, Word* to, uint64_t room) {
 
 extern "C" {
 
-Machine* tern_new(uint32_t seed, const char* trace) {
+Machine* tern_new(uint32_t seed) {
     auto* m = new Machine;
     m->context.randReset(0);
     m->context.fatalOnError(false);     // a failed check must not end the process
-    m->top.reset(new Vtop{&m->context, "top"});
 #if VM_TRACE
-    if (*trace) {
-        m->context.traceEverOn(true);
-        m->trace.reset(new VerilatedVcdC);
-        m->top->trace(m->trace.get(), 99);
-        m->trace->open(trace);
-    }
+    m->context.traceEverOn(true);
 #endif
-    (void)trace;
+    m->top.reset(new Vtop{&m->context, "top"});
     m->top->memory_seed = seed;
+    return m;
+}
+
+void tern_reset(Machine* m) {
     m->top->next_rst = 1;
     m->cycle();
     m->top->next_rst = 0;
     m->cycle();
-    return m;
 }
 
 void tern_free(Machine* m) {
 #if VM_TRACE
-    if (m->trace) m->trace->close();
+    if (m->waves && m->waves->file.isOpen()) m->waves->file.close();
 #endif
     m->top->final();
     delete m;
 }
+
+#if VM_TRACE
+// Write waveforms from now on: of `scopes`, a line each of levels and name, and within `limits`, pairs of the first and
+// the last of cycles, tokens and instructions. `time`: picoseconds of a unit of time, as numerator
+// and denominator.
+void tern_waves(Machine* m, const char* path, const char* scopes, const uint64_t* limits,
+                const void* pc, const uint64_t* time) {
+    m->waves.reset(new Waves);
+    Waves& waves = *m->waves;
+    waves.path = path;
+    waves.pc = pc;
+    waves.numerator = time[0];
+    waves.denominator = time[1];
+    for (size_t k = 0; k < waves.first.size(); ++k) {
+        waves.first[k] = limits[2 * k];
+        waves.last[k] = limits[2 * k + 1];
+    }
+    std::istringstream lines{scopes};
+    std::string scope;
+    for (int levels; lines >> levels >> scope;) waves.scopes.emplace_back(levels, scope);
+}
+
+// Close the file. Tells the first cycle of which there are waveforms, their number, and whether the
+// file could not be written.
+void tern_waved(Machine* m, uint64_t* to) {
+    if (m->waves->file.isOpen()) m->waves->file.close();
+    m->waves->over = true;
+    to[0] = m->waves->begun;
+    to[1] = m->waves->cycles;
+    to[2] = m->waves->failed();
+}
+#endif
 
 // The memory model's behaviour; see memory.v.
 void tern_pace(Machine* m, uint32_t latency, uint32_t gap, uint32_t busy) {
@@ -230,9 +338,9 @@ uint32_t tern_request(Machine* m, uint32_t write, uint32_t address, uint32_t dat
     return m->request(write, address, data);
 }
 
-uint32_t tern_until(Machine* m, uint32_t any, uint32_t all, uint64_t words, uint64_t idle,
-                    uint64_t limit) {
-    return m->until(any, all, words, idle, limit);
+uint32_t tern_until(Machine* m, uint32_t address, uint32_t waiting, uint32_t any, uint32_t all,
+                    uint64_t words, uint64_t idle, uint64_t limit) {
+    return m->until(address, waiting, any, all, words, idle, limit);
 }
 
 void tern_cycles(Machine* m, uint64_t count) {
