@@ -6,17 +6,18 @@
     python -m boards report BOARD      area, clock and critical path of the last one
     python -m boards picture FILE.svg  the committed reports of all boards in one picture
     python -m boards flash BOARD       bring it to the board
+    python -m boards sdram BOARD       the Verilog of its SDRAM controller, for simulation
 """
 
 import sys
 
 from assembler.commands import dispatch
 from assembler.errors import report as report_errors
-from boards import build, flash, list as list_command, picture, recommend, report
+from boards import build, flash, list as list_command, picture, recommend, report, sdram_verilog
 
 
 COMMANDS = {"list": list_command, "recommend": recommend, "build": build, "report": report,
-            "picture": picture, "flash": flash}
+            "picture": picture, "flash": flash, "sdram": sdram_verilog}
 
 
 def main(argv=None):

@@ -13,9 +13,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from assembler import image as images, sdram_parts
+from assembler import image as images
 from assembler.sampling import Sampling
 from sim.host import conversation
+from sim.perf import chosen_memory
 from sim.rtl import RtlMachine
 
 
@@ -51,7 +52,7 @@ def main(argv=None):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     image = images.load(parser.parse_args(argv).directory)
-    machine = RtlMachine(image, memory=next(iter(sdram_parts.PARTS)))
+    machine = RtlMachine(image, memory=chosen_memory(image.manifest.get("target"), "sdram"))
     table, worst = Table(title="Cycles a step"), {}
     for column in ("streams", *CHOICES):
         table.add_column(column, justify="right")
