@@ -1,10 +1,10 @@
 """SDR SDRAM parts: what their datasheets ask, what that is in clock cycles, and who has which."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import ceil, floor
 
 
-__all__ = ["Part", "PARTS", "BOARDS", "BUNDLE", "SDRAM_BITS", "Timing", "part",
+__all__ = ["Part", "PARTS", "ANY_PART", "BOARDS", "BUNDLE", "SDRAM_BITS", "Timing", "part",
            "words_per_cycle"]
 
 
@@ -68,6 +68,24 @@ PARTS = {p.name: p for p in (
          t_ac={2: 6, 3: 5.4}, t_oh=3, t_rcd=20, t_rp=20, t_ras=44, t_ras_max=120_000, t_rc=66,
          t_rfc=66, t_rrd=15, t_wr=15, t_mrd=0, power_up_us=100),
 )}
+
+
+def _slowest(name):
+    """The value of a field that all parts can live with."""
+    values = [getattr(part, name) for part in PARTS.values()]
+    match values[0]:
+        case str():
+            return "any part"
+        case dict():
+            return {cas: max(value[cas] for value in values) for cas in values[0]}
+        case _:         # shorter is safer for the times that the parts grant
+            return (min if name in ("row_bits", "column_bits", "t_oh", "t_ras_max", "t_ref_ms")
+                    else max)(values)
+
+
+# What is soldered on a board changes with its batches, so a bitstream meets the rules of all parts
+# at once. The larger of them is then used as one of 32 MB.
+ANY_PART = Part(**{each.name: _slowest(each.name) for each in fields(Part)})
 
 
 # What the boards carry; the slower one where a board has come with two.

@@ -6,6 +6,7 @@
     python -m boards report BOARD      area, clock and critical path of the last one
     python -m boards picture FILE.svg  the committed reports of all boards in one picture
     python -m boards flash BOARD       bring it to the board
+    python -m boards sdram BOARD       the Verilog of its SDRAM controller, for simulation
 """
 
 import sys
@@ -14,7 +15,7 @@ from assembler.commands import dispatch
 from assembler.errors import report
 
 
-COMMANDS = ("list", "recommend", "build", "report", "picture", "flash")
+COMMANDS = ("list", "recommend", "build", "report", "picture", "flash", "sdram")
 
 
 def main(argv=None):

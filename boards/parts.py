@@ -1,6 +1,6 @@
 """The boards that the machine presets are for: chip, memory, clock, what is where on them."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 import difflib
 from fractions import Fraction
 import re
@@ -8,28 +8,10 @@ import re
 from assembler.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ
 from assembler.errors import TernError
 from assembler.formats import TRITS_PER_BYTE
-from assembler.sdram_parts import PARTS, Part
+from assembler.sdram_parts import ANY_PART
 
 
 __all__ = ["ANY_PART", "Board", "BOARDS", "named", "find", "Published", "PUBLISHED", "fitting"]
-
-
-def _slowest(name):
-    """The value of a field that all parts can live with."""
-    values = [getattr(part, name) for part in PARTS.values()]
-    match values[0]:
-        case str():
-            return "any part"
-        case dict():
-            return {cas: max(value[cas] for value in values) for cas in values[0]}
-        case _:         # shorter is safer for the times that the parts grant
-            return (min if name in ("row_bits", "column_bits", "t_oh", "t_ras_max", "t_ref_ms")
-                    else max)(values)
-
-
-# What is soldered on a board changes with its batches, so a bitstream meets the rules of all parts
-# at once. The larger of them is then used as one of 32 MB.
-ANY_PART = Part(**{each.name: _slowest(each.name) for each in fields(Part)})
 
 
 @dataclass(frozen=True)

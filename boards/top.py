@@ -15,10 +15,23 @@ from hw.signatures import connect
 from hw.soc import Soc
 
 
-__all__ = ["CAS_LATENCY", "Top"]
+__all__ = ["CAS_LATENCY", "sdram_controller", "Top"]
 
 
 CAS_LATENCY = 3            # 5.4 ns to a word, where 2 would be 6 ns; a cycle a command more
+
+
+def sdram_controller(board, config, **options):
+    """The SDRAM controller of ``board``, in domain ``memory``; its port is in ``sync``.
+
+    ``options``: of :class:`hw.sdram.SdramController`, besides those that the board decides.
+    """
+    options = {"part": ANY_PART, "clock_mhz": float(board.memory_clock),
+               "cas_latency": CAS_LATENCY, "capture": board.capture + CAPTURE, **options}
+    if board.sdram_clock is None:
+        narrow = memory_side(config, board.sdram_bits)
+        return DomainRenamer("memory")(SdramController(config=narrow, **options))
+    return FastSdram(config=config, memory_bits=board.sdram_bits, **options)
 
 
 class Top(Elaboratable):
@@ -46,18 +59,12 @@ class Top(Elaboratable):
                                      memory_hz=board.memory_clock * 1_000_000, shift=board.shift)
         m.submodules.soc    = soc = Soc(config=config, clock_hz=board.clock * 1_000_000,
                                         baud=board.baud, name=self.name)
-        narrow, options = memory_side(config, board.sdram_bits), {
-            "part": ANY_PART, "clock_mhz": float(board.memory_clock), "cas_latency": CAS_LATENCY,
-            "capture": board.capture + CAPTURE}
+        narrow = memory_side(config, board.sdram_bits)
         if board.memory_clock * narrow.memory_bits > board.clock * config.memory_bits:
             raise ValueError(f"{narrow.memory_bits} bits at {float(board.memory_clock):g} MHz from "
                              f"the SDRAM are more than {config.memory_bits} bits at {board.clock} "
                              f"MHz, which the core takes")
-        if board.sdram_clock is None:
-            sdram = DomainRenamer("memory")(SdramController(config=narrow, **options))
-        else:
-            sdram = FastSdram(config=config, memory_bits=board.sdram_bits, **options)
-        m.submodules.sdram  = sdram
+        m.submodules.sdram  = sdram = sdram_controller(board, config)
         m.submodules.pins   = pins = DomainRenamer("memory")(SdramIo(config=narrow))
         m.submodules.serial = serial = SerialIo()
         m.submodules.lights = lights = Lights(leds=board.leds)

@@ -15,7 +15,8 @@ from assembler.errors import TernError
 from hw.core import Core
 
 
-__all__ = ["add_arguments", "run", "machine_arguments", "core_verilog", "chosen_config", "write"]
+__all__ = ["add_arguments", "run", "machine_arguments", "core_verilog", "chosen_config",
+           "read_config", "write"]
 
 
 def add_arguments(parser):
@@ -45,13 +46,20 @@ def chosen_config(arguments):
             raise TernError(f"--set takes NAME=NUMBER with NAME one of {', '.join(known)}, "
                             f"not {text!r}")
         changes[name] = int(value)
+    if arguments.config is not None:
+        return read_config(arguments.config, **changes)
     try:
-        if arguments.config is None:
-            return replace(preset(arguments.target), **changes)
-        given = json.loads(arguments.config.read_text(encoding="utf-8"))
-        return Config(**{**given, **changes})
+        return replace(preset(arguments.target), **changes)
+    except ValueError as error:
+        raise TernError(f"{arguments.target}: {error}") from None
+
+
+def read_config(path, **changes):
+    """The machine of the JSON file ``path``; TernError on a mistake."""
+    try:
+        return Config(**{**json.loads(path.read_text(encoding="utf-8")), **changes})
     except (OSError, ValueError, TypeError) as error:
-        raise TernError(f"{arguments.config or arguments.target}: {error}") from None
+        raise TernError(f"{path}: {error}") from None
 
 
 def core_verilog(config, **options):

@@ -1,4 +1,4 @@
-"""Verilog of the hardware, from a process of its own: this package never imports ``hw``."""
+"""Verilog of ``hw`` and ``boards``, from a process of its own: this package imports neither."""
 
 from dataclasses import asdict
 import json
@@ -12,20 +12,21 @@ __all__ = ["verilog"]
 
 
 _WHAT = {"verilog": "core", "soc": "board", "sdram": "SDRAM controller"}
+_USES = {"hw": ("hw", "assembler"), "boards": ("boards", "hw", "assembler")}
 
 
-def verilog(config, command="verilog", *options):
-    """What ``python -m hw command`` writes for ``config``; made once, then from the cache."""
-    package = Path(__file__).parents[1] / "hw"
-    files = sorted([*package.glob("*.py"), *(package.parent / "assembler").glob("*.py")])
-    key = verilate.digest(config.digest, command, *options,
+def verilog(config, command="verilog", *options, package="hw"):
+    """What ``python -m package command`` writes for ``config``; made once, then from the cache."""
+    root = Path(__file__).parents[1]
+    files = [path for name in _USES[package] for path in sorted((root / name).glob("*.py"))]
+    key = verilate.digest(config.digest, package, command, *options,
                           *(path.read_bytes() for path in files))
 
     def build(folder):
         (folder / "config.json").write_text(json.dumps(asdict(config)), encoding="utf-8")
-        verilate.run([sys.executable, "-m", "hw", command, "--config", folder / "config.json",
+        verilate.run([sys.executable, "-m", package, command, "--config", folder / "config.json",
                       "-o", folder / "hw.v", *options],
-                     name=f"python -m hw {command}", cwd=package.parent)
+                     name=f"python -m {package} {command}", cwd=root)
 
     folder = verilate.once(verilate.cache() / "core" / key, build,
                            note=f"Writing the Verilog of the {_WHAT.get(command, command)}")

@@ -20,7 +20,7 @@ from sim.trace import Trace
 
 
 __all__ = ["HELP", "EXAMPLE", "Performance", "measure", "useful_bytes", "model_name",
-           "add_arguments", "run"]
+           "chosen_memory", "memory_name", "add_arguments", "run"]
 
 
 HELP = "measure a token in the RTL"
@@ -131,9 +131,9 @@ def add_arguments(parser):
     parser.add_argument("--target", metavar="BOARD", choices=sorted(CLOCK_MHZ),
                         help="board whose clock counts (default: the one compiled for)")
     parser.add_argument("--memory", metavar="KIND", choices=("sdram", "plain", *sdram_parts.PARTS),
-                        help="sdram: the board's SDRAM and its controller; plain: a word in every "
-                             "cycle; or the name of a part (default: sdram where the board has "
-                             "one)")
+                        help="sdram: the board's SDRAM behind the controller of its bitstream; "
+                             "plain: a word in every cycle; or a part, with a controller made for "
+                             "it alone (default: sdram where the board has one)")
     parser.add_argument("--streams", type=int, default=1, metavar="N",
                         help="independent streams at once, up to the machine's positions "
                              "(default: 1)")
@@ -146,12 +146,17 @@ def add_arguments(parser):
 
 
 def chosen_memory(target, kind=None):
-    """Part that ``kind`` means on the board ``target``, or None for the plain memory."""
+    """What ``kind`` means on the board ``target``, as :class:`sim.rtl.RtlMachine` takes it."""
     if kind in sdram_parts.PARTS:
         return kind
     if kind == "sdram" and target not in BOARDS:
         raise TernError(f"{target} has no SDRAM; give --memory plain or a part")
-    return None if kind == "plain" else BOARDS.get(target)
+    return target if kind != "plain" and target in BOARDS else None
+
+
+def memory_name(memory):
+    """What is said of a memory: its part, or that it is none."""
+    return BOARDS.get(memory, memory) or "plain memory"
 
 
 def is_board(target):
@@ -183,11 +188,13 @@ def run(args):
     if args.json:
         print(json.dumps({"model": model_name(image), "target": target,
                           "digest": image.config.digest, "lanes": image.config.lanes,
-                          "positions": positions, "memory": memory or "plain",
-                          "is_board": is_board(target), **asdict(result)}, indent=1))
+                          "positions": positions,
+                          "memory": BOARDS.get(memory, memory) or "plain",
+                          "controller": memory, "is_board": is_board(target),
+                          **asdict(result)}, indent=1))
         return
     some = "One stream" if args.streams == 1 else f"{args.streams} streams"
-    table = Table(title=f"{some} on {target}, {memory or 'plain memory'}, mean of {args.tokens} "
+    table = Table(title=f"{some} on {target}, {memory_name(memory)}, mean of {args.tokens} "
                         f"tokens each", show_header=False)
     table.add_column()
     table.add_column(justify="right")

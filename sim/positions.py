@@ -12,9 +12,10 @@ from assembler import image as images
 from assembler.commit import made_by
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ
 from assembler.errors import TernError
+from assembler.sdram_parts import BOARDS
 from sim import host, sdram_parts
 from sim.generate import positive
-from sim.perf import chosen_memory, model_name
+from sim.perf import chosen_memory, memory_name, model_name
 from sim.rtl import RtlMachine
 
 
@@ -148,9 +149,10 @@ def run(args):
                         sdram_mhz=SDRAM_MHZ[target] if memory else clock)
         name = model_name(image)
         found.append({"model": name, "target": target, "digest": image.config.digest,
-                      "memory": memory or "plain", **asdict(rates),
+                      "memory": BOARDS.get(memory, memory) or "plain", "controller": memory,
+                      **asdict(rates),
                       "prefill_gain": rates.prefill_gain, "streams_gain": rates.streams_gain})
-        cells = [name, f"{target}, {memory or 'plain memory'}", *_cells(rates, clock)]
+        cells = [name, f"{target}, {memory_name(memory)}", *_cells(rates, clock)]
         table.add_row(*cells)
         lines.append("| " + " | ".join(cells) + " |\n")
     if args.json:

@@ -11,9 +11,10 @@ import weakref
 import numpy as np
 
 from assembler import formats, isa
+from assembler.config import SDRAM_MHZ
 from assembler.errors import TernError
 from assembler.registers import COUNTERS, ID, Control, Status, register
-from assembler.sdram_parts import SDRAM_BITS
+from assembler.sdram_parts import BOARDS, SDRAM_BITS
 from sim import hardware, sdram_parts, verilate
 
 
@@ -69,8 +70,8 @@ def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
                 sdram_mhz=CLOCK_MHZ, gated=False):
     """Files of the simulated board, name: text. ``words``: that the memory must hold.
 
-    ``memory``: None for the plain model of ``memory.v``, or the name of an SDRAM part, which is
-    then behind the controller of ``hw/sdram.py``. ``netlist``: the core after synthesis.
+    ``memory``: None for the plain model of ``memory.v``, or a board or an SDRAM part: see
+    :func:`sim.sdram_parts.memory_sources`. ``netlist``: the core after synthesis.
     ``sdram_mhz``: clock of the SDRAM; another than the core's is one of its own. ``gated``: blocks
     that rest have clocks of their own.
     """
@@ -196,11 +197,11 @@ class RtlMachine:
     seed, latency, gap, busy : int
         Behaviour of the plain memory model: see ``sim/rtl/memory.v``.
     memory : str or None
-        Part (of :data:`sim.sdram_parts.PARTS`) that is the memory, with its controller at
-        ``sdram_mhz``; None: the plain model.
+        Board whose SDRAM is the memory, with the controller of its bitstream; or a part of
+        :data:`sim.sdram_parts.PARTS` with a controller of its own; None: the plain model.
     clock_mhz, sdram_mhz : int or Fraction
-        Of the core and of the SDRAM; None: the core's. One with a clock of its own has words of 16
-        bits.
+        Of the core and of the SDRAM; None: the board's, or the core's. One with a clock of its own
+        has words of 16 bits.
     netlist : bool
         The core after synthesis for ECP5 instead of its RTL; without the members v, q, s and r.
     waves : sim.waves.Waves or None
@@ -242,8 +243,9 @@ class RtlMachine:
             gated = waves is None and not netlist
         if waves:
             waves.check(image)
+        sdram_mhz = sdram_mhz or (SDRAM_MHZ[memory] if memory in BOARDS else clock_mhz)
         self._lib = _load(_library(config, image.words, waves and waves.format, memory, netlist,
-                                   clock_mhz, sdram_mhz or clock_mhz, gated))
+                                   clock_mhz, sdram_mhz, gated))
         self._handle = self._lib.tern_new(seed)
         self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
         self._arrays = {}
@@ -253,7 +255,7 @@ class RtlMachine:
         self._waves = waves
         if waves:
             half = Fraction(1_000_000, 2) / Fraction(clock_mhz)         # picoseconds
-            self._show(half / (Fraction(sdram_mhz or clock_mhz) / clock_mhz).numerator)
+            self._show(half / (Fraction(sdram_mhz) / clock_mhz).numerator)
         self._lib.tern_reset(self._handle)
         self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)
         self.tokens = []

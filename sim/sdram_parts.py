@@ -7,10 +7,12 @@ the pen there is found; ``tests/test_sdram.py`` compares the two.
 from math import floor
 from pathlib import Path
 
+from assembler.config import SDRAM_MHZ
+from assembler.sdram_parts import BOARDS
 from sim import hardware
 
 
-__all__ = ["PARTS", "PINS", "parameters", "strictest", "memory_sources"]
+__all__ = ["PARTS", "PINS", "USED_COL_BITS", "parameters", "strictest", "memory_sources"]
 
 
 _SOURCES = Path(__file__).with_name("rtl")
@@ -39,6 +41,10 @@ PARTS = {
         tRAS_MAX=120_000_000, tRC=66_000, tRFC=66_000, tRRD=15_000, tWR=15_000, tMRD=0,
         MRD_CLOCKS=2, POWER_UP=100_000_000, INIT_REFRESHES=2),
 }
+
+
+# Column bits that the controllers of boards use: those of the smallest part.
+USED_COL_BITS = min(part["COL_BITS"] for part in PARTS.values())
 
 
 # At the pins, of the slowest of all: set-up and hold, time to a word at a CAS latency of 3, and how
@@ -71,14 +77,29 @@ def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):
 def memory_sources(config, name, *, clock_mhz, depth, sdram_bits=None):
     """Files with the module ``tern_memory``, name: text: controller and part, set up at once.
 
-    ``sdram_bits``: of a word of the part, if it has a clock of its own; ``depth`` counts the
-    config's words.
+    ``name``: a board of ``assembler.sdram_parts.BOARDS``, whose controller is then the one of its
+    bitstream, with the registers of its pins, before the part that it carries; or a part, with the
+    controller made for it alone. ``sdram_bits``: of a word of the part, if it has a clock of its
+    own; ``depth`` counts the config's words.
+
+    Raises
+    ------
+    ValueError
+        ``clock_mhz`` is not that of the board's SDRAM.
     """
-    own_clock = () if sdram_bits is None else ("--sdram-bits", sdram_bits)
-    controller = hardware.verilog(config, "sdram", "--part", name, "--clock-mhz", float(clock_mhz),
-                                  "--power-up-us", 0, *own_clock)
+    if name in BOARDS:
+        if clock_mhz != SDRAM_MHZ[name]:
+            raise ValueError(f"the SDRAM of {name} runs at {float(SDRAM_MHZ[name]):g} MHz, not at "
+                             f"{float(clock_mhz):g}")
+        controller = hardware.verilog(config, "sdram", name, "--power-up-us", 0, package="boards")
+        name, changes = BOARDS[name], {"USED_COL_BITS": USED_COL_BITS}
+    else:
+        own_clock = () if sdram_bits is None else ("--sdram-bits", sdram_bits)
+        controller = hardware.verilog(config, "sdram", "--part", name, "--clock-mhz",
+                                      float(clock_mhz), "--power-up-us", 0, *own_clock)
+        changes = {}
     depth *= config.memory_bits // (sdram_bits or config.memory_bits)
-    part = parameters(name, clock_mhz=clock_mhz, depth=depth, power_up_us=0)
+    part = parameters(name, clock_mhz=clock_mhz, depth=depth, power_up_us=0, **changes)
     return {"sdram_controller.v": controller, "sdram.v": (_SOURCES / "sdram.v").read_text("utf-8"),
             "sdram_memory.v": f"`define TERN_PART {part}\n"
                               + (_SOURCES / "sdram_memory.v").read_text(encoding="utf-8")}

@@ -14,11 +14,11 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from assembler import image as images, sdram_parts
+from assembler import image as images
 from assembler.commit import commit, made_by, write_report
 from assembler.sampling import Sampling
 from sim.host import conversation
-from sim.perf import model_name
+from sim.perf import chosen_memory, model_name
 from sim.rtl import RtlMachine
 
 
@@ -68,7 +68,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     commit()                        # the one that begins
     image = images.load(args.directory)
-    machine = RtlMachine(image, memory=next(iter(sdram_parts.PARTS)))
+    machine = RtlMachine(image, memory=chosen_memory(image.manifest.get("target"), "sdram"))
     table, worst, rows = Table(title="Cycles a step"), {}, []
     for column in ("streams", *CHOICES):
         table.add_column(column, justify="right")

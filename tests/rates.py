@@ -88,7 +88,7 @@ def measure(pair, folder):
     image = _image(pair, folder)
     clock = CLOCK_MHZ.get(pair.machine, 100)
     if pair.machine in BOARDS:
-        options, memory = dict(memory=BOARDS[pair.machine],
+        options, memory = dict(memory=pair.machine,
                                sdram_mhz=SDRAM_MHZ[pair.machine]), memory_of(pair.machine)
     else:
         options, memory = dict(latency=LATENCY if pair.machine in WIDE else None), Memory()

@@ -7,16 +7,22 @@ The million words of each part are ``make sdram``; these are shorter runs of the
 from dataclasses import replace
 from fractions import Fraction
 import shutil
+from types import SimpleNamespace
 
 from amaranth.back import verilog
+from amaranth.lib import io
 import pytest
 
-from assembler.config import Config, preset
+from assembler.config import CLOCK_MHZ, SDRAM_MHZ, Config, preset
 from assembler.errors import TernError
 from assembler.registers import GROUPS
-from assembler.sdram_parts import PARTS, Timing, part
+from assembler.sdram_parts import PARTS, SDRAM_BITS, Timing, part
+from boards.parts import BOARDS
+from boards.sdram_verilog import BoardSdram
+from boards.top import Top
+from hw.crossing import FastSdram
 from hw.sdram import SdramController
-from sim import host, perf, sdram, sdram_parts
+from sim import hardware, host, perf, sdram, sdram_parts
 from sim.golden.machine import Machine
 from sim.rtl import RtlMachine
 from tests.compiled import CONFIGS, TINY_A, compiled
@@ -179,8 +185,9 @@ def test_unknown_part_is_refused():
         part("MT48")
 
 
-def test_boards_are_measured_with_their_part():
-    assert perf.chosen_memory("icepi-zero") == "W9825G6KH-6"
+def test_boards_are_measured_with_their_controller():
+    assert perf.chosen_memory("icepi-zero") == "icepi-zero"
+    assert perf.memory_name("icepi-zero") == "W9825G6KH-6"
     assert perf.chosen_memory("icepi-zero", "plain") is None
     assert perf.chosen_memory("sim-tiny") is None
     assert perf.chosen_memory("sim-tiny", "IS42S16160G-7") == "IS42S16160G-7"
@@ -188,14 +195,66 @@ def test_boards_are_measured_with_their_part():
         perf.chosen_memory("sim-tiny", "sdram")
 
 
-@pytest.mark.parametrize("config, mhz", [(preset("sim-tiny"), 100), (FAST, 400 / 3)])
-def test_the_core_makes_the_same_tokens_from_an_sdram(config, mhz):
+class _Platform:
+    """Gives pads of any name and part to the buffers that Top makes itself."""
+    def request(self, name, *, dir):
+        pads = {part: io.SimulationPort("o", 1, name=f"{name}_{part}")
+                for resource, part in (pair for board in BOARDS.values() for pair in board.high)
+                if resource == name}
+        return SimpleNamespace(**pads)
+
+
+def options_of(controller):
+    """Those of :class:`hw.sdram.SdramController`, and the core's config behind a crossing."""
+    core, inner = None, controller
+    if isinstance(controller, FastSdram):
+        core, inner = controller.crossing.config, controller.controller
+    return inner.config, inner.part, inner.timing, inner.capture, inner.pause, core
+
+
+@pytest.mark.parametrize("name", [name for name, board in BOARDS.items() if board.platform])
+def test_boards_are_simulated_with_the_controller_that_ships(name):
+    board    = BOARDS[name]
+    shipped  = Top(name=name, board=board).elaborate(_Platform()).submodules.sdram
+    measured = BoardSdram(board=board, config=preset(name)).sdram
+    options  = options_of(shipped)
+    assert options == options_of(measured)
+    _, part, timing, capture, _, core = options
+    slowest = {rule: max(getattr(each, rule) for each in PARTS.values())
+               for rule in ("t_rcd", "t_rp", "t_ras", "t_rc", "t_rfc", "t_rrd", "t_wr", "t_mrd")}
+    assert {rule: getattr(part, rule) for rule in slowest} == slowest
+    assert timing.cas == 3 and capture == board.capture + 4
+    # The clocks of the rows are those with which images are measured and estimated.
+    assert (CLOCK_MHZ[name], SDRAM_MHZ[name]) == (board.clock, board.memory_clock)
+    assert (core is None) == (board.clock == board.memory_clock)
+    assert board.sdram_bits == SDRAM_BITS
+    with pytest.raises(ValueError, match=f"the SDRAM of {name} runs at"):
+        sdram_parts.memory_sources(preset(name), name, clock_mhz=90, depth=1 << 20)
+
+
+def test_the_controller_that_is_measured_has_registers_at_its_pins():
+    """From the bench's side: CAS latency 3, and a cycle each way more than a bare controller; and
+    rows of the larger part only as far as those of the smallest."""
+    text = hardware.verilog(CONFIG, "sdram", "ulx3s-85f", "--power-up-us", 20, package="boards")
+    options = dict(random=True, words=100_000, fill=1 << 17, seed=2, controller=text)
+    found = sdram.run_bench("AS4C32M16SB-7", "100", 3, **options,
+                            USED_COL_BITS=sdram_parts.USED_COL_BITS)
+    assert found.latency == 3 + 11 + 2
+    bare = hardware.verilog(CONFIG, "sdram", "--part", "AS4C32M16SB-7", "--power-up-us", 20)
+    with pytest.raises(RuntimeError, match="sdram: outside broken"):
+        sdram.run_bench("AS4C32M16SB-7", "100", 3, **{**options, "controller": bare},
+                        USED_COL_BITS=sdram_parts.USED_COL_BITS)
+
+
+@pytest.mark.parametrize("config, memory, mhz", [
+    (preset("sim-tiny"), "ulx3s-85f", None), (FAST, "ulx3s-85f-133", None),
+    (FAST, "AS4C32M16SB-7", Fraction(400, 3))])
+def test_the_core_makes_the_same_tokens_from_an_sdram(config, memory, mhz):
     """Of the core's clock and width, and faster and narrower."""
     image    = compiled(TINY_A, config)
     messages = host.conversation(config, [1, 77, 42], 4)
     golden   = Machine(image)
-    rtl      = RtlMachine(image, memory="AS4C32M16SB-7",
-                          sdram_mhz=Fraction(mhz).limit_denominator(10))
+    rtl      = RtlMachine(image, memory=memory, sdram_mhz=mhz)
     golden.send(messages)
     rtl.send(messages)
     assert golden.run() == rtl.run() == "waiting"

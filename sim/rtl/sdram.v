@@ -10,13 +10,15 @@
 // Burst lengths 1, 2, 4, 8 and full page, sequential and interleaved, and single writes. Not
 // modelled, and refused: auto precharge, clock suspend, power down and self refresh.
 //
-// `words` holds the word of row, bank and column at {row, bank, column}; write to it to fill it.
+// `words` holds the word of row, bank and column at {row, bank, column}; write to it to fill it. A
+// controller that uses fewer column bits than the part has is held to that: see USED_COL_BITS.
 
 module tern_sdram #(
     parameter DQ_BITS   = 16,
     parameter ROW_BITS  = 13,
     parameter COL_BITS  = 9,
-    parameter DEPTH     = 1 << (ROW_BITS + COL_BITS + 2),   // words that are stored
+    parameter USED_COL_BITS = COL_BITS,     // columns beyond are never read or written
+    parameter DEPTH     = 1 << (ROW_BITS + USED_COL_BITS + 2),  // words that are stored
     parameter CLOCK_PS  = 10000,
     parameter REAL_TIME = 0,
     // From the datasheet, in ps; *_CLOCKS where it counts clocks. 0: none of that kind.
@@ -51,7 +53,7 @@ module tern_sdram #(
     input  wire                 We_n,
     input  wire [DQ_BITS/8-1:0] Dqm
 );
-    localparam INDEX_BITS = ROW_BITS + COL_BITS + 2;
+    localparam INDEX_BITS = ROW_BITS + USED_COL_BITS + 2;
     localparam [63:0] tREFI = tREF >> ROW_BITS;
     localparam [63:0] NEVER = 64'hffff_ffff_ffff_ffff;
     localparam RRD = tRRD > RRD_CLOCKS * CLOCK_PS ? tRRD : RRD_CLOCKS * CLOCK_PS;
@@ -77,6 +79,7 @@ module tern_sdram #(
     reg [63:0] active_at [0:3], precharge_at [0:3], written_at [0:3];
     reg [63:0] any_active_at, refresh_at, mode_at;
 
+    reg        awake;               // CKE was high: before that no command counts
     reg        closed_once;         // PRECHARGE ALL of the power-up sequence came
     integer    init_refreshes;
     reg        set;                 // and the mode
@@ -156,7 +159,7 @@ module tern_sdram #(
         broken = 0; violations = 0; refreshes = 0; now = 0;
         refresh_cycles = 0; refreshing = 0;
         opened = 0; any_active_at = NEVER; refresh_at = NEVER; mode_at = NEVER;
-        closed_once = 0; init_refreshes = 0; set = 0;
+        awake = 0; closed_once = 0; init_refreshes = 0; set = 0;
         length = 0; interleaved = 0; single_write = 0; latency = 2;
         refresh_by = NEVER; refresh_row = 0;
         running = 0; running_write = 0; first_valid = 0; second_valid = 0; driving = 0; drove = 0;
@@ -171,7 +174,8 @@ module tern_sdram #(
 
     always @(posedge Clk) begin
         now     = REAL_TIME ? $time : now + CLOCK_PS;
-        command = Cs_n ? NOP : {Ras_n, Cas_n, We_n};
+        awake   = awake || Cke;
+        command = Cs_n || !awake ? NOP : {Ras_n, Cas_n, We_n};
         moves   = 0;
         moves_write = 0;
 
@@ -289,8 +293,8 @@ module tern_sdram #(
             block  = length == 7 ? {COL_BITS{1'b1}} : (1 << length) - 1;
             column = interleaved ? burst_column ^ burst_done
                                  : (burst_column & ~block) | ((burst_column + burst_done) & block);
-            index  = {row[burst_bank], burst_bank, column};
-            if (index >= DEPTH)
+            index  = {row[burst_bank], burst_bank, column[USED_COL_BITS-1:0]};
+            if (index >= DEPTH || column >> USED_COL_BITS != 0)
                 break_rule("outside", burst_bank);
             if ((running_write && single_write) || (length != 7 && burst_done == block))
                 running = 0;

@@ -1,0 +1,137 @@
+"""Write the Verilog of a board's SDRAM controller and the registers of its pins.
+
+As in the board's bitstream, so that what is simulated is what ships: module ``sdram_controller``,
+with the ports of ``python -m hw sdram``. The core's and the SDRAM's clock are one, or the second
+is ``memory_clk``.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from amaranth import *
+from amaranth.back import verilog as backend
+from amaranth.lib import io, wiring
+from amaranth.lib.wiring import In, Out
+
+from assembler.config import preset
+from assembler.errors import TernError
+from boards.parts import find
+from boards.pins import SdramIo
+from boards.top import sdram_controller
+from hw.crossing import memory_side
+from hw.sdram import SdramPins
+from hw.signatures import MemoryPort, connect
+from hw.verilog import read_config, write
+
+
+__all__ = ["EXAMPLE", "BoardSdram", "sdram_verilog", "add_arguments", "run"]
+
+
+EXAMPLE = "python -m boards sdram ulx3s-85f -o sdram.v"
+
+
+class _Pads:
+    """A platform whose only resource is an SDRAM, with signals in the place of pads.
+
+    The part's clock is left to the simulation.
+    """
+    def __init__(self, config):
+        def port(direction, width, invert=False):
+            return io.SimulationPort(direction, width, invert=invert)
+
+        self.sdram = SimpleNamespace(
+            clk=port("o", 1), clk_en=port("o", 1), cs=port("o", 1, True), ras=port("o", 1, True),
+            cas=port("o", 1, True), we=port("o", 1, True), ba=port("o", 2), a=port("o", 13),
+            dqm=port("o", config.word_bytes), dq=port("io", config.memory_bits))
+
+    def request(self, name, *, dir):
+        return {"sdram": self.sdram}[name]
+
+    def get_io_buffer(self, buffer):
+        if isinstance(buffer, io.DDRBuffer):
+            return Module()
+        if not isinstance(buffer, io.FFBuffer):
+            return buffer.elaborate(None)
+        m = Module()                    # registers of I/O cells have no reset
+        m.domains.cells = cells = ClockDomain(reset_less=True, local=True)
+        m.d.comb += cells.clk.eq(ClockSignal(buffer.o_domain))
+        m.submodules.cell = DomainRenamer({buffer.o_domain: "cells"})(buffer.elaborate(None))
+        return m
+
+
+class BoardSdram(wiring.Component):
+    """SDRAM controller and :class:`boards.pins.SdramIo` of a board, connected as in its Top.
+
+    Parameters
+    ----------
+    board : boards.parts.Board
+    config : assembler.config.Config
+        The core's.
+    **options
+        Of the controller.
+
+    Members
+    -------
+    port : :py:`In(MemoryPort(config))`
+    pins : :py:`Out(SdramPins(memory_side(config, board.sdram_bits)))`
+        What the part sees, and ``dq_i``, what it says.
+    """
+    def __init__(self, *, board, config, **options):
+        self.board  = board
+        self.narrow = memory_side(config, board.sdram_bits)
+        self.sdram  = sdram_controller(board, config, **options)
+        super().__init__({
+            "port": In(MemoryPort(config)),
+            "pins": Out(SdramPins(self.narrow)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        pads = platform.sdram
+        m.submodules.sdram = sdram = self.sdram
+        m.submodules.cells = cells = DomainRenamer("memory")(SdramIo(config=self.narrow))
+        connect(m, wiring.flipped(self.port), sdram.port)
+        connect(m, sdram.pins, cells.pins)
+        m.d.comb += [
+            self.pins.cke.eq(pads.clk_en.o),
+            self.pins.cs_n.eq(pads.cs.o),
+            self.pins.ras_n.eq(pads.ras.o),
+            self.pins.cas_n.eq(pads.cas.o),
+            self.pins.we_n.eq(pads.we.o),
+            self.pins.ba.eq(pads.ba.o),
+            self.pins.a.eq(pads.a.o),
+            self.pins.dqm.eq(pads.dqm.o),
+            self.pins.dq_o.eq(pads.dq.o),
+            self.pins.dq_oe.eq(pads.dq.oe[0]),
+            pads.dq.i.eq(self.pins.dq_i),
+        ]
+        return m
+
+
+def add_arguments(parser):
+    parser.add_argument("board", metavar="BOARD")
+    parser.add_argument("--config", type=Path, metavar="FILE",
+                        help="JSON object with the parameters of assembler.config.Config "
+                             "(default: the preset of that name)")
+    parser.add_argument("--power-up-us", type=float, metavar="US",
+                        help="time before the part is set up (default: what it asks)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+
+
+def sdram_verilog(name, config=None, **options):
+    """Verilog text for the board ``name``; ``options`` of the controller."""
+    board = find(name)
+    made = BoardSdram(board=board, config=config or preset(name), **options)
+    if board.sdram_clock is None:
+        made = DomainRenamer({"memory": "sync"})(made)
+    return backend.convert(made, name="sdram_controller", platform=_Pads(made.narrow),
+                           emit_src=False)
+
+
+def run(arguments):
+    try:
+        config = arguments.config and read_config(arguments.config)
+        text = sdram_verilog(arguments.board, config, power_up_us=arguments.power_up_us)
+    except ValueError as error:
+        raise TernError(str(error)) from None
+    write(arguments.output, text)
