@@ -65,6 +65,12 @@ struct Part {
     bool level = false, fell = false;           // of its clock
 
     static bool copy(const Port& from, const Port& to) {
+        if (to.bytes <= 8) {
+            const uint64_t value = from.get();
+            if (value == to.get()) return false;
+            to.set(value);
+            return true;
+        }
         if (!std::memcmp(from.at, to.at, to.bytes)) return false;
         std::memcpy(to.at, from.at, to.bytes);
         return true;
