@@ -18,7 +18,7 @@ from assembler.errors import TernError
 from assembler.registers import GROUPS
 from assembler.sdram_parts import PARTS, SDRAM_BITS, Timing, part
 from boards.parts import BOARDS
-from boards.sdram_verilog import BoardSdram
+from boards.sdram import BoardSdram
 from boards.top import Top
 from hw.crossing import FastSdram
 from hw.sdram import SdramController
