@@ -11,7 +11,9 @@ import shlex
 import subprocess
 import sys
 
+from assembler import files
 from assembler.commit import commit, made_by
+from assembler.errors import report
 
 
 ROOT = Path(__file__).parents[1]
@@ -67,12 +69,14 @@ def page(data, command):
     return "\n".join(lines) + "\n"
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tests.cover", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", metavar="EXPRESSION", help="tests, as of pytest")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.output:
+        files.has_folder(args.output)
     commit()                        # the one that begins
     chosen = ["-k", args.k] if args.k else []
     DATA.parent.mkdir(exist_ok=True)
@@ -82,12 +86,11 @@ def main():
         return done.returncode
     command = shlex.join(["python", "-m", "tests.cover", *chosen])
     text = page(json.loads(DATA.read_text()), command)
+    print(text, end="")
     if args.output:
-        args.output.write_text(text)
-    else:
-        print(text, end="")
+        files.write(args.output, text.encode())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

@@ -13,7 +13,9 @@ import time
 
 from rich.console import Console
 
+from assembler import files
 from assembler.commit import commit, made_by
+from assembler.errors import report
 from sim import host
 from sim.rtl import RtlMachine
 from tests.compiled import random_image
@@ -147,14 +149,16 @@ def _page(rows, arguments, seconds):
     return "\n".join(lines).rstrip() + "\n"
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--flips", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bits", type=int, nargs="+", choices=MACHINES, default=[*MACHINES],
                         help="machines, by the bits of their memory words (default: all)")
     parser.add_argument("-o", "--output", type=Path)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    if arguments.output:
+        files.has_folder(arguments.output)
     commit()                        # the one that begins
     console, rows, start = Console(), [], time.process_time()
     for part, bits in enumerate(arguments.bits):
@@ -170,11 +174,11 @@ def main():
         console.print(f"{bits} bits: {len(rows)} runs so far, {time.process_time() - start:.0f} s",
                       highlight=False)
     page = _page(rows, arguments, time.process_time() - start)
-    if arguments.output:
-        arguments.output.write_text(page)
     console.print(page, highlight=False, markup=False)
+    if arguments.output:
+        files.write(arguments.output, page.encode())
     return any((outcome.reported is None) == bool(flip) for _, _, flip, outcome in rows)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(report(main))

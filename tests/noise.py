@@ -11,7 +11,9 @@ import time
 import numpy as np
 from rich.console import Console
 
+from assembler import files
 from assembler.commit import made_by
+from assembler.errors import report
 from assembler.image import Section
 from firmware import programs
 from firmware.board import Board
@@ -130,19 +132,20 @@ def _page(outcomes, config):
     return "\n".join(lines)
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    files.has_folder(args.output)
     config, console, outcomes = CONFIGS["narrow"], Console(), []
     for seed in range(args.runs):
         start = time.monotonic()
         outcomes.append(one_run(config, seed))
         console.print(f"{outcomes[-1]}, {time.monotonic() - start:.1f} s", highlight=False)
-    args.output.write_text(_page(outcomes, config))
+    files.write(args.output, _page(outcomes, config).encode())
     return any(o.wrong for o in outcomes)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(report(main))

@@ -15,9 +15,11 @@ import tempfile
 from rich.console import Console
 from rich.table import Table
 
+from assembler import files
 from assembler.commit import made_by
 from assembler.compile import compile_model
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ, Config, preset
+from assembler.errors import report
 from assembler.estimate import Memory, estimate, memory_of
 from assembler.sdram_parts import BOARDS
 from sim import host, perf
@@ -135,12 +137,14 @@ def _page(head, rows):
     return start + "".join(f"| {line} |\n" for line in lines)
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", metavar="WORD",
                         help="pairs with this in the name of model or machine; may be repeated")
     parser.add_argument("--reports", metavar="DIR", type=Path, help="write the pages there")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.reports:
+        files.has_folder(args.reports / "estimator.md")
     table, rows, missed = Table(*_HEADS, box=None, pad_edge=False), [], []
     with tempfile.TemporaryDirectory() as folder:
         for pair in PAIRS:
@@ -156,14 +160,15 @@ def main():
             print(*rows[-1][1], sep="  ", file=sys.stderr)
     Console().print(table)
     if args.reports:
-        args.reports.mkdir(parents=True, exist_ok=True)
-        (args.reports / "estimator.md").write_text(_page(_ESTIMATOR, [row for _, row in rows]))
-        (args.reports / "wide.md").write_text(_page(_WIDE, [
-            row for pair, row in rows if pair.machine in WIDE or pair.model == "stories-30m"]))
+        files.write(args.reports / "estimator.md",
+                    _page(_ESTIMATOR, [row for _, row in rows]).encode())
+        files.write(args.reports / "wide.md", _page(_WIDE, [
+            row for pair, row in rows if pair.machine in WIDE or pair.model == "stories-30m"]
+            ).encode())
     for name in missed:
         print(f"{name}: bound missed", file=sys.stderr)
     return int(bool(missed))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))
