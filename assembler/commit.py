@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 import subprocess
 
+from assembler import files
+
 
 __all__ = ["commit", "made_by", "write_report"]
 
@@ -41,7 +43,6 @@ def write_report(path, page, **figures):
     The JSON has the name of the page with the suffix ``.json`` and holds, besides ``figures``,
     the commit. README and docs quote figures from there: see :mod:`tests.figures`.
     """
-    path = Path(path)
-    path.with_suffix(".json").write_text(
-        json.dumps({"commit": commit(), **figures}, indent=1) + "\n", encoding="utf-8")
-    path.write_text(page, encoding="utf-8")
+    text = json.dumps({"commit": commit(), **figures}, indent=1) + "\n"
+    files.write(Path(path).with_suffix(".json"), text.encode())
+    files.write(path, page.encode())

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from assembler import files
 from assembler.errors import TernError
 from boards import results
 from boards.parts import BOARDS
@@ -26,15 +27,13 @@ def run(arguments):
         raise TernError(f"{results.COMMITTED}: no reports of bitstreams; first python -m boards "
                         f"build BOARD --report {results.COMMITTED}")
     try:
-        _draw(reports, arguments.output)
+        files.write(arguments.output, lambda file: _draw(reports, file))
     except ModuleNotFoundError as error:
         raise TernError(f"{error.name} is missing: pip install -e '.[plots]'") from None
-    except OSError as error:
-        raise TernError(f"{arguments.output}: cannot write: {error.strerror}") from None
     print(arguments.output)
 
 
-def _draw(reports, path):
+def _draw(reports, file):
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
@@ -66,5 +65,5 @@ def _draw(reports, path):
               yticklabels=[label for label, _ in clocks])
     for axes in (left, right):
         axes.invert_yaxis()
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    figure.savefig(file, format="svg", metadata={"Date": None})
     pyplot.close(figure)

@@ -20,8 +20,10 @@ import time
 
 from amaranth.back import rtlil
 
+from assembler import files
 from assembler.commit import commit
 from assembler.config import preset
+from assembler.errors import report as report_errors
 from assembler.sdram_parts import part
 from hw import absorb
 from hw.absorb import absorb_registers
@@ -172,7 +174,7 @@ def measure(block, *, device, tools=()):
         run_tool("yosys", "top.ys", folder=folder)
         row = cells(json.loads((folder / "stat.json").read_text(encoding="utf-8")), "top.block")
         row["ff"] -= absorb_registers(folder / "top.json")
-        result.write_text(json.dumps(row), encoding="utf-8")
+        files.write(result, json.dumps(row).encode())
     row = json.loads(result.read_text(encoding="utf-8"))
     row["seed"], row["fmax_mhz"] = _reach(folder, device)
     return row
@@ -235,9 +237,9 @@ def main(argv=None):
                 "device": f"LFE5U-{DEVICES[target].upper().replace('K', 'F')}", "grade": GRADE,
                 "package": PACKAGE, "clock_mhz": CLOCK, "blocks": rows}
             REPORTS.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
-            (REPORTS / "area.md").write_text(page(reports), encoding="utf-8")
+            files.write(path, (json.dumps(reports, indent=1) + "\n").encode())
+            files.write(REPORTS / "area.md", page(reports).encode())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(report_errors(main))

@@ -12,10 +12,10 @@ import time
 
 from rich.console import Console
 
+from assembler import files
 from assembler.commit import made_by
 from assembler.compile import compile_model
 from assembler.config import PRESETS, preset
-from assembler.files import has_folder
 from sim import hardware, host
 from sim.golden.machine import Machine
 from sim.golden.scheduler import parse_token
@@ -64,7 +64,7 @@ def _talk(machine, words):
 
 def run(args):
     if args.report:
-        has_folder(args.report)
+        files.has_folder(args.report)
     console = Console(highlight=False)
     config = preset(args.target)
     image = compile_model(args.model, config, args.target)
@@ -82,7 +82,7 @@ def run(args):
     equal = netlist == rtl and all(netlist[key] == golden[key] for key in ("tokens", "logits"))
     console.print("equal: tokens, all logits, clock cycles" if equal else "[red]they differ[/]")
     if args.report and equal:
-        args.report.write_text(_page(args, config, image, netlist), encoding="utf-8")
+        files.write(args.report, _page(args, config, image, netlist).encode())
     return 0 if equal else 1
 
 

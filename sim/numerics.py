@@ -1,15 +1,15 @@
 """What a float format costs: golden machine against float64, as a table and a picture."""
 
 from dataclasses import asdict, dataclass, replace
+import importlib.util
 from pathlib import Path
 import shlex
 
-from assembler import tokenizer
+from assembler import files, tokenizer
 from assembler.commit import made_by, write_report
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
-from assembler.files import has_folder
 from sim import perplexity
 from sim.host import progress_bar
 
@@ -115,7 +115,7 @@ def _table(results):
     return lines
 
 
-def _draw(results, path):
+def _draw(results, file):
     """Both measures over the bits of the significand, a line a model."""
     import matplotlib
     matplotlib.use("svg")
@@ -136,7 +136,7 @@ def _draw(results, path):
         axis.axvline(Config().significand, color="grey", linestyle=":")
         axis.grid(alpha=0.3)
         axis.legend()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(file, format="svg", metadata={"Date": None})
     pyplot.close(figure)
 
 
@@ -151,10 +151,7 @@ def _report(args, results):
              made_by(shlex.join(words)), "", *_table(results), "",
              f"![Perplexity and top-1 agreement over the bits of the significand]"
              f"({args.report.with_suffix('.svg').name})", ""]
-    try:
-        _draw(results, args.report.with_suffix(".svg"))
-    except ImportError:
-        raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
+    files.write(args.report.with_suffix(".svg"), lambda file: _draw(results, file))
     numbers = {name: result | {"rows": [asdict(row) for row in result["rows"]]}
                for name, result in results.items()}
     write_report(args.report, "\n".join(lines), command=shlex.join(words), text=str(args.text),
@@ -165,16 +162,21 @@ def run(args):
     if args.limit is not None and args.limit < 2:
         raise TernError(f"--limit must be at least 2, not {args.limit}")
     if args.report:
-        has_folder(args.report)
+        files.has_folder(args.report)
+        if importlib.util.find_spec("matplotlib") is None:
+            raise TernError("--report: needs matplotlib: pip install '.[plots]'")
     results = {}
-    with progress_bar() as bar:
-        task = bar.add_task("")
-        for model in args.models:
-            tokens, exact, rows = measure(
-                model, args.text, FORMATS, target=args.target, limit=args.limit,
-                progress=lambda what, done, of: bar.update(task, description=what,
-                                                           completed=done, total=of))
-            results[rows[0].model] = {"tokens": tokens, "float64": exact, "rows": rows}
-    print("\n".join(_table(results)))
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("")
+            for model in args.models:
+                tokens, exact, rows = measure(
+                    model, args.text, FORMATS, target=args.target, limit=args.limit,
+                    progress=lambda what, done, of: bar.update(task, description=what,
+                                                               completed=done, total=of))
+                results[rows[0].model] = {"tokens": tokens, "float64": exact, "rows": rows}
+    finally:                # what was measured is told, whatever ends the rest
+        if results:
+            print("\n".join(_table(results)))
     if args.report:
         _report(args, results)

@@ -8,8 +8,8 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from assembler import image as images
-from assembler.commit import made_by
+from assembler import files, image as images
+from assembler.commit import made_by, write_report
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ
 from assembler.errors import TernError
 from assembler.sdram_parts import BOARDS
@@ -135,31 +135,34 @@ def _cells(rates, clock):
 
 
 def run(args):
+    if args.report:
+        files.has_folder(args.report)
     found, lines = [], []
     table = Table("model", "machine", "pos.", "one stream", "prompt", "", "all streams", "",
                   "simulated", box=None, pad_edge=False)
     loaded = [(directory, images.load(directory)) for directory in args.directories]
-    for directory, image in loaded:
-        target = image.manifest.get("target")
-        if target not in CLOCK_MHZ:
-            raise TernError(f"{directory}: made for no known board")
-        memory, clock = chosen_memory(target, args.memory), CLOCK_MHZ[target]
-        rates = measure(image, tokens=args.tokens, chunks=args.chunks, memory=memory,
-                        clock_mhz=clock,
-                        sdram_mhz=SDRAM_MHZ[target] if memory else clock)
-        name = model_name(image)
-        found.append({"model": name, "target": target, "digest": image.config.digest,
-                      "memory": BOARDS.get(memory, memory) or "plain", "controller": memory,
-                      **asdict(rates),
-                      "prefill_gain": rates.prefill_gain, "streams_gain": rates.streams_gain})
-        cells = [name, f"{target}, {memory_name(memory)}", *_cells(rates, clock)]
-        table.add_row(*cells)
-        lines.append("| " + " | ".join(cells) + " |\n")
-    if args.json:
-        print(json.dumps(found, indent=1))
-    else:
-        Console().print(table)
+    try:
+        for directory, image in loaded:
+            target = image.manifest.get("target")
+            if target not in CLOCK_MHZ:
+                raise TernError(f"{directory}: made for no known board")
+            memory, clock = chosen_memory(target, args.memory), CLOCK_MHZ[target]
+            rates = measure(image, tokens=args.tokens, chunks=args.chunks, memory=memory,
+                            clock_mhz=clock,
+                            sdram_mhz=SDRAM_MHZ[target] if memory else clock)
+            name = model_name(image)
+            found.append({"model": name, "target": target, "digest": image.config.digest,
+                          "memory": BOARDS.get(memory, memory) or "plain",
+                          "controller": memory, "clock_mhz": clock, **asdict(rates),
+                          "prefill_gain": rates.prefill_gain, "streams_gain": rates.streams_gain})
+            cells = [name, f"{target}, {memory_name(memory)}", *_cells(rates, clock)]
+            table.add_row(*cells)
+            lines.append("| " + " | ".join(cells) + " |\n")
+    finally:                # what was measured is told, whatever ends the rest
+        if found and args.json:
+            print(json.dumps(found, indent=1))
+        elif found:
+            Console().print(table)
     if args.report:
-        args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(_PAGE.format(made=made_by("make positions")) + "".join(lines),
-                               encoding="utf-8")
+        write_report(args.report, _PAGE.format(made=made_by("make positions")) + "".join(lines),
+                     rows=found)

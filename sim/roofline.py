@@ -4,9 +4,9 @@ import json
 from math import atan2, degrees
 from pathlib import Path
 
+from assembler import files
 from assembler.commit import made_by
 from assembler.errors import TernError
-from assembler.files import has_folder
 
 
 __all__ = ["HELP", "EXAMPLE", "Point", "read", "table", "draw", "add_arguments", "run"]
@@ -107,7 +107,7 @@ def draw(points, path):
                               textcoords="offset points")
     figure.supxlabel("additions a byte of memory")
     figure.supylabel("additions, 10⁹ a second")
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, format="svg", metadata={"Date": None})
     pyplot.close(figure)
 
 
@@ -157,17 +157,19 @@ is a `python -m sim perf DIR --streams N --json`.
 
 
 def run(args):
+    if args.report:
+        files.has_folder(args.report)
     points = read(args.results)
     lines = table(points)
     print("\n".join(lines))
     if not args.report:
         return
-    has_folder(args.report)
     picture, numbers = args.report.with_suffix(".svg"), args.report.with_suffix(".json")
     try:
-        draw(points, picture)
+        files.write(picture, lambda file: draw(points, file))
     except ImportError:
         raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
-    numbers.write_text(json.dumps([point.values for point in points], indent=1) + "\n", "utf-8")
-    args.report.write_text(_PAGE.format(made=made_by("make roofline"), json=numbers.name,
-                                        svg=picture.name, table="\n".join(lines)), encoding="utf-8")
+    values = [point.values for point in points]
+    files.write(numbers, (json.dumps(values, indent=1) + "\n").encode())
+    files.write(args.report, _PAGE.format(made=made_by("make roofline"), json=numbers.name,
+                                          svg=picture.name, table="\n".join(lines)).encode())

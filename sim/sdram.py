@@ -8,7 +8,8 @@ import subprocess
 from rich.console import Console
 from rich.table import Table
 
-from assembler.commit import made_by
+from assembler import files
+from assembler.commit import made_by, write_report
 from assembler.config import preset
 from assembler.errors import TernError
 from sim import hardware, sdram_parts, verilate
@@ -130,24 +131,29 @@ write words, each read compared with a reference memory; seed {seed}.
 def run(args):
     if args.words < 1:
         raise TernError(f"--words must be at least 1, not {args.words}")
-    lines = []
+    if args.report:
+        files.has_folder(args.report)
+    lines, rows = [], []
     console = Console()
     table = Table("part", "MHz", "CL", "sequential read", "refreshes", "random: read", "written",
                   "cycles", box=None, pad_edge=False)
-    with console.status("Building") as status:
-        for part, clock, cas in CASES:
-            if args.part and part not in args.part:
-                continue
-            status.update(f"{part}, {clock} MHz, CAS latency {cas}")
-            read = run_bench(part, clock, cas, random=False, words=args.words)
-            mixed = run_bench(part, clock, cas, random=True, words=args.words, seed=args.seed)
-            row = [part, clock, str(cas), f"{read.rate:.2%}", f"{read.refreshes:,}",
-                   f"{mixed.read:,}", f"{mixed.written:,}", f"{mixed.cycles:,}"]
-            table.add_row(*row)
-            lines.append("| " + " | ".join(row) + " |\n")
-    console.print(table)
+    try:
+        with console.status("Building") as status:
+            for part, clock, cas in CASES:
+                if args.part and part not in args.part:
+                    continue
+                status.update(f"{part}, {clock} MHz, CAS latency {cas}")
+                read = run_bench(part, clock, cas, random=False, words=args.words)
+                mixed = run_bench(part, clock, cas, random=True, words=args.words, seed=args.seed)
+                row = [part, clock, str(cas), f"{read.rate:.2%}", f"{read.refreshes:,}",
+                       f"{mixed.read:,}", f"{mixed.written:,}", f"{mixed.cycles:,}"]
+                rows.append({"part": part, "mhz": clock, "cas_latency": cas,
+                             "sequential": read.rate})
+                table.add_row(*row)
+                lines.append("| " + " | ".join(row) + " |\n")
+    finally:                # what was measured is told, whatever ends the rest
+        if lines:
+            console.print(table)
     if args.report:
-        args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(PAGE.format(words=args.words, seed=args.seed,
-                                           made=made_by("make sdram")) + "".join(lines),
-                               encoding="utf-8")
+        page = PAGE.format(words=args.words, seed=args.seed, made=made_by("make sdram"))
+        write_report(args.report, page + "".join(lines), rows=rows)

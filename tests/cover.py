@@ -11,7 +11,9 @@ import shlex
 import subprocess
 import sys
 
+from assembler import files
 from assembler.commit import commit, made_by, write_report
+from assembler.errors import report
 
 
 ROOT = Path(__file__).parents[1]
@@ -73,12 +75,14 @@ def page(data, command):
     return "\n".join(lines) + "\n"
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tests.cover", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", metavar="EXPRESSION", help="tests, as of pytest")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.output:
+        files.has_folder(args.output)
     commit()                        # the one that begins
     chosen = ["-k", args.k] if args.k else []
     DATA.parent.mkdir(exist_ok=True)
@@ -89,15 +93,14 @@ def main():
     command = shlex.join(["python", "-m", "tests.cover", *chosen])
     data = json.loads(DATA.read_text(encoding="utf-8"))
     text = page(data, command)
+    print(text, end="")
     if args.output:
         write_report(args.output, text, command=command, shares={
             name: {"lines": total["covered_lines"] / total["num_statements"],
                    "branches": total["covered_branches"] / total["num_branches"]}
             for name, total in _summaries(data).items()})
-    else:
-        print(text, end="")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

@@ -14,7 +14,9 @@ import zlib
 
 from rich.console import Console
 
-from assembler.commit import commit, made_by
+from assembler import files
+from assembler.commit import commit, made_by, write_report
+from assembler.errors import report
 from sim import host
 from sim.rtl import RtlMachine
 from tests.compiled import random_image
@@ -302,11 +304,23 @@ def _table(heads, rows):
 _COUNTS = ["flips", "after token 1", "2", "3", "not reported", "other tokens"]
 
 
-def _page(runs, arguments, seconds):
+def _counts(runs):
+    """What the page says in one sentence."""
+    def reported(some):
+        return sum(run.outcome.reported is not None for run in some)
+
     single  = [run for run in runs if run.kind == "one bit"]
     several = [run for run in runs if run.kind in KINDS and run.kind != "one bit"]
     clean   = [run for run in runs if run.kind is None]
-    seen    = [sum(run.outcome.reported is not None for run in some) for some in (single, several)]
+    return {"flips": len(single), "reported": reported(single),
+            "patterns": len(several), "patterns_reported": reported(several),
+            "clean": len(clean), "false_reports": sum(run.wrong for run in clean)}
+
+
+def _page(runs, arguments, seconds):
+    single  = [run for run in runs if run.kind == "one bit"]
+    several = [run for run in runs if run.kind in KINDS and run.kind != "one bit"]
+    counts  = _counts(runs)
     lines = [
         "# Bits of the weights that go bad", "",
         made_by(f"python -m tests.flips --flips {arguments.flips} --patterns {arguments.patterns} "
@@ -317,9 +331,9 @@ def _page(runs, arguments, seconds):
         f"tokens; the host compares the checksum of the weight stream with the manifest after "
         f"each token. *other tokens*: the model said something else before the report; in all "
         f"other runs the checksum alone told.", "",
-        f"**{seen[0]} of {len(single)} single bits reported, and {seen[1]} of {len(several)} "
-        f"patterns of several bits**; {sum(run.wrong for run in clean)} of {len(clean)} runs "
-        f"without a flip reported or wrong.", "", "## One bit", ""]
+        "**{reported} of {flips} single bits reported, and {patterns_reported} of {patterns} "
+        "patterns of several bits**; {false_reports} of {clean} runs without a flip reported or "
+        "wrong.".format(**counts), "", "## One bit", ""]
     groups = dict.fromkeys((run.bits, run.stream, run.flip.late is None) for run in single)
     rows = []
     for bits, stream, early in groups:
@@ -346,7 +360,7 @@ def _page(runs, arguments, seconds):
     return "\n".join(lines).rstrip() + "\n"
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--flips", type=int, default=500, help="of one bit")
     parser.add_argument("--patterns", type=int, default=60, help="of each kind of several bits")
@@ -354,7 +368,9 @@ def main():
     parser.add_argument("--bits", type=int, nargs="+", choices=MACHINES, default=[*MACHINES],
                         help="machines, by the bits of their memory words (default: all)")
     parser.add_argument("-o", "--output", type=Path)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    if arguments.output:
+        files.has_folder(arguments.output)
     commit()                        # the one that begins
     console, runs, start = Console(), [], time.process_time()
 
@@ -379,11 +395,11 @@ def main():
         console.print(f"{bits} bits: {len(runs)} runs so far, {time.process_time() - start:.0f} s",
                       highlight=False)
     page = _page(runs, arguments, time.process_time() - start)
-    if arguments.output:
-        arguments.output.write_text(page, encoding="utf-8")
     console.print(page, highlight=False, markup=False)
+    if arguments.output:
+        write_report(arguments.output, page, **_counts(runs))
     return any(run.wrong for run in runs)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(report(main))

@@ -11,7 +11,9 @@ import time
 import numpy as np
 from rich.console import Console
 
-from assembler.commit import made_by
+from assembler import files
+from assembler.commit import made_by, write_report
+from assembler.errors import report
 from assembler.image import Section
 from firmware import programs
 from firmware.board import Board
@@ -27,6 +29,7 @@ __all__ = ["BoardPort", "Outcome", "larger", "expected", "one_run", "PROMPT", "T
 RATE   = 0.001
 PROMPT = [3, 1, 4]
 TOKENS = 12
+CONVERSATIONS = 3
 
 
 class BoardPort:
@@ -84,7 +87,7 @@ class Outcome:
     milliseconds: float
 
 
-def one_run(config, seed, *, rate=RATE, conversations=3):
+def one_run(config, seed, *, rate=RATE, conversations=CONVERSATIONS):
     """Upload and talk once; the port is closed."""
     port = BoardPort(config, noise=rate, seed=seed)
     image = larger(config)
@@ -130,19 +133,22 @@ def _page(outcomes, config):
     return "\n".join(lines)
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    files.has_folder(args.output)
     config, console, outcomes = CONFIGS["narrow"], Console(), []
     for seed in range(args.runs):
         start = time.monotonic()
         outcomes.append(one_run(config, seed))
         console.print(f"{outcomes[-1]}, {time.monotonic() - start:.1f} s", highlight=False)
-    args.output.write_text(_page(outcomes, config), encoding="utf-8")
+    write_report(args.output, _page(outcomes, config), runs=len(outcomes),
+                 conversations=CONVERSATIONS * len(outcomes),
+                 right=sum(not o.wrong and o.error is None for o in outcomes))
     return any(o.wrong for o in outcomes)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(report(main))

@@ -15,9 +15,11 @@ import tempfile
 from rich.console import Console
 from rich.table import Table
 
-from assembler.commit import made_by
+from assembler import files
+from assembler.commit import made_by, write_report
 from assembler.compile import compile_model
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ, Config, preset
+from assembler.errors import report
 from assembler.estimate import Memory, estimate, memory_of
 from assembler.sdram_parts import BOARDS
 from sim import host, perf
@@ -61,6 +63,7 @@ class Pair:
 PAIRS = (
     Pair("mmf-tiny-a", "sim-tiny", 4), Pair("mmf-tiny-a", "ulx3s-25f", 4),
     Pair("stories-5m", "ulx3s-25f", 4), Pair("stories-5m", "ulx3s-85f", 8, True),
+    Pair("stories-5m", "ulx3s-85f-133", 3, True),
     Pair("stories-30m", "ulx3s-85f", 2, True),
     *(Pair(model, machine, 3, True) for machine in WIDE for model in LAYERS),
 )
@@ -129,18 +132,25 @@ once; to fill the columns up to whole blocks of lanes costs 1 to 2 % alone.
 """
 
 
+def _cells(row):
+    return (row["model"], row["machine"], f"{row['cycles']:,.0f}", f"{row['useful']:.1%}",
+            f"{row['estimate']:,}", f"{row['error']:+.1%}")
+
+
 def _page(head, rows):
     lines = [" | ".join(cells) for cells in (_HEADS, ("---", "---", *["---:"] * 4), *rows)]
     start = head.format(latency=LATENCY, made=made_by("make rates"))
     return start + "".join(f"| {line} |\n" for line in lines)
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", metavar="WORD",
                         help="pairs with this in the name of model or machine; may be repeated")
     parser.add_argument("--reports", metavar="DIR", type=Path, help="write the pages there")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.reports:
+        files.has_folder(args.reports / "estimator.md")
     table, rows, missed = Table(*_HEADS, box=None, pad_edge=False), [], []
     with tempfile.TemporaryDirectory() as folder:
         for pair in PAIRS:
@@ -150,22 +160,22 @@ def main():
             error = guess / found.cycles - 1
             if abs(error) > ERROR or pair.bound and found.peak_share < SHARE:
                 missed.append(f"{pair.model} on {pair.machine}")
-            rows.append((pair, (pair.model, pair.machine, f"{found.cycles:,.0f}",
-                                f"{found.peak_share:.1%}", f"{guess:,}", f"{error:+.1%}")))
-            table.add_row(*rows[-1][1])
-            print(*rows[-1][1], sep="  ", file=sys.stderr)
+            rows.append({"model": pair.model, "machine": pair.machine, "cycles": found.cycles,
+                         "useful": found.peak_share, "estimate": guess, "error": error,
+                         "clock_mhz": found.clock_mhz})
+            table.add_row(*_cells(rows[-1]))
+            print(*_cells(rows[-1]), sep="  ", file=sys.stderr)
     Console().print(table)
     if args.reports:
-        args.reports.mkdir(parents=True, exist_ok=True)
-        (args.reports / "estimator.md").write_text(_page(_ESTIMATOR, [row for _, row in rows]),
-                                                   encoding="utf-8")
-        (args.reports / "wide.md").write_text(_page(_WIDE, [
-            row for pair, row in rows if pair.machine in WIDE or pair.model == "stories-30m"]),
-            encoding="utf-8")
+        for name, head, wanted in (("estimator.md", _ESTIMATOR, rows), ("wide.md", _WIDE, [
+                row for row in rows
+                if row["machine"] in WIDE or row["model"] == "stories-30m"])):
+            write_report(args.reports / name, _page(head, [_cells(row) for row in wanted]),
+                         rows=wanted)
     for name in missed:
         print(f"{name}: bound missed", file=sys.stderr)
     return int(bool(missed))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 
+from assembler import files
 from assembler.commit import commit, made_by, write_report
+from assembler.errors import report
 from tests.formal import floats, link, queues, scoreboard, sdram, streams, unpacker
 from tests.formal.bench import netlist
 from tests.formal.solve import SolverError, solve, stop, versions
@@ -112,6 +114,8 @@ def main(argv=None):
     parser.add_argument("--jobs", type=int, default=2, metavar="N",
                         help="proofs at a time, default 2")
     arguments = parser.parse_args(argv)
+    if arguments.report:
+        files.has_folder(arguments.report)
     commit()                        # the one that begins
     if unknown := [name for name in arguments.names if name not in PROOFS]:
         parser.error(f"no proof {unknown[0]!r}; known are {', '.join(PROOFS)}")
@@ -135,4 +139,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

@@ -8,7 +8,9 @@ import random
 import sys
 import time
 
+from assembler import files
 from assembler.commit import commit, made_by, write_report
+from assembler.errors import report
 from tests.hostile import models, programs, talk
 from tests.hostile.corpus import Corpus
 from tests.hostile.sandbox import MEMORY, SECONDS, Sandbox
@@ -105,7 +107,7 @@ def _page(runs, command):
     return "\n".join(lines + [f"* {str(each).splitlines()[0]}" for each in bad])
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--inputs", type=int, default=300, metavar="N")
     parser.add_argument("--seed", type=int, default=1)
@@ -114,7 +116,9 @@ def main():
     parser.add_argument("--only", type=int, metavar="NUMBER",
                         help="this input of the run alone, and what it says")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.output:
+        files.has_folder(args.output)
     commit()                        # the one that begins
     runs, start = [], time.monotonic()
     numbers = range(args.inputs) if args.only is None else [args.only]
@@ -133,12 +137,12 @@ def main():
           f"{sum(each.process is not None for each in runs)} also as processes; "
           f"{time.monotonic() - start:.0f} s")
     if args.output:
-        command = (f"python -m tests.hostile --inputs {args.inputs} --seed {args.seed}"
-                   + (f" --every {args.every}" if args.every else ""))
+        command = f"python -m tests.hostile --inputs {args.inputs} --seed {args.seed}" \
+            + (f" --every {args.every}" if args.every else "")
         write_report(args.output, _page(runs, command), command=command, inputs=len(runs),
                      misbehaved=bad)
     return bad > 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

@@ -10,7 +10,9 @@ import argparse
 from pathlib import Path
 import sys
 
+from assembler import files
 from assembler.commit import commit, write_report
+from assembler.errors import report as report_errors
 from sim import verilate
 from tests.mutation import report
 from tests.mutation.campaign import Campaign
@@ -19,7 +21,7 @@ from tests.mutation.nodes import NODES, netlists
 from tests.mutation.prove import same
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=80, metavar="N")
@@ -30,7 +32,9 @@ def main():
     parser.add_argument("--prove", metavar="NAME",
                         help="try to show that mutants with this in their name change nothing")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.output:
+        files.has_folder(args.output)
     commit()                        # the one that begins
     texts  = netlists()
     chosen = choose(sites(*texts), args.mutants, args.seed)
@@ -59,4 +63,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report_errors(main))

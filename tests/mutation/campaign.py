@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+from assembler import files
 from sim import verilate
 from tests.mutation.known import EQUIVALENT
 from tests.mutation.rtlil import ROOT
@@ -108,7 +109,7 @@ class Campaign:
             while wanted:
                 start   = os.times()
                 present = self._work(node, wanted, results,
-                                     lambda: path.write_text(json.dumps(kept), encoding="utf-8"))
+                                     lambda: files.write(path, json.dumps(kept).encode()))
                 spent   = os.times()
                 if present is None:
                     self.broken.append(node)
@@ -117,7 +118,7 @@ class Campaign:
                 kept["absent"]  += [self.mutants[n - 1].name for n in wanted if n not in present]
                 kept["seconds"] += (spent.children_user + spent.children_system
                                     - start.children_user - start.children_system)
-                path.write_text(json.dumps(kept), encoding="utf-8")
+                files.write(path, json.dumps(kept).encode())
                 wanted = [n for n in present if self.mutants[n - 1].name not in results]
             met[function] |= set(results)
             self.seconds[node] = kept["seconds"]

@@ -7,7 +7,9 @@ from pathlib import Path
 import sys
 import time
 
+from assembler import files
 from assembler.commit import commit, write_report
+from assembler.errors import TernError, report
 from tests.programs import illegal
 from tests.programs.compare import compare, first_difference
 from tests.programs.coverage import Coverage
@@ -75,7 +77,7 @@ def run_words(total, seed, count):
         total.failures.append(text)
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tests.programs", description=__doc__)
     parser.add_argument("--instructions", type=int, default=3000, metavar="N",
                         help="that are executed, over all machines")
@@ -87,12 +89,14 @@ def main():
     parser.add_argument("--found", type=Path, default=FOUND, metavar="DIR",
                         help="where failures go, shrunk (default: the tests run them from there)")
     parser.add_argument("-o", "--output", type=Path, metavar="REPORT.md")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.output:
+        files.has_folder(args.output)
     commit()                        # the one that begins
     names = args.only.split(",") if args.only else list(CONFIGS)
     print(f"seed {args.seed}: {args.instructions} instructions on {len(names)} machines",
           flush=True)
-    totals, coverage, start = [], Coverage(), time.monotonic()
+    totals, coverage, start, unwritten = [], Coverage(), time.monotonic(), None
     for name in names:
         total = Total(name)
         totals.append(total)
@@ -108,19 +112,25 @@ def main():
         if args.output:             # after each machine, should this be cut off
             command = (f"python -m tests.programs --instructions {args.instructions} "
                        f"--words {args.words} --seed {args.seed}")
-            write_report(
-                args.output, page(totals, CONFIGS, coverage, command, time.monotonic() - start),
-                command=command, machines=len(totals),
-                instructions=sum(total.instructions for total in totals),
-                illegal_words=sum(total.words.total() for total in totals),
-                differences=sum(len(total.failures) for total in totals))
+            text = page(totals, CONFIGS, coverage, command, time.monotonic() - start)
+            try:
+                write_report(
+                    args.output, text, command=command, machines=len(totals),
+                    instructions=sum(total.instructions for total in totals),
+                    illegal_words=sum(total.words.total() for total in totals),
+                    differences=sum(len(total.failures) for total in totals))
+                unwritten = None
+            except TernError as error:      # the next machine's may be written
+                unwritten = error
     print(f"{sum(t.instructions for t in totals):,} instructions of seed {args.seed}, "
           f"{sum(len(t.failures) for t in totals)} differences")
     for group, missing in coverage.missing().items():
         if missing:
             print(f"not reached, {group}: {'; '.join(missing)}")
+    if unwritten:
+        raise unwritten
     return any(total.failures for total in totals)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))
