@@ -47,7 +47,8 @@ def test_marks_and_line_ends_of_an_editor_are_no_text(tmp_path, data, text):
 
 @pytest.mark.parametrize("data, fault", [
     ("née".encode("latin-1"), r"x: is not text: not UTF-8 at byte 1 \(0xe9\)"),
-    ("a".encode("utf-16"), "x: is not text: UTF-16, not UTF-8; save it"), (bytes(21), "larger than 20")])
+    ("a".encode("utf-16"), "x: is not text: UTF-16, not UTF-8; save it"),
+    (bytes(21), "larger than 20")])
 def test_what_is_no_utf8_is_refused(tmp_path, data, fault):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(TernError, match=fault):
