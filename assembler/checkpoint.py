@@ -314,7 +314,7 @@ class Checkpoint:
 
     def _open(self, path):
         if path.is_dir():
-            names = [name for name in files.MODELS if (path / name).exists()]
+            names = [name for name in files.MODELS if os.path.lexists(path / name)]
             if not names:
                 raise TernError(_instead_of_config(path))
             path = _checked(path / names[0], path)

@@ -20,6 +20,7 @@ MODELS     = ("config.json", "model.json")      # what describes the model in a 
 JSON_BYTES = 32 << 20      # the largest config, index, header or manifest, without indentation
 _INDENTED  = 256 << 20     # and with it
 _CHUNK     = 1 << 20
+_SPACE     = b" \t\r\n"
 _DEPTH     = 100
 # What memory and time go to: some 140 bytes an object, 250 a name, 60 another entry. The largest
 # vocabularies have 2^18 words, and twice as many pairs of pieces to merge.
@@ -82,11 +83,12 @@ def read_json_bytes(path):
     parts, left = [], JSON_BYTES
     try:
         with open(path, "rb") as file:
-            # A chunk ends with its line: no string holds a line's end.
-            while chunk := file.read(_CHUNK) + file.readline(JSON_BYTES):
-                parts.append(re.sub(rb"\n[ \t\r\n]+", b"\n", chunk.lstrip(b" \t\r\n")))
+            # A part ends with its line: no string holds a line's end.
+            while chunk := file.read(_CHUNK):
+                line = file.readline(JSON_BYTES)
+                parts.append(re.sub(rb"\n[ \t\r\n]+", b"\n", (chunk + line).lstrip(_SPACE)))
                 left -= len(parts[-1])
-                if left < 0:
+                if left < 0 or len(line) == JSON_BYTES:
                     raise TernError(f"{path}: larger than {JSON_BYTES:,} bytes without its "
                                     f"indentation, the most that is read")
     except OSError as error:
