@@ -72,8 +72,9 @@ def _assemble(args):
 
 def _disassemble(args):
     path = Path(args.source)
-    if path.name == image.BINARY and (path.parent / image.MANIFEST).exists():
-        loaded = image.load(path.parent)
+    folder = path.parent if path.name in (image.BINARY, image.MANIFEST) else path
+    if path.is_dir() or (folder / image.BINARY).exists() and (folder / image.MANIFEST).exists():
+        loaded = image.load(folder)
         words, config = loaded.instructions(), loaded.config
     else:
         data = files.read(path, _MAX_WORDS * _WORD_BYTES)
@@ -122,8 +123,10 @@ def _compile(args):
     checkpoint = Checkpoint(args.source)
     name = args.target or checkpoint.config.get("target") or _DEFAULT_TARGET
     config = _target(name, args.set)
-    folder = checkpoint.path.resolve().parent.name
-    output = Path(args.output or Path("build") / folder)
+    output = Path(args.output or Path("build") / files.model_name(checkpoint.path))
+    if files.is_model(output):
+        raise TernError(f"{output}: is the folder of a model; name another with -o")
+    files.can_be_folder(output)
     total = _weights(checkpoint)
     with _bar() as bar:
         task = bar.add_task("", total=total)
@@ -150,7 +153,7 @@ def main(argv=None):
                         help="change parameters of the target, for experiments: "
                              "--set positions=4 lanes=40")
     parser.add_argument("--disassemble", action="store_true",
-                        help="show the program in a .bin file or an image")
+                        help="show the program in a .bin file or an image's folder")
     parser.add_argument("--export-ternary", nargs=2, metavar=("MODEL", "DIR"),
                         help="write a copy of a checkpoint with its matrices as packed trits, "
                              "which compiles to the same image")

@@ -4,13 +4,15 @@ Matrices may be packed already: see ``assembler/ternary.py``.
 """
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from itertools import pairwise
 import os
 from pathlib import Path
+import re
 
 import numpy as np
 
-from assembler import files, ternary
+from assembler import files, model as models, ternary
 from assembler.errors import TernError
 
 
@@ -108,6 +110,8 @@ def _read_header(path):
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(size - 8, files.JSON_BYTES):
+                if what := files.foreign(path):
+                    raise TernError(f"{path}: is {what}")
                 raise TernError(f"{path}: truncated or no safetensors file: its header of "
                                 f"{length} bytes does not fit the {size} bytes of the file")
             text = file.read(length)
@@ -174,18 +178,104 @@ def _read_index(path):
 def _checked(path, folder):
     """The path, unless it is a pickle or a link that leaves the folder."""
     if path.suffix in _PICKLES:
-        raise TernError(f"{path}: a pickle can run code when it is read; convert the checkpoint "
-                        f"to safetensors")
+        raise TernError(f"{path}: {_PICKLE}")
     return files.kept_in(path, folder)
+
+
+_PICKLE = ("a pickle can run code when it is read; convert the checkpoint to safetensors, where it "
+           "is trusted: `AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)` of "
+           "transformers")
+# Names of files, and what to say of them where a model is asked for: first come, first told.
+_KINDS = (
+    (("image.bin",), "is a compiled image; --disassemble shows its program"),
+    (("adapter_config.json", "adapter_model.*"),
+     "an adapter (LoRA) holds only changes to the weights of another model; merge it into that "
+     "model (`merge_and_unload` of peft) and save the whole"),
+    (("*.gguf",), "GGUF holds weights that are quantised in another way; give the checkpoint that "
+                  "it was made from, in safetensors"),
+    (tuple(f"*{suffix}{more}" for suffix in _PICKLES for more in ("", ".index.json")), _PICKLE),
+    (("*.tar", "*.tar.*", "*.tgz", "*.zip", "*.7z", "*.gz", "*.xz", "*.zst"),
+     "is an archive; unpack it and give its folder"),
+    (("*.h5", "*.msgpack", "*.onnx", "*.npz"),
+     "is a checkpoint of another library; give one in safetensors"),
+)
+_SAFETENSORS = (
+    (("*-of-*.safetensors",), f"is one file of several, and {INDEX} is missing beside it; download "
+                              f"it too"),
+    (("*.safetensors",), f"Tern looks for {SINGLE}; give the file that name, or write it into a "
+                         f"model.json as `weights`"),
+)
+_TOKENIZERS = (
+    (("tokenizer.model", "spiece.model", "tokenizer.json", "vocab.json", "vocab.txt"),
+     "is a tokenizer without a model; download the whole checkpoint"),)
+_OTHER_TOKENIZERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+
+
+def _kind(names, kinds):
+    """(name, what to say of it) of the first of the files that is of one of the kinds, or None."""
+    return next(((name, what) for patterns, what in kinds for name in sorted(names)
+                 if any(fnmatch(name.lower(), pattern) for pattern in patterns)), None)
+
+
+def _instead_of_config(folder):
+    """What to say of a folder without a config."""
+    names = sorted(os.listdir(folder))
+    if not names:
+        return f"{folder}: is empty and holds no config.json; name a checkpoint folder"
+    if (folder / "snapshots").is_dir():
+        found = sorted((folder / "snapshots").iterdir())
+        return (f"{folder}: is a repository in a cache of Hugging Face and holds no config.json; "
+                f"name its snapshot{f' {found[-1]}' if found else ', of which there is none'}")
+    if {"image.bin", "manifest.json"} <= set(names):
+        return (f"{folder}: is an image, which is compiled already; run it with `python -m sim "
+                f"generate {folder}`")
+    if found := _kind(names, (*_KINDS, *_TOKENIZERS)):
+        return f"{folder / found[0]}: {found[1]}"
+    inner = [name for name in names if (folder / name / "config.json").is_file()]
+    return (f"{folder}: holds no config.json; name "
+            + (f"{folder / inner[0]}, which does" if inner else "a checkpoint folder"))
 
 
 def _find_weights(folder):
     for name in (INDEX, SINGLE):
-        if (folder / name).exists():
+        if os.path.lexists(folder / name):
             return folder / name
-    for path in sorted(folder.iterdir()):
-        _checked(path, path)
+    if found := _kind(os.listdir(folder), (*_KINDS, *_SAFETENSORS)):
+        raise TernError(f"{folder / found[0]}: {found[1]}")
     raise TernError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
+
+
+def _read(path):
+    """Name -> Tensor of a file, or of those that an index names."""
+    return _read_index(path) if path.suffix == ".json" else _read_header(path)
+
+
+def _read_only(path):
+    """As :func:`_read`, of weights that were found by their name: an index beside a whole
+    checkpoint is refused, for one of them is stale, and programs differ in which they take."""
+    single = path.parent / SINGLE
+    if path.name != INDEX or not os.path.lexists(single):
+        return _read(path)
+    try:
+        tensors = _read(path)
+    except TernError as error:
+        raise TernError(f"{error}; if {path.name} is stale, for there is {SINGLE} too, remove "
+                        f"it") from None
+    if any(tensor.path != single for tensor in tensors.values()):
+        raise TernError(f"{path.parent}: holds {SINGLE}, and {INDEX} that names other files; "
+                        f"remove what is stale")
+    return tensors
+
+
+def _on_the_hub(path):
+    """What to say of a path that leads nowhere, but is a name as models on the hub have."""
+    found = re.fullmatch(r"(?:https?:/+)?(?:(?:huggingface|hf)\.co/)?(\w[\w.-]*)/(\w[\w.-]*)"
+                         r"(?:/(?:tree|blob|resolve)/.*)?", str(path), re.ASCII)
+    if not found or Path(found[1]).is_dir():
+        return ""
+    name, folder = f"{found[1]}/{found[2]}", found[2]
+    return (f"; if it is a model on the Hugging Face hub, type `hf download {name} --local-dir "
+            f"{folder}`, and then `python -m assembler {folder}`")
 
 
 class Checkpoint:
@@ -224,28 +314,49 @@ class Checkpoint:
 
     def _open(self, path):
         if path.is_dir():
-            names = [n for n in ("config.json", "model.json") if (path / n).exists()]
+            names = [name for name in files.MODELS if os.path.lexists(path / name)]
             if not names:
-                raise TernError(f"{path}: holds no config.json; name a checkpoint folder")
+                raise TernError(_instead_of_config(path))
             path = _checked(path / names[0], path)
-        if path.suffix == ".safetensors":
-            raise TernError(f"{path}: name the checkpoint's folder or its config.json instead")
-        _checked(path, path)
+        elif not os.path.lexists(path):
+            raise TernError(f"{path}: no such file or folder{_on_the_hub(path)}")
+        self._check_kind(path)
         self.path = path
         self.config = files.read_json(path)
         weights = self._named("weights") or path.parent
-        if weights.is_dir():
-            weights = _checked(_find_weights(weights), path.parent)
+        models.check_type(self.config, path)
         ternary.check_config(self.config, path)
-        self.tensors = ternary.gather(_read_index(weights) if weights.suffix == ".json"
-                                      else _read_header(weights))
+        if weights.is_dir():
+            tensors = _read_only(_checked(_find_weights(weights), path.parent))
+        else:
+            tensors = _read(weights)
+        self.tensors = ternary.gather(tensors)
         self.tokenizer = self._named("tokenizer") or path.parent
         if self.tokenizer.is_dir():
             self.tokenizer /= "tokenizer.json"
         if self._named("tokenizer") is None and not os.path.lexists(self.tokenizer):
+            self._check_other_tokenizers(self.tokenizer.parent)
             self.tokenizer = None
-        else:
-            files.size_of(_checked(self.tokenizer, path.parent))
+        elif what := files.foreign(_checked(self.tokenizer, path.parent)):
+            raise TernError(f"{self.tokenizer}: is {what}")
+
+    @staticmethod
+    def _check_kind(path):
+        """TernError if a file that is given is no config, by its name."""
+        if found := _kind([path.name], (*_KINDS, *_TOKENIZERS)):
+            raise TernError(f"{path}: {found[1]}")
+        if path.suffix == ".safetensors":
+            raise TernError(f"{path}: name the checkpoint's folder or its config.json instead")
+
+    @staticmethod
+    def _check_other_tokenizers(folder):
+        """TernError if there is a tokenizer in another form: without it, no text goes in or out."""
+        for name in _OTHER_TOKENIZERS:
+            if (folder / name).exists():
+                raise TernError(
+                    f"{folder / name}: is a tokenizer in another form; write the tokenizer.json "
+                    f"that Tern reads: `AutoTokenizer.from_pretrained({str(folder)!r})"
+                    f".save_pretrained({str(folder)!r})` of transformers")
 
     def _named(self, key):
         """The file or folder that the config names under this key, or None."""

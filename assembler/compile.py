@@ -7,7 +7,7 @@ import numpy as np
 from assembler import checksum, model as models, packing, text
 from assembler.checkpoint import Checkpoint
 from assembler.errors import TernError
-from assembler.files import JSON_BYTES, kept_in, read, read_json
+from assembler.files import kept_in, read_json, read_json_bytes
 from assembler.image import PROGRAM, TOKENIZER, Image, Section, token_ids
 from assembler.isa import WORD_BITS
 from assembler.layout import advice, plan
@@ -23,12 +23,41 @@ GENERATION = "generation_config.json"
 _ROWS = 4096               # rows of the embedding converted at a time
 
 
+_WRAPPERS = {              # what puts a part of its own into the names of a state dict
+    "module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile",
+    "_forward_module": "DeepSpeed or Fabric", "_fsdp_wrapped_module": "FSDP",
+}
+
+
+def _check_names(checkpoint, expected):
+    """TernError if the tensors are those of the model, under names with more or with less."""
+    for there in checkpoint.tensors:
+        bare = ".".join(part for part in there.split(".") if part not in _WRAPPERS)
+        name = next((name for name in expected if f".{bare}".endswith(f".{name}")), None)
+        short = f"model.{bare}"
+        if there in expected or name is None and short not in expected:
+            continue
+        parts = [f"{part!r} of {why}" for part, why in _WRAPPERS.items() if part in
+                 there.split(".")]
+        if name is None:
+            raise TernError(f"{checkpoint.path}: tensor {there} should be {short}: the names lack "
+                            f"'model.', as those of a model without its head do; save the whole "
+                            f"AutoModelForCausalLM")
+        more = bare.removesuffix(name)
+        if more:
+            parts.append(f"{more!r}")
+        raise TernError(f"{checkpoint.path}: tensor {there} should be {name}: the names have "
+                        f"{' and '.join(parts)} in them; rename the tensors, or save the state "
+                        f"dict of the model inside of the wrapper")
+
+
 def check_tensors(checkpoint, model):
     """TernError unless the checkpoint has the tensors of ``model``, and no others."""
     expected = model.shapes()
     for name, shape in expected.items():
         tensor = checkpoint.tensors.get(name)
         if tensor is None:
+            _check_names(checkpoint, expected)
             raise TernError(f"{checkpoint.path}: tensor {name} is missing in the checkpoint")
         if tensor.shape != shape:
             raise TernError(f"{tensor.path}: tensor {name} has shape {list(tensor.shape)}, but "
@@ -235,7 +264,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
     }
     files = {PROGRAM: planned.source.encode()}
     if checkpoint.tokenizer is not None:
-        data = read(checkpoint.tokenizer, JSON_BYTES)
+        data = read_json_bytes(checkpoint.tokenizer)
         FileTokenizer(data, checkpoint.tokenizer)       # a mistake is found here, not by a prompt
         files[TOKENIZER] = data
     return Image(config, memory.sections(), planned.addresses["program"], len(program.words),

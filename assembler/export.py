@@ -111,6 +111,7 @@ def export(checkpoint, directory, progress=lambda done, what: None):
     if (directory / INDEX).exists():
         raise TernError(f"{directory}: holds a checkpoint in several files, which would be read "
                         f"instead; name another folder")
+    files.can_be_folder(directory)
     copied = [name for name in _COPIED if (source / name).is_file()]
     for name in copied:
         if not files.inside(source / name, source):
@@ -133,5 +134,5 @@ def export(checkpoint, directory, progress=lambda done, what: None):
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise TernError(f"{directory}: cannot write: {error.strerror}") from None
+        raise TernError(f"{directory}: cannot write: {error.strerror or error}") from None
     return wide

@@ -26,7 +26,7 @@ import zlib
 
 import numpy as np
 
-from assembler import files, isa, registers
+from assembler import files, isa, manifest as manifests, registers
 from assembler.checksum import WeightCheck
 from assembler.config import Config
 from assembler.errors import TernError
@@ -111,6 +111,10 @@ class Image:
                 return section
         raise KeyError(name)
 
+    def holds(self, name):
+        """Whether there is a section of this name, and something in it."""
+        return any(section.name == name and section.size for section in self.sections)
+
     def model(self):
         """(vocabulary, ends of sequence: a tuple of ids) of the model that was compiled.
 
@@ -132,17 +136,29 @@ class Image:
             raise TernError(f"{MANIFEST}: eos_token_id {ends!r} is outside of the vocabulary"
                             ) from None
 
+    def told(self, *path):
+        """What the manifest says of, for example, ``"model", "source"``; TernError if nothing."""
+        value = self.manifest
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is None:
+            raise TernError(f"{MANIFEST}: does not say {'.'.join(path)}; compile the model again")
+        return value
+
     def weight_check(self):
-        """A :class:`assembler.checksum.WeightCheck` of this image; it agrees with everything if the
-        manifest does not say what the program streams.
+        """A :class:`assembler.checksum.WeightCheck` of this image; it agrees with everything if
+        the manifest says None of what the program streams, as for programs of ours.
 
         Raises
         ------
         TernError
-            The manifest says something else.
+            The manifest says nothing, or something else.
         """
+        if "weight_streams" not in self.manifest:
+            raise TernError(f"{MANIFEST}: does not say weight_streams, so weights that come wrong "
+                            f"from memory would not be noticed; compile the model again")
         try:
-            return WeightCheck(self.manifest.get("weight_streams"))
+            return WeightCheck(self.manifest["weight_streams"])
         except ValueError as error:
             raise TernError(f"{MANIFEST}: {error}; compile the model again") from None
 
@@ -180,7 +196,8 @@ class Image:
             finally:
                 shutil.rmtree(part, ignore_errors=True)
         except OSError as error:
-            raise TernError(f"{directory}: cannot write the image: {error.strerror}") from None
+            raise TernError(f"{directory}: cannot write the image: "
+                            f"{error.strerror or error}") from None
 
     @classmethod
     def load(cls, directory, config=None):
@@ -261,24 +278,14 @@ def _name(name):
     return name.rstrip(b"\0").decode("ascii", "replace")
 
 
-def _check_manifest(manifest):
-    """ValueError unless what reports read is what the compiler writes; all of it may be absent."""
-    def numbers(values, count=None):
-        return (isinstance(values, list) and all(type(n) is int and n >= 0 for n in values)
-                and count in (None, len(values)))
-
-    if not isinstance(manifest.get("target", ""), str):
-        raise ValueError("target is no name")
-    if not numbers(manifest.get("lines", [])):
-        raise ValueError("lines are no numbers")
-    if not isinstance(manifest.get("tensors", []), list):
-        raise ValueError("tensors are no list")
-    for n, tensor in enumerate(manifest.get("tensors", [])):
-        if (not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str)
-                or not (numbers(tensor.get("rows"), 2) and numbers([tensor.get("columns")])
-                        or numbers(tensor.get("shape"), 2) and "pitch" in tensor
-                        or numbers([tensor.get("elements")]))):
-            raise ValueError(f"entry {n} of tensors")
+def _to_make(directory):
+    """How to make the image that is not in this directory."""
+    source = next((directory / name for name in files.MODELS if (directory / name).exists()),
+                  directory)
+    if source.is_file() and source.name in files.MODELS or files.is_model(directory):
+        return (f"this is a model and not an image; compile it with `python -m assembler "
+                f"{directory}` and give build/{files.model_name(source)}")
+    return f"make it with `python -m assembler MODEL -o {directory}`"
 
 
 def load(directory, config=None):
@@ -305,13 +312,12 @@ def load(directory, config=None):
     path, manifest_path = directory / BINARY, directory / MANIFEST
     for place in (path, manifest_path):
         if not os.path.lexists(place):
-            raise TernError(f"{place}: no such file; make it with "
-                            f"`python -m assembler MODEL -o {directory}`")
-    data = files.read(files.kept_in(manifest_path, directory), files.JSON_BYTES)
+            raise TernError(f"{place}: no such file; {_to_make(directory)}")
+    data = files.read_json_bytes(files.kept_in(manifest_path, directory))
     try:
         manifest = files.parse_json(data)
         stored = Config(**manifest["config"])
-        _check_manifest(manifest)
+        manifests.check(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise TernError(f"{manifest_path}: damaged manifest ({error}); compile the model "
                         f"again") from None
@@ -348,8 +354,7 @@ def load(directory, config=None):
         raise TernError(f"{path}: the program leaves its section; compile the model again")
     for name in (PROGRAM, TOKENIZER):
         if os.path.lexists(directory / name):
-            image.files[name] = files.read(files.kept_in(directory / name, directory),
-                                           files.JSON_BYTES)
+            image.files[name] = files.read_json_bytes(files.kept_in(directory / name, directory))
     return image
 
 

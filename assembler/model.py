@@ -12,7 +12,7 @@ from assembler.errors import TernError
 
 
 __all__ = ["Embed", "Codes", "Linear", "Map", "Lerp", "Complement", "Mul", "Add", "Scan",
-           "LayerProgram", "Hgrn", "load"]
+           "LayerProgram", "Hgrn", "check_type", "load"]
 
 
 @dataclass(frozen=True)
@@ -238,14 +238,19 @@ def _size(config, key, limit, where):
     return value
 
 
+def check_type(config, where):
+    """TernError unless the config is that of a family that is supported, as far as it says."""
+    kind = config.get("model_type", "hgrn_bit")
+    if kind != "hgrn_bit":
+        raise TernError(f"{where}: model_type {kind!r} is not supported; supported: hgrn_bit")
+
+
 def load(config, where):
     """The model that a Hugging Face config describes.
 
     Raises TernError, beginning with ``where``, on anything that is not supported.
     """
-    kind = config.get("model_type")
-    if kind != "hgrn_bit":
-        raise TernError(f"{where}: model_type {kind!r} is not supported; supported: hgrn_bit")
+    check_type({"model_type": None} | config, where)
     for key, good, shown in (
             ("use_short_conv", (False, None), "false (it is broken upstream)"),
             ("expand_ratio", (1, 1.0, None), "1"),

@@ -28,7 +28,7 @@ UNITS = tuple(group for group in GROUPS if group != "memory")
 
 def trit_bytes(image):
     """Bytes of the matrices' trits, without padding."""
-    return sum((last - first) * tensor["columns"] for tensor in image.manifest["tensors"]
+    return sum((last - first) * tensor["columns"] for tensor in image.told("tensors")
                if "columns" in tensor for first, last in [tensor["rows"]]
                ) / formats.TRITS_PER_BYTE
 

@@ -57,6 +57,9 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
     :class:`sim.rtl.RtlMachine`.
     """
     config = image.config
+    weights, useful = image.told("model", "ternary_weights"), useful_bytes(image)
+    if not image.holds("weights"):
+        raise TernError(f"{images.BINARY}: holds no weights; compile the model again")
     sdram_mhz = sdram_mhz or clock_mhz
     peak = words_per_cycle(config, clock_mhz, sdram_mhz)
     machine = RtlMachine(image, clock_mhz=clock_mhz, sdram_mhz=sdram_mhz, waves=waves,
@@ -84,13 +87,12 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
     if waves:
         machine.close()
         waves.write_views(image)
-    useful = useful_bytes(image)
     parameters = tokens * (useful - breakdown.trit_bytes(image)) / config.word_bytes
     return Performance(
         streams=streams, cycles=cycles, bytes_read=read * config.word_bytes,
         bytes_written=written * config.word_bytes, useful_bytes=useful,
         peak_share=useful / (cycles * config.word_bytes * peak),
-        adds=streams * image.manifest["model"]["ternary_weights"], clock_mhz=clock_mhz,
+        adds=streams * weights, clock_mhz=clock_mhz,
         peak_bytes=clock_mhz * 1e6 * config.word_bytes * peak,
         tokens_per_second=streams * clock_mhz * 1e6 / cycles,
         simulated=tokens * cycles / seconds,
@@ -102,7 +104,7 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
 
 def model_name(image):
     """The name of the folder, or of the file, that the model came from."""
-    path = Path(image.manifest["model"]["source"])
+    path = Path(image.told("model", "source"))
     return path.parent.name if path.name in ("config.json", "model.json") else path.stem
 
 
@@ -115,7 +117,7 @@ def useful_bytes(image):
     """
     bits = 0.0
     width = image.config.float.width
-    for tensor in image.manifest["tensors"]:
+    for tensor in image.told("tensors"):
         if "columns" in tensor:
             first, last = tensor["rows"]
             bits += 8 * (last - first) * tensor["columns"] / formats.TRITS_PER_BYTE
@@ -182,11 +184,12 @@ def run(args):
     for path in filter(None, (args.trace, args.waves)):
         has_folder(path)
     memory = chosen_memory(target, args.memory)
+    name = model_name(image) if args.json else None     # before the work: it may not be told
     result = measure(image, clock_mhz=CLOCK_MHZ[target],
                      sdram_mhz=SDRAM_MHZ[target] if memory else None, tokens=args.tokens,
                      memory=memory, streams=args.streams, trace=args.trace, waves=waves)
     if args.json:
-        print(json.dumps({"model": model_name(image), "target": target,
+        print(json.dumps({"model": name, "target": target,
                           "digest": image.config.digest, "lanes": image.config.lanes,
                           "positions": positions,
                           "memory": BOARDS.get(memory, memory) or "plain",

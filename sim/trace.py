@@ -130,9 +130,12 @@ class Trace:
 def names(image):
     """[(text, line, label+offset)] of the program's instructions, from ``program.tasm``."""
     program = image.instructions()
-    lines = image.files.get(images.PROGRAM, b"").decode().splitlines()
-    source = text.assemble("\n".join(lines), image.config, images.PROGRAM)
-    if source.words != program:         # there is none, or of something else
+    lines = image.files.get(images.PROGRAM, b"").decode("utf-8", "replace").splitlines()
+    try:
+        source = text.assemble("\n".join(lines), image.config, images.PROGRAM)
+    except TernError:                   # what it says is of no use here
+        source = None
+    if source is None or source.words != program:       # there is none, or of something else
         lines = text.disassemble(program, image.config).splitlines()
         source = text.assemble("\n".join(lines), image.config, "program")
     labels, found = {pc: label for label, pc in source.labels.items()}, []

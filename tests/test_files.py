@@ -2,6 +2,9 @@
 
 import json
 import os
+import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from sim import engines, logits
 from tests import random_model
 from tests.hostile.corpus import CONFIG, tokenizers
 from tests.hostile.programs import sealed
+from tests.verilog import ROOT
 
 
 SHAPE = {"hidden": 10, "inner": 15, "layers": 1, "vocab": 20}
@@ -47,7 +51,8 @@ def test_marks_and_line_ends_of_an_editor_are_no_text(tmp_path, data, text):
 
 @pytest.mark.parametrize("data, fault", [
     ("née".encode("latin-1"), r"x: is not text: not UTF-8 at byte 1 \(0xe9\)"),
-    ("a".encode("utf-16"), "x: is not text: UTF-16, not UTF-8; save it"), (bytes(21), "larger than 20")])
+    ("a".encode("utf-16"), "x: is not text: UTF-16, not UTF-8; save it"),
+    (bytes(21), "larger than 20")])
 def test_what_is_no_utf8_is_refused(tmp_path, data, fault):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(TernError, match=fault):
@@ -91,10 +96,78 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("text, message", [
     (b'{"a": 1, "b": {"c": 1, "c": 2}}', "'c' is there twice"), (b"[" * 100_000, "too deeply"),
     (b"[" * 101 + b"]" * 101, "more than 100"),
-    (b"[" + b"[]," * (1 << 19), "more than"), (b"{", "Expecting")])
+    (b"[" + b"[]," * (1 << 19), "more than .* objects and lists"), (b"{", "Expecting"),
+    (b"{" + b'"a":1,' * (1 << 19) + b'"a":1}', "more than .* names"),
+    (b"[" + b"1," * (3 << 19) + b"1,1]", "more than .* entries")])
 def test_hostile_json_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
         files.parse_json(text)
+
+
+def pretty(words, indent=4, **more):
+    """A tokenizer.json of so many words, as a tree and as a person's editor leaves it."""
+    tree = tokenizers()["words"]
+    tree["model"]["vocab"] = {f"▁{n:07x}": n for n in range(words)} | {"<unk>": words}
+    tree["added_tokens"] = []
+    return tree, json.dumps(tree, indent=indent, **more).encode()
+
+
+def test_white_space_of_a_tokenizer_does_not_count(tmp_path, monkeypatch):
+    """Its indentation may be larger than all that it says may be."""
+    tree, data = pretty(20_000, indent=40)
+    monkeypatch.setattr(files, "JSON_BYTES", 1 << 20)
+    monkeypatch.setattr(files, "_CHUNK", 10_000)
+    assert len(data) > files.JSON_BYTES > len(json.dumps(tree))
+    path = tmp_path / "tokenizer.json"
+    for end in (b"\n", b"\r\n", b"\n \t\n"):
+        path.write_bytes(data.replace(b"\n", end))
+        read = files.read_json_bytes(path)
+        assert json.loads(read) == tree and len(read) <= files.JSON_BYTES
+        assert FileTokenizer(read).encode("0000001")
+    path.write_bytes(data.replace(b'"', b'"' + b"x" * 40))
+    with pytest.raises(TernError, match="larger than 1,048,576 bytes without its indentation"):
+        files.read_json_bytes(path)
+    path.write_bytes(b"\n" * 5_000_000)
+    assert files.read_json_bytes(path) == b""
+    path.write_bytes(b" " * 5_000_000)
+    with pytest.raises(TernError, match="larger than"):
+        files.read_json_bytes(path)
+
+
+def test_a_large_tokenizer_compiles_however_it_is_laid_out(tmp_path):
+    """17 MB, of which its words are a part."""
+    folder = random_model.write(tmp_path / "model", **SHAPE)
+    tree, data = pretty(150_000, indent=75)
+    assert len(data) > 17_000_000
+    (folder / "tokenizer.json").write_bytes(data)
+    made = compile_model(folder, CONFIG, "test")
+    assert json.loads(made.files[images.TOKENIZER]) == tree
+
+
+def test_what_a_tokenizer_may_cost_is_bounded(tmp_path):
+    """A vocabulary that would take some hundred MB, in a file of 8."""
+    data = b'{"model":{"vocab":{%s}}}' % b",".join(b'"%x":%d' % (n, n) for n in range(600_000))
+    with pytest.raises(TernError, match="not a tokenizer .more than 524288 names"):
+        FileTokenizer(data)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/stdout", path)])
+def test_pipes_and_devices_are_written_and_not_replaced(tmp_path, make):
+    """As `-o /dev/stdout`; by root, to put a file in its place would break the machine."""
+    place = tmp_path / "out"
+    make(place)
+    before = place.lstat().st_ino
+    code = f"from assembler import files; files.write({str(place)!r}, b'words')"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
+    if place.is_fifo() and not place.is_symlink():
+        assert place.read_bytes() == b"words"
+    else:
+        assert child.stdout.read() == b"words"
+    assert child.wait() == 0 and place.lstat().st_ino == before
+    child.stdout.close()
+    with pytest.raises(TernError, match="/dev/full: cannot write: No space left"):
+        files.write("/dev/full", b"words")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
 
 
 def test_inside_follows_links(tmp_path):
