@@ -180,7 +180,7 @@ class Decoding:
         if tokenizer.decoder is None:
             self._stages = [lambda: _First(lambda token: token, lambda token: f" {token}")]
             return
-        from tokenizers import Tokenizer, models    # slow, and most commands need none
+        from tokenizers import Tokenizer, models  # slow, and most commands need none
 
         self._parse = Tokenizer.from_str
         bare = Tokenizer(models.BPE())

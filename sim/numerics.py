@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 import shlex
 
-from assembler import tokenizer
+from assembler import terminal, tokenizer
 from assembler.commit import made_by
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
@@ -176,6 +176,6 @@ def run(args):
                 progress=lambda what, done, of: bar.update(task, description=what,
                                                            completed=done, total=of))
             results[rows[0].model] = {"tokens": tokens, "float64": exact, "rows": rows}
-    print("\n".join(_table(results)))
+    print(terminal.shown("\n".join(_table(results))))
     if args.report:
         _report(args, results)

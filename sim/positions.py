@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from assembler import image as images
+from assembler import image as images, terminal
 from assembler.commit import made_by
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ
 from assembler.errors import TernError
@@ -151,7 +151,7 @@ def run(args):
                       "memory": memory or "plain", **asdict(rates),
                       "prefill_gain": rates.prefill_gain, "streams_gain": rates.streams_gain})
         cells = [name, f"{target}, {memory or 'plain memory'}", *_cells(rates, clock)]
-        table.add_row(*cells)
+        table.add_row(*map(terminal.markup, cells))
         lines.append("| " + " | ".join(cells) + " |\n")
     if args.json:
         print(json.dumps(found, indent=1))

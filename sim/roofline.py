@@ -4,6 +4,7 @@ import json
 from math import atan2, degrees
 from pathlib import Path
 
+from assembler import terminal
 from assembler.commit import made_by
 from assembler.errors import TernError
 from assembler.files import has_folder
@@ -159,7 +160,7 @@ is a `python -m sim perf DIR --streams N --json`.
 def run(args):
     points = read(args.results)
     lines = table(points)
-    print("\n".join(lines))
+    print(terminal.shown("\n".join(lines)))
     if not args.report:
         return
     has_folder(args.report)

@@ -10,9 +10,9 @@ import numpy as np
 from assembler.checkpoint import Checkpoint
 from assembler.compile import compile_model
 from assembler.config import Config
+from assembler.decoders import byte_alphabet
 from assembler.export import export
 from assembler.image import PROGRAM
-from assembler.decoders import byte_alphabet
 from tests import random_model
 
 
