@@ -9,7 +9,7 @@ from assembler.errors import TernError, missing, report
 
 
 try:
-    from assembler import files, image, isa, text
+    from assembler import files, image, isa, terminal, text
     from assembler.checkpoint import SINGLE, Checkpoint
     from assembler.commands import Parser
     from assembler.compile import compile_model
@@ -67,7 +67,7 @@ def _assemble(args):
     program = text.assemble(source, config, args.source)
     output = args.output or Path(args.source).with_suffix(".bin")
     files.write(output, b"".join(w.to_bytes(_WORD_BYTES, "little") for w in program.words))
-    print(f"{output}: {len(program.words)} instructions")
+    print(f"{terminal.shown(output)}: {len(program.words)} instructions")
 
 
 def _disassemble(args):
@@ -116,7 +116,8 @@ def _export(source, directory):
             task, completed=done, description=what))
     size = (Path(directory) / SINGLE).stat().st_size
     note = f", but {len(wide)} tensors that bf16 would change" if wide else ""
-    print(f"{directory}: {size:,} bytes; matrices as packed trits, all else in bf16{note}")
+    print(f"{terminal.shown(directory)}: {size:,} bytes; matrices as packed trits, all else in "
+          f"bf16{note}")
 
 
 def _compile(args):
@@ -132,9 +133,9 @@ def _compile(args):
         task = bar.add_task("", total=total)
         compiled = compile_model(checkpoint, config, name, lambda done, what: bar.update(
             task, completed=done, description=what))
-        bar.update(task, completed=total, description=f"writing {output}")
+        bar.update(task, completed=total, description=terminal.markup(f"writing {output}"))
         compiled.save(output)
-    print("\n".join(summary(compiled, output)))
+    print(terminal.shown("\n".join(summary(compiled, output))))
 
 
 def main(argv=None):

@@ -106,7 +106,7 @@ def report(main, argv=None):
         _complain(*error.args)
     except ModuleNotFoundError as error:
         status = 2
-        _complain(missing(error))
+        missing(error)
     except MemoryError:
         status = 2
         _complain("this machine has too little memory for that")
@@ -125,11 +125,12 @@ def report(main, argv=None):
 
 
 def missing(error):
-    """What to type for a package that is not installed. ``error``: of an import; raised again if
-    it is about a module of this project."""
+    """Exit status for a package that is not installed; says what to type. ``error``: of an import;
+    raised again if it is about a module of this project."""
     if error.name is None or (_ROOT / error.name.partition(".")[0]).is_dir():
         raise error
     environment = _ROOT / ".venv"
     here = environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve()
     command = f". {environment / 'bin' / 'activate'}" if here else f"pip install -e {_ROOT}"
-    return f"the package {error.name} is not installed for {sys.executable}; type: {command}"
+    _complain(f"the package {error.name} is not installed for {sys.executable}; type: {command}")
+    return 2

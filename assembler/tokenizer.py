@@ -24,7 +24,9 @@ def documents(text):
 
 class ByteTokenizer:
     """Ids are bytes of UTF-8: for models of 256 tokens without a tokenizer."""
-    def encode(self, text):
+    def encode(self, text, *, continues=False):
+        """The ids of a text. ``continues``: others come before it, so that it does not get the
+        special tokens that a text begins and ends with."""
         return list(text.encode("utf-8", "surrogateescape"))
 
     def encode_documents(self, text):
@@ -32,10 +34,8 @@ class ByteTokenizer:
         return self.encode(text)
 
     def stream(self, ids=()):
-        """An object whose ``push(id)`` and ``flush()`` return the text that is ready.
-
-        ``ids`` are those before the first, whose text is known already.
-        """
+        """A :class:`assembler.decoders.Text`; ``ids`` are those before the first, whose text is
+        known already. What goes to a terminal is :func:`assembler.terminal.stream` of it."""
         return Text.of_bytes(ids)
 
 
@@ -73,15 +73,17 @@ class FileTokenizer:
                          self._tokenizer.get_added_tokens_decoder().values() if token.special}
         self._decoding = Decoding(self._tokenizer, functools.partial(guard.call, where=where))
 
-    def _encode(self, texts):
+    def _encode(self, texts, continues=False):
         texts = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
                  for text in texts]
-        encodings = guard.call(self._tokenizer.encode_batch, texts, where=self._where,
-                               size=sum(map(len, texts)))
+        encodings = guard.call(
+            functools.partial(self._tokenizer.encode_batch, add_special_tokens=not continues),
+            texts, where=self._where, size=sum(map(len, texts)))
         return [encoding.ids for encoding in encodings]
 
-    def encode(self, text):
-        return self._encode([text])[0]
+    def encode(self, text, *, continues=False):
+        """As in :class:`ByteTokenizer`."""
+        return self._encode([text], continues)[0]
 
     def encode_documents(self, text):
         """The ids of a text file: each document's, then the separator's.

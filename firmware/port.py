@@ -4,6 +4,7 @@ from dataclasses import asdict
 import errno
 import json
 from pathlib import Path
+import select
 import struct
 import subprocess
 import sys
@@ -34,6 +35,7 @@ _SLOWEST, _FASTEST = 9_600, 25_000_000      # of a board's UART with which a wor
 # All that pyserial lets through: of ports that are gone, that are none, and of speeds.
 _ERRORS = OSError, ValueError, OverflowError, struct.error, *_TERMINAL
 
+_SOON    = 3                # seconds in which a simulated board that is built starts
 _LATENCY = 0.03             # that USB, driver and operating system add to an answer, in seconds
 
 
@@ -168,6 +170,7 @@ class SimPort:
 
     _count = struct.Struct("<I")
     _came  = struct.Struct("<QI")
+    _place = struct.Struct("<Q")
 
     def __init__(self, config, options=()):
         self._folder = tempfile.TemporaryDirectory()
@@ -175,14 +178,29 @@ class SimPort:
         file.write_text(json.dumps(asdict(config)), encoding="utf-8")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sim", "board", "--config", file, *options],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            start_new_session=True)     # Ctrl-C is for us, as with a board; it ends with its input
         self._now = 0
         self._early = b""           # bytes that came while we slept
-        hello = self._process.stdout.readline()
+        try:
+            hello = self._hello()
+        except BaseException:
+            self.close()
+            raise
         if not hello:
             self.close()
             raise TernError("the simulated board could not be built, see above")
         self.baud = json.loads(hello)["baud"]
+
+    def _hello(self):
+        """The board's first line; says what takes so long, if it does."""
+        start = time.monotonic()
+        if not select.select([self._process.stdout], [], [], _SOON)[0]:
+            print("starting the simulated board; the first time it is built, which takes a minute "
+                  "or two ...", file=sys.stderr, flush=True)
+            select.select([self._process.stdout], [], [])
+            print(f"... ready after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        return self._process.stdout.readline()
 
     def time(self):
         return self._now / 1e9
@@ -198,6 +216,15 @@ class SimPort:
     def write(self, data):
         try:
             self._process.stdin.write(b"w" + self._count.pack(len(data)) + data)
+        except BrokenPipeError:
+            self._lost()
+
+    def place(self, address, data):
+        """Put bytes into the board's memory at once, past its line. ``address``: in bytes."""
+        try:
+            self._process.stdin.write(b"m" + self._count.pack(len(data))
+                                      + self._place.pack(address))
+            self._process.stdin.write(data)
         except BrokenPipeError:
             self._lost()
 

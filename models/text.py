@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from assembler import files
 from assembler.errors import TernError
 from assembler.tokenizer import SEPARATOR, documents
 
@@ -22,14 +23,11 @@ def read_text(paths):
     for path in map(Path, paths):
         try:
             data = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
-            text = data.decode("utf-8")
         except OSError as error:
             raise TernError(f"{path}: cannot be read: {error.strerror or error}") from None
         except lzma.LZMAError:
             raise TernError(f"{path}: is not a whole .xz file") from None
-        except UnicodeDecodeError as error:
-            raise TernError(f"{path}: is not UTF-8 text: byte {error.start} is "
-                             f"{data[error.start]:#04x}") from None
+        text = files.as_text(data, path)
         if not text.strip():
             raise TernError(f"{path}: holds no text")
         texts.append(text.strip("\n"))

@@ -17,11 +17,13 @@ import time
 
 import numpy as np
 from rich.console import Console
+from rich.text import Text
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 from torch.nn import functional as F
 
+from assembler import terminal
 from assembler.errors import TernError, report
 from models import text as texts
 from models.checkpoint import export, load, settle
@@ -297,7 +299,8 @@ def add_arguments(parser):
     for name in ("rate", "fall", "dampening"):
         parser.add_argument(f"--{name}", type=float, help="instead of the preset's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--prompt", default="Once upon a time", help="of the samples at the end")
+    parser.add_argument("--prompt", default="Once upon a time", type=terminal.typed,
+                        help="of the samples at the end")
 
 
 def run(args):
@@ -329,8 +332,9 @@ def run(args):
     export(model, tokenizer, args.out)
     for seed in range(1, 4):
         console.print(f"--- sample, temperature 0.8, seed {seed}")
-        console.print(sample(model, tokenizer, args.prompt, 120, seed=seed), markup=False)
-    console.print(f"wrote {args.out} after {time.monotonic() - started:.0f} s")
+        console.print(Text(terminal.shown(sample(model, tokenizer, args.prompt, 120,
+                                                 seed=seed))))
+    console.print(f"wrote {terminal.markup(args.out)} after {time.monotonic() - started:.0f} s")
 
 
 def main(argv=None):

@@ -8,18 +8,25 @@ being little-endian:
 
 * ``w``, count (4 bytes), bytes: put them on the line;
 * ``r``, microseconds (4 bytes): wait as long for bytes. The answer is the time in nanoseconds
-  (8 bytes), a count (4 bytes) and the bytes that came: up to a zero, or until time was up.
+  (8 bytes), a count (4 bytes) and the bytes that came: up to a zero, or until time was up;
+* ``m``, count (4 bytes), address in bytes (8 bytes), bytes: put them into the memory at once. No
+  board can; simulating the line for the megabytes of a model takes minutes.
 
-``python -m firmware ... --port sim`` starts it.
+``python -m firmware ... --port sim`` starts it. It ends with its input.
 """
 
+import contextlib
 import ctypes
 import json
+import os
 from pathlib import Path
 import random
 import re
+import select
+import signal
 import struct
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -45,6 +52,8 @@ _PART_BITS = 16            # of the words of all parts that we have a model of
 _SOURCES = Path(__file__).with_name("rtl")
 _COUNT   = struct.Struct("<I")
 _CAME    = struct.Struct("<QI")
+_PLACE   = struct.Struct("<Q")
+_WATCH_MS = 200
 
 
 def _library(config, memory):
@@ -210,8 +219,34 @@ def run(args):
         raise
     except (ValueError, TypeError) as error:
         raise TernError(f"{args.config}: {error}") from None
-    board = Board(config, memory=args.memory, noise=args.noise, seed=args.seed)
+    with _ended_with_input():
+        board = Board(config, memory=args.memory, noise=args.noise, seed=args.seed)
     _serve(board, sys.stdin.buffer, sys.stdout.buffer)
+
+
+@contextlib.contextmanager
+def _ended_with_input():
+    """Ends this process, and the compilers that it started, if whoever started it goes away.
+
+    A process without a terminal is not told; that its input ended, :func:`_serve` sees later.
+    """
+    if os.getsid(0) != os.getpid():     # a shell's: the signals of its terminal reach it
+        yield
+        return
+    done = threading.Event()
+
+    def watch():
+        poll = select.poll()
+        poll.register(sys.stdin.fileno(), 0)        # only whether the other end is closed
+        while not done.is_set():
+            if poll.poll(_WATCH_MS):
+                os.killpg(0, signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def _serve(board, source, sink):
@@ -222,6 +257,10 @@ def _serve(board, source, sink):
         count, = _COUNT.unpack(source.read(_COUNT.size))
         if operation == b"w":
             board.write(source.read(count))
+            continue
+        if operation == b"m":
+            address, = _PLACE.unpack(source.read(_PLACE.size))
+            board.memory[address:address + count] = np.frombuffer(source.read(count), np.uint8)
             continue
         came = board.read(count * CLOCK_HZ // 1_000_000)
         sink.write(_CAME.pack(board.cycles * 1_000_000_000 // CLOCK_HZ, len(came)) + came)

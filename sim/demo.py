@@ -1,7 +1,10 @@
 """From a checkpoint to text out of the RTL, each token checked against the golden machine."""
 
 from concurrent.futures import ThreadPoolExecutor
+import os
 from pathlib import Path
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -11,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from assembler import image as images, sampling, tokenizer
+from assembler import image as images, sampling, terminal, tokenizer
 from assembler.config import CLOCK_MHZ
 from assembler.errors import TernError
 from assembler.registers import MessageKind, message
@@ -35,6 +38,8 @@ _MODEL = _ROOT / "models" / "stories-5m"
 # A board with one position and a small core: its model compiles and runs fastest.
 _TARGET = "ulx3s-25f"
 
+_LEAST = 2 / 3              # of the tokens that a story may have, before a sentence ends it
+
 
 def add_arguments(parser):
     parser.add_argument("--model", type=Path, default=_MODEL, metavar="MODEL",
@@ -43,11 +48,13 @@ def add_arguments(parser):
                         help=f"machine (default: {_TARGET})")
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", default="Once upon a time", metavar="TEXT",
+                        type=terminal.typed,
                         help='text to continue (default: "Once upon a time")')
     prompt.add_argument("--ids", type=host.parse_ids, metavar="1,5,9",
                         help="token ids to continue, for a model without a tokenizer")
-    parser.add_argument("--tokens", type=host.parse_count, default=40, metavar="N",
-                        help="tokens to generate (default: 40)")
+    parser.add_argument("--tokens", type=host.parse_count, default=48, metavar="N",
+                        help="tokens to generate at most; the story ends with a sentence, the "
+                             "first one after two thirds of them (default: 48)")
     sampling.add_arguments(parser)
     # The most likely word, again and again, makes a dull story; --temperature 0 tells it.
     parser.set_defaults(temperature=0.4)
@@ -58,7 +65,7 @@ def run(args):
     console = Console(highlight=False)
     started = time.monotonic()
     directory = verilate.cache() / "demo"
-    console.print(f"[bold]1. Compile[/] {args.model} for {args.target}")
+    console.print(f"[bold]1. Compile[/] {terminal.markup(args.model)} for {args.target}")
     done = subprocess.run([sys.executable, "-m", "assembler", args.model, "-o", directory,
                            "--target", args.target])
     if done.returncode:
@@ -69,8 +76,8 @@ def run(args):
         ids = args.ids or [1, 77, 42]
         text, stream = ",".join(map(str, ids)), IdStream(",")
     else:
-        ids, text = words.encode(args.prompt), args.prompt
-        stream = words.stream(ids)
+        ids, text = words.encode(args.prompt), terminal.shown(args.prompt)
+        stream = terminal.stream(words, ids)
     race = Race(image, ids, args.tokens, choice)        # refuses ids before the long work
 
     console.print("\n[bold]2. Build[/] the core: Amaranth to Verilog to Verilator "
@@ -85,8 +92,21 @@ def run(args):
     first = _tell(console, race, text, stream, CLOCK_MHZ[args.target])
     _summary(console, race, CLOCK_MHZ[args.target], first - started)
     if race.wrong:
-        console.print(f"[red]different[/] {race.wrong}")
-    return 1 if race.wrong else 0
+        console.print(f"[red]different[/] {terminal.markup(race.wrong)}")
+        return 1
+    _next(console, directory, args, None if args.ids else words)
+    return 0
+
+
+# The end of a sentence: its closing quotes belong to it, a blank shows that it is over, and a
+# title before a name is none.
+_SENTENCE = re.compile(
+    r"""(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)[.!?…]+["'”’»)\]]*(?=\s)|[。！？]+["'”’」』）]*""")
+
+
+def sentence_ends(text, begun=0):
+    """Where sentences of a text end, behind the first ``begun`` characters."""
+    return [match.end() for match in _SENTENCE.finditer(text) if match.end() > begun]
 
 
 class Race:
@@ -142,32 +162,43 @@ class Race:
 
 
 def _tell(console, race, text, stream, clock):
-    """Show the text as it comes; returns the time of the first token."""
-    first = None
+    """Show the text as it comes, up to the end of a sentence; returns the time of the first token.
+
+    A terminal sees all of it; at last, what came after the sentence is taken back. That cannot be
+    done elsewhere, so whole sentences are written there.
+    """
+    first, written, begun, whole = None, 0, len(text), True
     with Live(console=console, auto_refresh=False) as live:
-        def show(status):
+        def show(status, end):
+            nonlocal written
             if console.is_terminal:
-                live.update(Group(Text(text), Text(""), Text(status, style="dim")), refresh=True)
-
-        def add(piece):
-            nonlocal text
-            text += piece
-            if not console.is_terminal:
-                sys.stdout.write(piece)
+                live.update(Group(Text(text[:end]), Text(""), Text(status, style="dim")),
+                            refresh=True)
+            elif status == "" or end is not None:
+                sys.stdout.write(text[written:end])
                 sys.stdout.flush()
+                written = len(text[:end])
 
-        prompt, text = text, ""
-        add(prompt)
-        show("the prompt runs")
+        show("the prompt runs", begun)
+        ends = []
         for token in race.tokens():
             first = first or time.monotonic()
-            add(stream.push(token))
+            text += stream.push(token)
+            before, ends = ends, sentence_ends(text, begun)
+            whole = token in race.golden.ends
             show(f"token {len(race.cycles)}: {race.cycles[-1]:,} cycles, "
-                 f"{clock * 1e6 / race.cycles[-1]:,.1f} tokens/s at {clock} MHz; golden agrees")
-        add(stream.flush())
+                 f"{clock * 1e6 / race.cycles[-1]:,.1f} tokens/s at {clock} MHz; golden agrees",
+                 None if console.is_terminal or not ends else ends[-1])
+            if len(ends) > len(before) and len(race.cycles) > race.count * _LEAST:
+                break
+        text += stream.flush()
+        if not (whole or race.wrong):       # its last sentence may end with its last token
+            ends = sentence_ends(text + " ", begun)
+        else:
+            ends = []
+        show("", max(ends[-1], written) if ends else None)
         if not console.is_terminal:
             print()
-        show("")
     return first or time.monotonic()
 
 
@@ -186,3 +217,18 @@ def _summary(console, race, clock, first):
                   f"cycles/s")
     table.add_row("first word after", f"{first:.0f} s")
     console.print(table)
+
+
+def _next(console, directory, args, words):
+    """What to try next, as lines to type."""
+    image = shlex.quote(os.path.relpath(directory))
+    model = f" --model {shlex.quote(str(args.model))}" if args.model != _MODEL else ""
+    prompt = '--prompt "The little dog"' if words else "--ids 5,9"
+    console.print("\n[bold]Next[/]")
+    for command, what in (
+            (f"sim demo{model} {prompt} --seed {(args.seed or 0) + 1}", "another story"),
+            (f"firmware chat {image} --port sim{'' if words else ' --ids'}",
+             "talk to a whole board, simulated"),
+            (f"sim perf {image} --target {args.target}", "where its cycles go"),
+            ("boards list", "boards that it runs on")):
+        console.print(f"  {what + ':':36}python -m {terminal.markup(command)}", soft_wrap=True)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from assembler import sampling, tokenizer
+from assembler import sampling, terminal, tokenizer
 from assembler.errors import TernError
 from sim import engines, host
 
@@ -37,6 +37,7 @@ def add_arguments(parser):
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     prompt = parser.add_mutually_exclusive_group(required=True)
     prompt.add_argument("--prompt", action="append", metavar="TEXT",
+                        type=terminal.typed,
                         help="text to continue; several give independent streams")
     prompt.add_argument("--ids", action="append", type=host.parse_ids, metavar="1,5,9",
                         help="token ids to continue, and ids come out; may be given several "
@@ -63,14 +64,15 @@ class IdStream:
 
 
 def _prompts(args, engine):
-    """Prompts as ids, the text before the first token, and where each token's text comes from."""
+    """Prompts as ids, their text as a terminal is shown it, and where tokens' text comes from."""
     if args.ids:
         return args.ids, [""] * len(args.ids), [IdStream() for _ in args.ids]
     words = tokenizer.load(engine.image)
     if words is None:
         raise TernError(f"{args.directory}: the model has no tokenizer; give --ids")
     prompts = [words.encode(text) for text in args.prompt]
-    return prompts, args.prompt, [words.stream(ids) for ids in prompts]
+    return (prompts, [terminal.shown(text) for text in args.prompt],
+            [terminal.stream(words, ids) for ids in prompts])
 
 
 def _show_one(tokens, text, stream):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 
-from assembler import image as images
+from assembler import image as images, terminal
 from sim import host
 from sim.golden.machine import Machine
 from sim.rtl import RtlMachine
@@ -159,7 +159,7 @@ def run(args):
     difference = pair.run(lambda word: console.print(
         f"token {word & 0xffffff} after {pair.count} instructions: equal"))
     if difference:
-        console.print(f"[red]different[/] {difference}", highlight=False)
+        console.print(f"[red]different[/] {terminal.markup(difference)}", highlight=False)
         return 1
     console.print(f"equal: {pair.count} instructions, all registers after each, memory after "
                   f"each token")

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from assembler import files
+from assembler import files, terminal
 from assembler.errors import TernError
 from sim import engines
 from sim.host import progress_bar
@@ -68,4 +68,4 @@ def run(args):
                 t += len(chunk)
                 progress.advance(task, len(chunk))
     files.write(args.output, lambda file: np.save(file, out))
-    print(f"{args.output}: {' x '.join(map(str, out.shape))} float32")
+    print(f"{terminal.shown(args.output)}: {' x '.join(map(str, out.shape))} float32")

@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 import shlex
 
-from assembler import files, tokenizer
+from assembler import files, terminal, tokenizer
 from assembler.commit import made_by, write_report
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
@@ -177,6 +177,6 @@ def run(args):
                 results[rows[0].model] = {"tokens": tokens, "float64": exact, "rows": rows}
     finally:                # what was measured is told, whatever ends the rest
         if results:
-            print("\n".join(_table(results)))
+            print(terminal.shown("\n".join(_table(results))))
     if args.report:
         _report(args, results)

@@ -114,11 +114,7 @@ def add_arguments(parser):
 
 def read_ids(path, words):
     """The tokens of a text file, (n,) int; TernError if there are less than two."""
-    try:
-        text = files.read(path, _MOST_TEXT).decode()
-    except UnicodeDecodeError as error:
-        raise TernError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = files.read_text(path, _MOST_TEXT).replace("\r", "\n")
     ids = np.array(words.encode_documents(text), np.int64)
     if len(ids) < 2:
         raise TernError(f"{path}: needs at least two tokens")

@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from assembler import files, image as images
+from assembler import files, image as images, terminal
 from assembler.commit import made_by, write_report
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ
 from assembler.errors import TernError
@@ -156,7 +156,7 @@ def run(args):
                           "controller": memory, "clock_mhz": clock, **asdict(rates),
                           "prefill_gain": rates.prefill_gain, "streams_gain": rates.streams_gain})
             cells = [name, f"{target}, {memory_name(memory)}", *_cells(rates, clock)]
-            table.add_row(*cells)
+            table.add_row(*map(terminal.markup, cells))
             lines.append("| " + " | ".join(cells) + " |\n")
     finally:                # what was measured is told, whatever ends the rest
         if found and args.json:

@@ -4,7 +4,7 @@ import json
 from math import atan2, degrees
 from pathlib import Path
 
-from assembler import files
+from assembler import files, terminal
 from assembler.commit import made_by
 from assembler.errors import TernError
 
@@ -161,7 +161,7 @@ def run(args):
         files.has_folder(args.report)
     points = read(args.results)
     lines = table(points)
-    print("\n".join(lines))
+    print(terminal.shown("\n".join(lines)))
     if not args.report:
         return
     picture, numbers = args.report.with_suffix(".svg"), args.report.with_suffix(".json")

@@ -16,11 +16,12 @@ from tests.test_tokenizer import TEXT, byte_level, loaded
 
 # What decoders look for: word marks, byte tokens in order and out of it, half characters of
 # byte-level alphabets, blanks at both ends, punctuation that cleaning moves.
-TOKENS = ["<unk>", "", " ", "  ", "▁", "▁▁", "▁a", "a", "b ", "▁b▁", "é", "一", "\ufffd", "\n", "\x1b",
-          "<0xC3>", "<0xA9>", "<0x41>", "<0xff>", "<0xF0>", "<0x9F>", "<0xA6>", "<0x81>",
-          "<0x+5>", "<0xZZ>", "<0x20>", "</w>", "low</w>", "</w>x", "##s", "##", " ##t", ".", " .",
-          ",", "?", "n't", "'s", " do not", "|", "<pad>", "x<pad>", "Ġa", "Ġ", "Ã", "©", "ð", "Ł", "¦",
-          "ģ", "âĢ", "<s>", "</s>", "aa", "aaa", "ab"]
+TOKENS = [
+    "<unk>", "", " ", "  ", "▁", "▁▁", "▁a", "a", "b ", "▁b▁", "é", "一", "\ufffd", "\n", "\x1b",
+    "<0xC3>", "<0xA9>", "<0x41>", "<0xff>", "<0xF0>", "<0x9F>", "<0xA6>", "<0x81>", "<0x+5>",
+    "<0xZZ>", "<0x20>", "</w>", "low</w>", "</w>x", "##s", "##", " ##t", ".", " .", ",", "?", "n't",
+    "'s", " do not", "|", "<pad>", "x<pad>", "Ġa", "Ġ", "Ã", "©", "ð", "Ł", "¦", "ģ", "âĢ", "<s>",
+    "</s>", "aa", "aaa", "ab"]
 SPECIAL = ["<s>", "</s>", "<|im_start|>"]
 ADDED   = [AddedToken(" foo", normalized=True), AddedToken("▁bar▁", normalized=False),
            AddedToken("<think>", special=False), AddedToken("Ġ¦é", normalized=False),

@@ -2,9 +2,12 @@
 
 from contextlib import suppress
 import errno
+import io
 import os
 import re
+import signal
 import struct
+import sys
 import termios
 import time
 
@@ -320,6 +323,124 @@ def test_chat_samples_as_the_golden_machine(tmp_path, monkeypatch, capsys):
         f"[{n}] {','.join(map(str, ids))}" for n, ids in expected.items()]
     assert report(main, ["chat", str(tmp_path / "image"), "--port", "golden", "--top-k", "4"]) == 2
     assert "--top-k needs --temperature" in capsys.readouterr().err
+
+
+# Conversations
+
+CONTINUED = [[3, 1, 4], [1], [5, 9, 2, 6, 5, 3], [5, 8]]
+
+
+def golden_conversation(image, prompts, tokens, ends=(), sampling=None, cuts=()):
+    """Answers to prompts that go on in one text: each from an empty state, all of the text given.
+
+    ``cuts``: {answer: tokens of it that count}.
+    """
+    text, answers = [], []
+    for n, ids in enumerate(prompts):
+        text += ids
+        answer = [token.id for token in engines.start(image, "golden").generate(
+            [text], tokens, ends=ends, sampling=sampling and [sampling.with_seed(n)])]
+        answers.append(answer[:dict(cuts).get(n, tokens)])
+        text += answers[-1]
+    return answers
+
+
+def as_lines(prompts, answers):
+    return "".join(f"{','.join(map(str, [*ids, *answer]))}\n"
+                   for ids, answer in zip(prompts, answers))
+
+
+@pytest.fixture
+def talk_to(tmp_path, monkeypatch, capsys):
+    """A function of an image, lines and options that returns what a chat printed, and its line."""
+    def chat(image, lines, *options, line=None):
+        folder = tmp_path / str(len(os.listdir(tmp_path)))
+        image.save(folder)
+        line = line or GoldenPort(image.config)
+        monkeypatch.setattr(port, "SerialPort", lambda name, baud: line)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("".join(
+            f"{','.join(map(str, text)) if isinstance(text, list) else text}\n"
+            for text in lines).encode())))
+        assert report(main, ["chat", str(folder), "--port", "golden", "--ids", *options]) == 0
+        return capsys.readouterr()
+    return chat
+
+
+def prompt_tokens(err):
+    """How many the core was given, of each answer."""
+    return [int(n) for n in re.findall(r"^(\d+) prompt tokens", err, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_chat_is_one_conversation(name, talk_to):
+    """The state goes on: only the answer's last token and the new prompt are sent."""
+    image = compiled(TINY_A, CONFIGS[name])
+    answers = golden_conversation(image, CONTINUED, 5)
+    out, err = talk_to(image, CONTINUED, "--tokens", "5")
+    assert out == as_lines(CONTINUED, answers)
+    assert prompt_tokens(err) == [3, 2, 7, 3]
+    out, err = talk_to(image, [*CONTINUED[:2], "/reset", *CONTINUED[:2]], "--tokens", "5")
+    assert out == 2 * as_lines(CONTINUED[:2], answers) and prompt_tokens(err) == [3, 2, 3, 2]
+
+
+def test_a_chat_goes_on_after_an_end(talk_to):
+    """The core ends at the first id, and its state is right; at another it went on for some
+    tokens that are not in the text, which is then sent again."""
+    image = compiled(TINY_A, CONFIGS["wide"])
+    plain = golden_conversation(image, CONTINUED, 6)
+    first, other = plain[0][3], next(i for i in plain[1] if i not in plain[0])
+    for ends in ((first,), (255, first), (first, other), (other, first)):
+        image.manifest["model"]["eos_token_id"] = list(ends)
+        answers = golden_conversation(image, CONTINUED, 6, ends)
+        out, err = talk_to(image, CONTINUED, "--tokens", "6")
+        assert out == as_lines(CONTINUED, answers), ends
+        sent, text, seen = [], 0, 0
+        for ids, answer in zip(CONTINUED, answers):
+            sent.append(text + len(ids) - seen)
+            text += len(ids) + len(answer)
+            seen = 0 if answer[-1] in ends[1:] else text - 1
+        assert prompt_tokens(err) == sent
+    image.manifest["model"]["eos_token_id"] = None
+
+
+def test_a_chat_draws_as_the_golden_machine(talk_to):
+    """Chance is of each answer; what a penalty has seen is of the whole conversation."""
+    image = compiled(TINY_A, CONFIGS["wide"])
+    choice = Sampling(temperature=1.5, top_k=9, repetition_penalty=1.8, seed=4)
+    out, _ = talk_to(image, CONTINUED, "--tokens", "6", "--temperature", "1.5", "--top-k", "9",
+                     "--repetition-penalty", "1.8", "--seed", "4")
+    assert out == as_lines(CONTINUED, golden_conversation(image, CONTINUED, 6, sampling=choice))
+
+
+def test_commands_of_a_chat(talk_to):
+    image = compiled(TINY_A, CONFIGS["wide"])
+    out, err = talk_to(image, ["/help", "/rest", [3, 1, 4], "/reset"], "--tokens", "2")
+    assert out == as_lines([[3, 1, 4]], golden_conversation(image, [[3, 1, 4]], 2))
+    assert "/reset   begin anew" in err and "/rest is no command; /help lists them" in err
+
+
+@pytest.mark.parametrize("after", [0, 4])
+def test_ctrl_c_ends_an_answer_and_not_the_conversation(talk_to, after):
+    """A signal in the middle of a request; the next prompt goes on after what was shown."""
+    image = compiled(TINY_A, CONFIGS["wide"])
+
+    class Pressed(GoldenPort):
+        asked = 0
+
+        def read(self, seconds):
+            data = super().read(seconds)
+            if self.core.machine and self.core.machine.scheduler.running[0]:
+                self.asked += 1
+                if self.asked == after * 3 + 1:
+                    os.kill(os.getpid(), signal.SIGINT)
+            return data
+
+    out, err = talk_to(image, CONTINUED[:2], "--tokens", "40", line=Pressed(image.config))
+    first = [int(n) for n in out.splitlines()[0].split(",")][len(CONTINUED[0]):]
+    assert len(first) < 40
+    answers = golden_conversation(image, CONTINUED[:2], 40, cuts={0: len(first)})
+    assert out == as_lines(CONTINUED[:2], answers)
+    assert prompt_tokens(err) == [3, 3 + len(first) + 1]
 
 
 # Serial ports

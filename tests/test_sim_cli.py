@@ -200,7 +200,7 @@ def test_mistakes_get_one_line_and_status_2(tiny, worded, tmp_path, capsys):
     refused("no such folder", "logits", worded, *ids_file([[1]])[:2], "-o",
             tmp_path / "no" / "x.npy")
     refused("at least two tokens", "perplexity", worded, "--text", _file(tmp_path, b"a"))
-    refused("not UTF-8", "perplexity", worded, "--text", _file(tmp_path, b"\xff\xfe"))
+    refused("not UTF-8", "perplexity", worded, "--text", _file(tmp_path, b"\xff\xfd"))
     refused("--limit must be at least 2", "perplexity", worded, "--text", "x", "--limit", 1)
     refused("--context must be at least 1", "perplexity", worded, "--text", "x", "--context", 0)
     assert not (tmp_path / "out.npy").exists()
