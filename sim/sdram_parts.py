@@ -46,7 +46,6 @@ PARTS = {
 # Column bits that the controllers of boards use: those of the smallest part.
 USED_COL_BITS = min(part["COL_BITS"] for part in PARTS.values())
 
-
 # At the pins, of the slowest of all: set-up and hold, time to a word at a CAS latency of 3, and how
 # long it stays; shortest times of the clock, high and low.
 PINS = dict(tIS=1500, tIH=800, tAC=5400, tOH=2500, tCK=7500, tCH=2500, tCL=2500)

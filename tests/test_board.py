@@ -11,7 +11,7 @@ from assembler.errors import TernError
 from firmware import programs
 from firmware.board import Board
 from firmware.link import LinkError
-from firmware.port import SimPort
+from firmware.port import BAUD, SimPort
 from firmware.upload import upload
 from sim import host
 from sim.golden.machine import Machine
@@ -154,6 +154,19 @@ def test_line_noise_before_a_session_is_no_obstacle():
 def test_noise_ends_well_or_with_an_error(seed):
     outcome = one_run(CONFIG, seed, rate=0.002, conversations=1)
     assert not outcome.wrong
+
+
+@pytest.mark.parametrize("options", [dict(rate=0), dict(rate=0.003, seed=200),
+                                     dict(rate=0, host_baud=2_940_000),
+                                     dict(rate=0, host_baud=3_060_000)],
+                         ids=["quiet", "noise", "slow host", "fast host"])
+def test_the_line_at_the_speed_of_the_boards(options):
+    """33.3 cycles a bit, and a host whose clock is wrong by 2 %."""
+    options = {"seed": 1, **options}
+    outcome = one_run(CONFIG, options.pop("seed"), baud=BAUD, conversations=1, ballast=480,
+                      **options)
+    assert not outcome.wrong and not outcome.error
+    assert outcome.hits == outcome.repeats == 0 if not options["rate"] else outcome.hits > 0
 
 
 def test_programs_run_on_the_board():

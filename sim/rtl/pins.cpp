@@ -193,6 +193,7 @@ struct Board {
 
     // The core's clock since the lock, and what other pins did
     uint64_t cycles = 0, all_cycles = 0;
+    bool core_was = false;                      // its level
     Time core_first = 0, core_last = 0, core_low = NEVER, core_high = 0;
     uint64_t lit[64] = {}, lit_cycles = 0, was_low = 0;
 
