@@ -10,7 +10,7 @@ from pathlib import Path
 from sim import hardware
 
 
-__all__ = ["PARTS", "parameters", "memory_sources"]
+__all__ = ["PARTS", "PINS", "parameters", "strictest", "memory_sources"]
 
 
 _SOURCES = Path(__file__).with_name("rtl")
@@ -39,6 +39,22 @@ PARTS = {
         tRAS_MAX=120_000_000, tRC=66_000, tRFC=66_000, tRRD=15_000, tWR=15_000, tMRD=0,
         MRD_CLOCKS=2, POWER_UP=100_000_000, INIT_REFRESHES=2),
 }
+
+
+# At the pins, of the slowest of all: set-up and hold, time to a word at a CAS latency of 3, and how
+# long it stays; shortest times of the clock, high and low.
+PINS = dict(tIS=1500, tIH=800, tAC=5400, tOH=2500, tCK=7500, tCH=2500, tCL=2500)
+
+
+def strictest(*, clock_hz, depth):
+    """Parameter assignments for a part that has the strictest of each rule of all parts, and is
+    as small as the smallest; ``depth`` words are stored."""
+    values = {}
+    for rule in sorted(set().union(*PARTS.values())):
+        found = [part[rule] for part in PARTS.values() if rule in part]
+        values[rule] = (min if rule.endswith(("_MAX", "_BITS")) else max)(found)
+    values |= dict(DEPTH=depth, CLOCK_PS=floor(1e12 / clock_hz + 1e-3))
+    return ", ".join(f".{key}({value})" for key, value in values.items())
 
 
 def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):

@@ -4,7 +4,8 @@
 // Every rule that is broken ends the simulation with its name, the time and the bank; with FATAL
 // 0 it is only noted in `broken` and `violations`. Times are in picoseconds of this clock, which
 // counts CLOCK_PS an edge, so that no simulator needs delays; a data word is at the pins at the
-// clock edge that the CAS latency says.
+// clock edge that the CAS latency says. With REAL_TIME 1 they are the simulator's picoseconds, and
+// CLOCK_PS is what rules that count clocks are worth.
 //
 // Burst lengths 1, 2, 4, 8 and full page, sequential and interleaved, and single writes. Not
 // modelled, and refused: auto precharge, clock suspend, power down and self refresh.
@@ -17,6 +18,7 @@ module tern_sdram #(
     parameter COL_BITS  = 9,
     parameter DEPTH     = 1 << (ROW_BITS + COL_BITS + 2),   // words that are stored
     parameter CLOCK_PS  = 10000,
+    parameter REAL_TIME = 0,
     // From the datasheet, in ps; *_CLOCKS where it counts clocks. 0: none of that kind.
     parameter tCK2      = 10000,    // shortest clock period at a CAS latency of 2
     parameter tCK3      = 7000,
@@ -168,7 +170,7 @@ module tern_sdram #(
     end
 
     always @(posedge Clk) begin
-        now     = now + CLOCK_PS;
+        now     = REAL_TIME ? $time : now + CLOCK_PS;
         command = Cs_n ? NOP : {Ras_n, Cas_n, We_n};
         moves   = 0;
         moves_write = 0;
