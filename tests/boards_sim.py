@@ -29,6 +29,8 @@ from firmware import programs, selftest
 from firmware.board import Board
 from firmware.upload import upload
 import hw
+from hw.core import Core
+from hw.rest import RESTING
 from sim import host, pins, verilate
 from sim.golden.machine import Machine
 from sim.golden.scheduler import parse_token
@@ -113,24 +115,44 @@ def _black_box(component, module):
     return BlackBox
 
 
+# Blocks of the core that rest do not get their clock, which takes half of the simulator's time:
+# hw/rest.py, and tests/test_rest.py for that nothing else differs.
+_GATED = """
+module tern_core ({ports});
+    wire [{last}:0] needed;
+    reg  [{last}:0] open;
+    always_latch if (!clk) open = needed;
+    gated_core core (.*, .clocks(open & {{{count}{{clk}}}}));
+endmodule
+"""
+
+
 def _part(component, module, arguments):
     """The Verilog of a component by itself, made once."""
     package = Path(hw.__file__).parent
     sources = sorted([*package.glob("*.py"), *(package.parent / "assembler").glob("*.py")])
-    key = verilate.digest("part", module, sorted(arguments.items()),
+    key = verilate.digest("part", module, sorted(arguments.items()), _GATED,
                           *(path.read_bytes() for path in sources))
     made = component(**arguments)
     made._MustUse__used = True      # also if the text is there already
-    ports = (("clk", 1, True), ("rst", 1, True), *(
+    ports = [("clk", 1, True), ("rst", 1, True), *(
         ("__".join(map(str, path)), len(Value.cast(value)), member.flow == In)
-        for path, member, value in made.signature.flatten(made)))
+        for path, member, value in made.signature.flatten(made))]
+    ports = tuple(port for port in ports if port[1])
 
     def build(folder):
-        (folder / "part.v").write_text(verilog.convert(made, name=module, emit_src=False))
+        if component is not Core:
+            text = verilog.convert(made, name=module, emit_src=False)
+        else:
+            text = verilog.convert(Core(**arguments, gated=True), name="gated_core",
+                                   emit_src=False)
+            text += _GATED.format(last=len(RESTING) - 1, count=len(RESTING), ports=", ".join(
+                f"{'input' if into else 'output'} wire [{width - 1}:0] {port}"
+                for port, width, into in ports))
+        (folder / "part.v").write_text(text)
 
     folder = verilate.once(verilate.cache() / "pins" / key, build)
-    return pins.Part((folder / "part.v").read_text(), module,
-                     tuple(port for port in ports if port[1]))
+    return pins.Part((folder / "part.v").read_text(), module, ports)
 
 
 def _verilog(rtlil):

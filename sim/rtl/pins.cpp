@@ -62,8 +62,15 @@ struct Part {
     Model model;
     Wire clock;
     std::vector<Wire> inputs, outputs;
+    bool level = false, fell = false;           // of its clock
 
     static bool copy(const Port& from, const Port& to) {
+        if (to.bytes <= 8) {
+            const uint64_t value = from.get();
+            if (value == to.get()) return false;
+            to.set(value);
+            return true;
+        }
         if (!std::memcmp(from.at, to.at, to.bytes)) return false;
         std::memcpy(to.at, from.at, to.bytes);
         return true;
@@ -227,7 +234,6 @@ struct Board {
         }
         unlock();
         rx.set(1);
-        for (Part& part : parts) part.clock.part.set(0);
         settle();
         for (Part& part : parts) { part.give(); part.model.eval(); part.take(); }
         settle();
@@ -250,22 +256,28 @@ struct Board {
     }
 
     // Shell and parts, at one moment. A part's registers take what was there before the edge: so
-    // a part whose clock rises is evaluated before it gets anything new.
+    // a part whose clock rises is evaluated before it gets anything new. Its clock falls together
+    // with that, for no part has a register of the other edge.
     void settle() {
         shell.eval();
         bool again = false;
         for (Part& part : parts) {
-            const uint64_t level = part.clock.shell.get();
-            if (level == part.clock.part.get()) continue;
-            part.clock.part.set(level);
-            part.model.eval();
-            if (level) again |= part.take();
+            const bool level = part.clock.shell.get();
+            if (level && !part.level) {
+                part.clock.part.set(1);
+                part.model.eval();
+                part.clock.part.set(0);
+                part.fell = true;
+                again |= part.take();
+            }
+            part.level = level;
         }
         for (int n = 0; n < 100; ++n) {
             if (again) shell.eval();
             again = false;
             for (Part& part : parts)
-                if (part.give()) {
+                if (part.give() || part.fell) {
+                    part.fell = false;
                     part.model.eval();
                     again |= part.take();
                 }
@@ -489,13 +501,13 @@ struct Board {
         gain_lock();
         if (toggled) dq_in.set(at_fpga());
         rx.set(to.level(now));
-        const uint64_t core_before = parts.empty() ? 0 : parts[0].clock.part.get();
+        const bool before = parts[0].level;
         settle();
         look();
         if (clkfb_out.get() != (levels & 1)) fed_back = false;
         input_of_pll();
         lose_lock();
-        if (!parts.empty() && parts[0].clock.part.get() && !core_before) core_edge();
+        if (parts[0].level && !before) core_edge();
         was_low |= ~others.get();
     }
 
