@@ -6,6 +6,7 @@ in place of the instances that Amaranth and ``boards`` made. So a whole board ta
 ships, with its core and controller, is simulated by :mod:`tests.boards_sim`.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 import importlib
@@ -27,7 +28,7 @@ from hw.signatures import MemoryPort
 from hw.soc import Soc
 
 
-__all__ = ["PllOutput", "Shell", "pll_outputs"]
+__all__ = ["PllOutput", "Shell", "pll_outputs", "stubs"]
 
 
 FS = 10 ** 15
@@ -161,6 +162,23 @@ class _FastController(wiring.Component):
         return m
 
 
+@contextmanager
+def stubs():
+    """While this lasts, ``boards.top`` has stubs for core and controller; a list of those that were
+    made."""
+    made = []
+
+    def stub(kind):
+        def make(**given):
+            made.append(kind(**given))
+            return made[-1]
+        return make
+
+    with mock.patch.multiple(top, Soc=stub(_Soc), SdramController=stub(_Controller),
+                             FastSdram=stub(_FastController)):
+        yield made
+
+
 class Shell:
     """The board ``name``, elaborated.
 
@@ -190,16 +208,7 @@ class Shell:
         self.pads = {}
         self.now  = 0
         self.running = False
-        made = []
-
-        def stub(kind):
-            def make(**given):
-                made.append(kind(**given))
-                return made[-1]
-            return make
-
-        with mock.patch.multiple(top, Soc=stub(_Soc), SdramController=stub(_Controller),
-                                 FastSdram=stub(_FastController)):
+        with stubs() as made:
             self.fragment = Fragment.get(top.Top(name=name, board=self.board), self.platform)
         self.soc   = next(each for each in made if isinstance(each, _Soc))
         self.sdram = next(each for each in made if not isinstance(each, _Soc))

@@ -1,10 +1,10 @@
 # amaranth: UnusedElaboratable=no
 """Every board's clocks, resets, pins, lights and memory port, without core and controller.
 
-What is right for a board stands here once more, by docs/boards.md, and never comes from `boards`.
+What is right for a board is in tests.boards_sim, by docs/boards.md, and never comes from `boards`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 import functools
 import gc
@@ -21,39 +21,17 @@ from boards import top
 from boards.parts import BOARDS
 from hw.crossing import memory_side
 from tests.boards_shell import FS, Shell, pll_outputs
+from tests.boards_sim import FACTS
 
 
 pytest.importorskip("amaranth_boards")
 
 
-@dataclass(frozen=True)
-class Right:
-    """What docs/boards.md says of a board, and what of its pins is in its schematics."""
-    leds:      dict[str, str]           # meaning by port
-    core_hz:   int = 100_000_000
-    memory_hz: Fraction = Fraction(100_000_000)
-    baud:      int = 3_000_000
-    shift:     float = 45
-    lit:       int = 1                  # level at the pad
-    high:      tuple[str, ...] = ()
-
-
-def _leds(*meanings):
-    return {f"led_{n}__io": meaning for n, meaning in enumerate(meanings)}
-
-
-ULX3S = Right(_leds("heartbeat", "ready", "link", "memory", "running", "waiting", "token", "fault"),
-              high=("esp32_0__gpio0__io",))
-RIGHT = {
-    "ulx3s-25f":     ULX3S,
-    "ulx3s-85f-133": replace(ULX3S, memory_hz=Fraction(400_000_000, 3), shift=-22.5),
-    "icepi-zero":    Right(_leds("heartbeat", "link", "memory", "running", "fault")),
-    "icesugar-pro":  Right({"rgb_led_0__r__io": "fault", "rgb_led_0__g__io": "heartbeat",
-                            "rgb_led_0__b__io": "link"}, baud=1_000_000),
-}
+# The boards whose shells differ.
+SHELLS = ("ulx3s-25f", "ulx3s-85f-133", "icepi-zero", "icesugar-pro")
 HELD = 16                   # cycles of a reset behind the lock
 
-boards = pytest.mark.parametrize("name", RIGHT)
+boards = pytest.mark.parametrize("name", SHELLS)
 # What was made before is never used, and must be gone when the next test begins.
 refusal = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
@@ -107,13 +85,13 @@ def test_the_other_sizes_of_a_board_differ_in_their_machine_alone():
 
 @boards
 def test_core_and_controller_are_those_of_the_board(name):
-    board, config, right = shell(name), PRESETS[name], RIGHT[name]
-    assert board.soc.given == {"config": config, "clock_hz": right.core_hz, "baud": right.baud,
+    board, config, facts = shell(name), PRESETS[name], FACTS[name]
+    assert board.soc.given == {"config": config, "clock_hz": facts.clock_hz, "baud": facts.baud,
                                "name": name}
     assert board.sdram.narrow == memory_side(config, 16)
     given = board.sdram.given
     assert given["power_up_us"] is None
-    assert given["clock_mhz"] == pytest.approx(float(right.memory_hz) / 1e6, rel=1e-12)
+    assert given["clock_mhz"] == pytest.approx(float(facts.memory_hz) / 1e6, rel=1e-12)
     ours = Timing.of(given["part"], given["clock_mhz"], given["cas_latency"])
     for part in PARTS.values():         # what is soldered is not known
         asked = Timing.of(part, given["clock_mhz"], given["cas_latency"])
@@ -161,12 +139,12 @@ def test_an_sdram_faster_than_the_core_takes_its_words_is_refused(clock, sdram_c
 
 @boards
 def test_clocks_have_their_frequency_phase_and_constraint(name):
-    board, right = shell(name), RIGHT[name]
-    hz = {"CLKOS": right.core_hz, "CLKOS2": right.memory_hz, "CLKOS3": right.memory_hz}
+    board, facts = shell(name), FACTS[name]
+    hz = {"CLKOS": facts.clock_hz, "CLKOS2": facts.memory_hz, "CLKOS3": facts.memory_hz}
     assert {port: (each.hz, each.phase) for port, each in board.pll.items()
             if port != "CLKOP"} == \
-        {port: (hz[port], right.shift % 360 if port == "CLKOS2" else 0)
-         for port in (("CLKOS", "CLKOS2") if right.memory_hz == right.core_hz else hz)}
+        {port: (hz[port], facts.shift % 360 if port == "CLKOS2" else 0)
+         for port in (("CLKOS", "CLKOS2") if facts.memory_hz == facts.clock_hz else hz)}
     assert board.pll["CLKOP"].phase == 0
     asked = {id(signal): hz for signal, hz in
              ResourceManager.iter_signal_clock_constraints(board.platform)}
@@ -180,18 +158,18 @@ def test_clocks_have_their_frequency_phase_and_constraint(name):
             assert ctx.get(board.clki) == level
         await lock(ctx, board)
         memory = board.sdram.memory[1]
-        for tick, rate in ((board.soc.sync[1], right.core_hz), (memory, right.memory_hz),
-                           (board.sdram.port_side[1], right.core_hz)):
+        for tick, rate in ((board.soc.sync[1], facts.clock_hz), (memory, facts.memory_hz),
+                           (board.sdram.port_side[1], facts.clock_hz)):
             times = await edges(ctx, board, tick, 9)
             assert times[-1] - times[0] == pytest.approx(8 * FS / rate, abs=10)
         (begun,) = await edges(ctx, board, memory, 1)
         pad = one_pad(board, "sdram_0__clk__io")
         times = await edges(ctx, board, pad.o, 9, rising=True)
         assert driven(ctx, pad) == 1
-        assert times[-1] - times[0] == pytest.approx(8 * FS / right.memory_hz, abs=10)
-        period = FS / right.memory_hz
+        assert times[-1] - times[0] == pytest.approx(8 * FS / facts.memory_hz, abs=10)
+        period = FS / facts.memory_hz
         assert (times[0] - begun) % period * 360 / period \
-            == pytest.approx((180 + right.shift) % 360, abs=0.01)
+            == pytest.approx((180 + facts.shift) % 360, abs=0.01)
 
     board.simulate(bench)
 
@@ -224,7 +202,7 @@ def test_every_domain_is_reset_until_the_pll_has_locked(name, side):
     board  = shell(name)
     beat, tick = {"core": board.soc.sync, "memory": board.sdram.memory,
                   "port": board.sdram.port_side}[side]
-    period = 1 / RIGHT[name].core_hz
+    period = 1 / FACTS[name].clock_hz
 
     async def bench(ctx):
         await ctx.delay(100 * period)
@@ -270,7 +248,8 @@ def test_serial_line_and_held_pins(name):
                 ctx.set(board.soc.tx, levels[1])
                 await ctx.delay(1e-9)
                 assert (ctx.get(board.soc.rx), driven(ctx, tx)) == levels
-                assert all(driven(ctx, one_pad(board, port)) == 1 for port in RIGHT[name].high)
+                assert all(driven(ctx, one_pad(board, f"{port}__io")) == 1
+                           for port in FACTS[name].high)
             if moment == 0:
                 await lock(ctx, board)
             else:
@@ -281,8 +260,8 @@ def test_serial_line_and_held_pins(name):
 
 @boards
 def test_lights_say_what_they_mean(name):
-    board, right = shell(name), RIGHT[name]
-    used = right.leds
+    board, facts = shell(name), FACTS[name]
+    used = {f"{port}__io": meaning for port, meaning in facts.lights.items()}
     assert {port for port in board.pads if "led" in port} == set(used)
 
     async def lit(ctx):
@@ -291,7 +270,7 @@ def test_lights_say_what_they_mean(name):
         for _ in range(20):
             await ctx.changed(board.soc.sync[1])
             found |= {meaning for port, meaning in used.items()
-                      if driven(ctx, one_pad(board, port)) == right.lit}
+                      if driven(ctx, one_pad(board, port)) == 1}
         assert all(driven(ctx, one_pad(board, port)) is not None for port in used)
         return found
 
@@ -392,7 +371,7 @@ def test_words_are_taken_while_the_slowest_part_holds_them(name, delay_ns):
     board   = shell(name)
     pins    = board.sdram.pins
     given   = board.sdram.given
-    period  = FS / RIGHT[name].memory_hz
+    period  = FS / FACTS[name].memory_hz
     cas     = given["cas_latency"]
     t_ac    = max(part.t_ac[cas] for part in PARTS.values())
     t_oh    = min(part.t_oh for part in PARTS.values())

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+import itertools
 import json
 import re
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from boards import flow, lights, pins, top
 from boards.clocks import HELD, Release
 from boards.lights import MEANINGS, Lights
 from boards.parts import ANY_PART, BOARDS
-from boards.pll import PHASE, VCO, Pll, dividers
+from boards.pll import Pll, dividers
 from hw.host import STATUS_BITS
 from hw.signatures import MemoryPort
 from hw.yosys import run_tool
@@ -33,14 +34,66 @@ BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
 
 # Clock
 
-@pytest.mark.parametrize("source", [25, 50])
-@pytest.mark.parametrize("wanted", [80, 90, 95, 100, 105, 110, 125])
-def test_dividers_make_the_clock_exactly_and_inside_the_limits(source, wanted):
-    by = dividers(source * 10 ** 6, wanted * 10 ** 6)
-    assert source * by.feedback == wanted * by.outputs[0] * by.reference
-    assert VCO[0] <= wanted * by.outputs[0] <= VCO[1]
-    assert PHASE[0] <= source / by.reference <= PHASE[1]
-    assert all(1 <= n <= 128 for n in (by.reference, by.feedback, *by.outputs))
+# MHz; Lattice FPGA-DS-02012, sysCLOCK PLL timing.
+VCO, DETECTOR = (400, 800), (10, 400)
+
+
+def _possible(source, wanted):
+    """All that the PLL can do: ``(reference, feedback, outputs)``; frequencies in MHz."""
+    for reference in range(1, 129):
+        detector = Fraction(source) / reference
+        if DETECTOR[0] <= detector <= DETECTOR[1]:
+            for feedback in range(1, 129):
+                vco = detector * feedback
+                outputs = [vco / hz for hz in wanted]
+                if (VCO[0] <= vco <= VCO[1]
+                        and all(by.denominator == 1 and by <= 128 for by in outputs)):
+                    yield reference, feedback, tuple(map(int, outputs))
+
+
+@pytest.mark.parametrize("source, wanted", [
+    *itertools.product([25, 50], [(mhz,) for mhz in (80, 90, 95, 100, 105, 110, 125)]),
+    *itertools.product([25, 50], [(100, Fraction(400, 3)), (50, 100), (80, 160)]),
+    (50, (Fraction(625, 8),)), (10, (100,)), (Fraction(99, 10), (99,)),     # the detector's ends
+    (400, (100,)), (800, (100,)), (401, (401,)), (1280, (100,)),
+    (25, (400,)), (25, (800,)), (25, (825,)), (25, (Fraction(25, 8),)),     # the VCO's ends
+    (25, (Fraction(31, 10),)), (24, (240,)), (25, (Fraction(125, 4), 125)),
+    (25, (Fraction(25, 8), 400)),
+])
+def test_dividers_are_the_best_of_all_that_the_datasheet_allows(source, wanted):
+    """Fastest phase detector, then the VCO nearest to its middle, then the finest phases."""
+    hz = [Fraction(mhz) * 10 ** 6 for mhz in (source, *wanted)]
+    best = min(_possible(source, wanted), default=None, key=lambda by: (
+        by[0], abs(Fraction(source) * by[1] / by[0] - 600), -by[2][0]))
+    if best:
+        by = dividers(*hz)
+        assert (by.reference, by.feedback, by.outputs) == best
+    else:
+        with pytest.raises(ValueError, match="no dividers of the PLL make "
+                           + " and ".join(f"{float(mhz):g} MHz" for mhz in wanted)
+                           + f" of {float(source):g} MHz"):
+            dividers(*hz)
+
+
+@pytest.mark.parametrize("source, clock, memory, shift, steps", [
+    (25, 100, 100, 45, 6), (25, 100, 100, -90, -12), (25, 100, 100, 359, 48), (50, 80, 80, 20, 4),
+    (25, 100, Fraction(400, 3), -22.5, -3), (50, 50, 100, 135, 18),
+    (50, Fraction(625, 8), Fraction(625, 8), 45, 8)])
+def test_the_instance_has_the_clocks_that_were_asked_for(source, clock, memory, shift, steps):
+    hz  = [Fraction(mhz) * 10 ** 6 for mhz in (source, clock, memory)]
+    pll = Pll(input_hz=int(hz[0]), output_hz=hz[1], memory_hz=hz[2], shift=shift)
+    (instance, _, _), = Fragment.get(pll, None).subfragments
+    levels = {port: getattr(value, "value", None) for port, (value, _) in instance.ports.items()}
+    levels = {port: value if isinstance(value, int) else None for port, value in levels.items()}
+    found  = pll_outputs(hz[0], instance.parameters, instance.attrs, levels)
+    step   = Fraction(360, 8 * pll.dividers.outputs[1])
+    assert pll.steps == steps and pll.shift == pytest.approx(float(steps * step))
+    assert abs(shift - pll.shift) <= step / 2
+    assert found.pop("CLKOP").hz == hz[0] / pll.dividers.reference
+    wanted = {"CLKOS": (hz[1], 0), "CLKOS2": (hz[2], steps * step % 360), "CLKOS3": (hz[2], 0)}
+    if hz[1] == hz[2]:
+        del wanted["CLKOS3"]
+    assert {name: (each.hz, each.phase) for name, each in found.items()} == wanted
 
 
 def test_one_vco_makes_both_clocks():
@@ -54,13 +107,6 @@ def test_one_vco_makes_both_clocks():
 def test_a_clock_that_the_pll_cannot_make_is_refused(wanted):
     with pytest.raises(ValueError, match="no dividers of the PLL make"):
         dividers(25_000_000, wanted)
-
-
-@pytest.mark.parametrize("shift, steps", [(0, 0), (45, 6), (90, 12), (180, 24), (359, 48)])
-def test_phase_is_counted_in_eighths_of_a_vco_period(shift, steps):
-    pll = Pll(input_hz=25_000_000, output_hz=100_000_000, memory_hz=100_000_000, shift=shift)
-    assert pll.dividers.outputs == (6, 6) and pll.steps == steps
-    assert abs(pll.shift - shift) <= 180 / 48
 
 
 def test_words_are_taken_in_the_middle_of_their_time():

@@ -13,7 +13,8 @@ from pathlib import Path
 import random
 
 
-__all__ = ["FILES", "KINDS", "ROOT", "Fault", "draw", "faults", "sites"]
+__all__ = ["FILES", "KINDS", "ROOT", "Fault", "draw", "faults", "is_another_program",
+           "sites"]
 
 
 ROOT  = Path(__file__).parents[2]
@@ -153,15 +154,10 @@ def _one_line(text):
 
 @functools.cache
 def faults(file):
-    """All faults of a file, those alone that are another program."""
+    """All faults of a file; not every one :func:`is_another_program`, which takes long to tell."""
     source, found = _Source(file), {}
     for node, kind, (start, end), text in _edits(source):
-        whole = source.text[:start] + text + source.text[end:]
-        try:
-            tree = ast.parse(whole)
-        except SyntaxError:
-            continue
-        if ast.dump(tree) == ast.dump(source.tree):
+        if text == source.text[start:end]:
             continue
         first, last = source.around(node)
         first, last = min(first, start), max(last, end)
@@ -169,8 +165,17 @@ def faults(file):
         after  = _one_line(source.text[first:start] + text + source.text[end:last])
         line   = source.text.count("\n", 0, first) + 1
         fault  = Fault(file, line, kind, before, after.strip(","), start, end, text)
-        found.setdefault(whole, fault)
+        found.setdefault((start, end, text), fault)
     return sorted(found.values())
+
+
+def is_another_program(fault):
+    """Whether Python reads the source with ``fault``, and not as the one without it."""
+    try:
+        tree = ast.parse(fault.source())
+    except SyntaxError:
+        return False
+    return ast.dump(tree) != ast.dump(ast.parse((ROOT / fault.file).read_text(encoding="utf-8")))
 
 
 def sites(files=FILES):
@@ -196,7 +201,8 @@ def draw(seed, files=FILES):
             places[place].remove(fault)
             if not places[place]:
                 del places[place]
-            yield fault
+            if is_another_program(fault):
+                yield fault
 
 
 def _edits(source):

@@ -1,0 +1,225 @@
+"""Put faults into ``boards`` and run tests of ``make test`` on each.
+
+Every fault has a process of its own, a fork of one that has loaded everything but ``boards`` and
+the tests. There the faulty text takes the place of its module when that is imported; no file is
+written, and nothing is left behind.
+"""
+
+from dataclasses import dataclass
+import functools
+import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+from pathlib import Path
+import resource
+import selectors
+import signal
+import sys
+import tempfile
+import traceback
+
+import pytest
+
+from tests.board_faults.known import EQUIVALENT
+from tests.board_faults.sites import ROOT
+
+
+__all__ = ["STAGES", "Verdict", "run", "try_fault"]
+
+
+# The tests that look for faults in the board layer, the quickest first: those of the board with
+# most clocks find most.
+STAGES = (("tests/test_boards_shell.py", "-k", "ulx3s-85f-133"),
+          ("tests/test_boards_shell.py", "tests/test_boards_top.py"))
+
+QUICK    = ("ulx3s-85f-133", "icepi-zero")      # both kinds of clocks
+SECONDS  = 600                                  # of the processor that a fault may take
+# What the tests need and no fault changes.
+COMMON   = ("amaranth.sim", "amaranth.vendor", "amaranth_boards.icepi_zero",
+            "amaranth_boards.icesugar_pro", "amaranth_boards.ulx3s", "hw.crossing", "hw.soc",
+            "firmware.selftest", "firmware.upload", "sim.pins", "unittest.mock")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``kind``: ``found`` (``by`` a test that says ``what``), ``refused`` (no board can be made of
+    it: Python or Amaranth says ``what``), ``same`` (netlists, constraints, and what core and
+    controller are told, are those of the right sources, on every board), ``known`` (on the list of
+    :mod:`tests.board_faults.known`, ``what`` its reason) or ``survived``."""
+    kind: str
+    by:   str = ""
+    what: str = ""
+
+
+class _Faulty(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Finds the module that has the fault."""
+    def __init__(self, fault):
+        self.path   = ROOT / fault.file
+        self.source = fault.source()
+        self.module = fault.file.removesuffix(".py").replace("/", ".")
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.module:
+            return None
+        spec = importlib.util.spec_from_loader(name, self, origin=str(self.path))
+        spec.has_location = True
+        return spec
+
+    def get_source(self, name):
+        return self.source
+
+    def get_code(self, name):
+        return compile(self.source, str(self.path), "exec", dont_inherit=True)
+
+
+class _FirstFailure:
+    """Plugin of pytest: ``node`` and ``what`` of the first test that fails."""
+    def __init__(self):
+        self.node = self.what = ""
+
+    def _note(self, report):
+        if report.failed and not self.node:
+            self.node = report.nodeid.removeprefix("tests/")
+            text = getattr(report.longrepr, "reprcrash", None)
+            text = text.message if text else str(report.longrepr).strip().splitlines()[-1]
+            self.what = text.splitlines()[0][:200] if text else ""
+
+    pytest_runtest_logreport = pytest_collectreport = _note
+
+
+def _tests(stages):
+    for arguments in stages:
+        found  = _FirstFailure()
+        status = pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:xdist",
+                              *arguments], plugins=[found])
+        if status != pytest.ExitCode.OK:
+            return Verdict("found", found.node or "pytest", found.what or str(status))
+    return None
+
+
+def shipped(names):
+    """``{board: digest}`` of all that ``boards`` makes of them, but for what is inside of the core
+    and the controller, which is told by the arguments they get."""
+    from boards import flow
+    from boards.parts import BOARDS
+    from tests.boards_shell import stubs
+    digests = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            with stubs() as made:
+                chip, digest = flow.prepare(name, BOARDS[name], Path(folder))
+            text = repr((chip, digest, [sorted(each.given.items()) for each in made]))
+            digests[name] = hashlib.sha256(text.encode()).hexdigest()
+    return digests
+
+
+def _buildable():
+    from boards.parts import BOARDS
+    return [name for name, board in BOARDS.items() if board.platform]
+
+
+def _in_child(work):
+    """What ``work()``, a value of JSON, gives in a process of its own; None if it does not end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.close(reading)
+            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(null, stream)
+            os.chdir(ROOT)
+            with os.fdopen(writing, "w") as channel:
+                json.dump(work(), channel)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    text = b""
+    try:
+        with selectors.DefaultSelector() as ready:
+            ready.register(reading, selectors.EVENT_READ)
+            while ready.select(3 * SECONDS):
+                more = os.read(reading, 1 << 16)
+                if not more:
+                    break
+                text += more
+    finally:
+        os.close(reading)
+        try:
+            os.kill(child, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.waitpid(child, 0)
+    return json.loads(text) if text else None
+
+
+def _forget():
+    for name in [name for name in sys.modules if name.split(".")[0] == "boards"
+                 or name.startswith("tests.") and not name.startswith("tests.board_faults")]:
+        del sys.modules[name]
+
+
+def _trial(fault, stages, named):
+    """In a child: kind, test and message."""
+    _forget()
+    if fault:
+        sys.meta_path.insert(0, _Faulty(fault))
+    if not named:
+        try:
+            shipped(QUICK)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            said  = str(error).splitlines() or [""]
+            return "refused", f"{Path(where.filename).name}:{where.lineno}", \
+                f"{type(error).__name__}: {said[0]}"[:200]
+    verdict = _tests(stages)
+    if verdict:
+        return verdict.kind, verdict.by, verdict.what
+    return "survived", "", "" if named else json.dumps(shipped(_buildable()))
+
+
+@functools.cache
+def _right():
+    def work():
+        _forget()
+        return shipped(_buildable())
+    return _in_child(work)
+
+
+def try_fault(fault, stages=STAGES, *, named=False):
+    """The :class:`Verdict` on a fault, or on none; a named one is always put to the tests."""
+    if fault and fault.key in EQUIVALENT:
+        return Verdict("known", what=EQUIVALENT[fault.key])
+    result = _in_child(lambda: _trial(fault, stages, named))
+    if result is None:
+        return Verdict("found", "no end", f"more than {SECONDS} s, or the end of the process")
+    kind, by, what = result
+    if kind == "survived" and what:
+        kind, what = ("same" if json.loads(what) == _right() else kind), ""
+    return Verdict(kind, by, what)
+
+
+def run(faults, count, say, stages=STAGES):
+    """Try faults until ``count`` of them were found or survived; returns ``[(fault, Verdict)]``.
+
+    Those that cannot be built or that are the same hardware are told of and do not count.
+    """
+    for name in COMMON:
+        importlib.import_module(name)
+    results, counted = [], 0
+    for fault in faults:
+        if counted == count:
+            break
+        verdict = try_fault(fault, stages)
+        results.append((fault, verdict))
+        counted += verdict.kind in ("found", "survived")
+        say(fault, verdict)
+    return results
