@@ -6,6 +6,7 @@ from assembler.config import CLOCK_MHZ, PRESETS
 from assembler.estimate import estimate, memory_of
 from assembler.formats import TRITS_PER_BYTE
 from assembler.image import PROGRAM, TOKENIZER
+from assembler.sdram_parts import BOARDS as SDRAM_BOARDS
 
 
 __all__ = ["summary"]
@@ -40,8 +41,14 @@ def summary(image, directory):
     trits = stored * TRITS_PER_BYTE
     clock = CLOCK_MHZ.get(target, 100)
     plain = asdict(PRESETS.get(target, config))
-    changes = "".join(f" {k}={v}" for k, v in asdict(config).items() if plain[k] != v)
-    machine = f"{target} with{changes}" if changes else target
+    changes = [f"{k}={v}" for k, v in asdict(config).items() if plain[k] != v]
+    machine = f"{target} with {' '.join(changes)}" if changes else target
+    board = []
+    if changes and target in SDRAM_BOARDS:
+        same = [name for name in SDRAM_BOARDS if PRESETS[name].digest == config.digest]
+        board = [f"bitstream    {target} has another machine; make one with this: python -m boards "
+                 f"build {target} " + " ".join(f"--set {change}" for change in changes)
+                 + (f" (without --set it is {' and '.join(same)})" if same else "")]
     cycles, words = estimate(image)
     together = []
     if config.positions > 1:
@@ -69,5 +76,6 @@ def summary(image, directory):
         f"{clock} MHz, {words / cycles / memory_of(target).peak:.1%} of the memory's peak (an "
         f"estimate)",
         *together,
+        *board,
         f"written      {directory}" + (" (with tokenizer)" if TOKENIZER in image.files else ""),
     ]

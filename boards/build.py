@@ -5,6 +5,7 @@ meets timing gets there; what does not stays in build/bitstreams/BOARD.missed, w
 Takes some ten minutes and, for each seed that is routed at a time, half a GB of memory.
 """
 
+from argparse import Namespace
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -31,6 +32,7 @@ from assembler.errors import TernError, one_line
 from boards import flash, flow, results
 from boards.parts import find
 from boards.top import CAS_LATENCY
+from hw.verilog import chosen_config
 from hw.yosys import INSTALL
 
 
@@ -79,6 +81,9 @@ def add_arguments(parser):
                         help="by which the SDRAM's clock is later than the inverted one")
     parser.add_argument("--capture", type=int, metavar="N",
                         help="half cycles by which the SDRAM's words are taken later")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="another machine than the board's, for images that were compiled with "
+                             "the same --set; may be repeated")
     parser.add_argument("--report", type=Path, metavar="DIR",
                         help="write BOARD.json and BOARD.md there too")
 
@@ -88,6 +93,7 @@ def _command(arguments, seeds):
     words = [f"python -m boards build {arguments.board}"]
     words += [f"--{name} {getattr(arguments, name):g}" for name in ("clock", "shift", "capture")
               if getattr(arguments, name) is not None]
+    words += [f"--set {each}" for each in arguments.set]
     words += [f"--sdram-clock {arguments.sdram_clock}"] if arguments.sdram_clock else []
     words += [f"--seeds {len(seeds)}"] if arguments.seeds else [f"--seed {seeds[0]}"]
     return " ".join(words)
@@ -233,7 +239,7 @@ def _ending_well():
             signal.signal(number, handler)
 
 
-def _make(name, board, seeds, console, begin):
+def _make(name, board, config, seeds, console, begin):
     """:func:`build`, with the result in its place: its folder, and the report."""
     target, failed = results.BUILT / name, results.BUILT / f"{name}.missed"
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), \
@@ -241,7 +247,7 @@ def _make(name, board, seeds, console, begin):
     folder, kept = _new_folder(name), False
     try:
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            result = build(name, board, folder, seeds=seeds, begin=begin,
+            result = build(name, board, folder, seeds=seeds, begin=begin, config=config,
                            stage=_stages(console, progress))
             # Into its place before any report: an error in one must not cost the bitstream.
             kept  = "bitstream_sha256" in result
@@ -281,6 +287,7 @@ def run(arguments):
     changes = {each: getattr(arguments, each) for each in options
                if getattr(arguments, each) is not None}
     board = replace(board, **changes)
+    config = chosen_config(Namespace(target=name, config=None, set=arguments.set))
     seeds = list(range(1, arguments.seeds + 1)) if arguments.seeds else [board.seed]
     console = Console(stderr=True, highlight=False)
 
@@ -291,7 +298,7 @@ def run(arguments):
 
     try:
         with _ending_well():
-            place, result = _make(name, board, seeds, console, begin)
+            place, result = _make(name, board, config, seeds, console, begin)
     except OSError as error:
         raise TernError(f"{error.filename or results.BUILT}: cannot write: {error.strerror}"
                         ) from None

@@ -67,7 +67,8 @@ class Board:
         if self.digest != config.digest:
             raise TernError(f"{self.port.name}: the board {self.name} has a core of config "
                             f"{self.digest}, the image is for {config.digest}; compile the model "
-                            f"for this board, or build its bitstream again")
+                            f"for this board (--target, and --set only as its bitstream was built "
+                            f"with), or build its bitstream again")
 
     def _ask(self, code, address=0, operand=0, *, size):
         """The data of the answer to a request that a board cannot refuse."""

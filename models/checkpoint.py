@@ -4,16 +4,33 @@ import json
 import os
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 import torch
 
+from assembler import files
 from assembler.checkpoint import Checkpoint
 from assembler.errors import TernError
 from models.network import MatMulFreeLM, Shape
 
 
-__all__ = ["settle", "export", "load"]
+__all__ = ["STATE", "write", "settle", "export", "load"]
+
+
+STATE = "training-state.safetensors"        # of a run that has not ended
+
+
+def write(tensors, path, metadata):
+    """A safetensors file, whole or not there; TernError where it cannot be written."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        save_file(tensors, temporary, metadata)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise TernError(f"{path}: cannot write: {error}; run the same again when it can be: it "
+                        f"goes on from the last state that was saved") from None
 
 
 @torch.no_grad()
@@ -37,13 +54,13 @@ def settle(model):
 
 
 def export(model, tokenizer, out):
-    """Write config, float32 weights and tokenizer to the folder ``out``."""
+    """Write config, float32 weights and tokenizer to the folder ``out``; each file is whole or not
+    there. Only then the state that a run resumes from is removed."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    temporary = out / "model.tmp"
-    save_file(tensors, temporary, {"format": "pt"})
-    os.replace(temporary, out / "model.safetensors")
-    (out / "config.json").write_text(json.dumps(model.shape.config(), indent=1) + "\n", "utf-8")
-    tokenizer.save(str(out / "tokenizer.json"))
+    write(tensors, out / "model.safetensors", {"format": "pt"})
+    files.write(out / "config.json", (json.dumps(model.shape.config(), indent=1) + "\n").encode())
+    files.write(out / "tokenizer.json", tokenizer.to_str(pretty=True).encode())
+    (out / STATE).unlink(missing_ok=True)
 
 
 def _latent(tensor):

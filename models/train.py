@@ -6,11 +6,11 @@ kill goes on exactly where it would have been.
 """
 
 import argparse
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 import sys
 import time
@@ -19,14 +19,14 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 import torch
 from torch.nn import functional as F
 
 from assembler import terminal
 from assembler.errors import TernError, report
 from models import text as texts
-from models.checkpoint import export, load, settle
+from models.checkpoint import STATE, export, load, settle, write
 from models.network import MatMulFreeLM, Shape
 from models.writing import sample, write_windows
 
@@ -145,7 +145,7 @@ def _digest(model):
 class _State:
     """Weights, optimiser and step on disk, as safetensors and JSON: no pickle is ever read."""
     def __init__(self, out, recipe, teacher):
-        self.path = out / "training-state.safetensors"
+        self.path = out / STATE
         self.made_by = {"recipe": json.dumps(asdict(recipe), sort_keys=True),
                         "teacher": _digest(teacher)}
 
@@ -153,10 +153,8 @@ class _State:
         tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        temporary = self.path.with_suffix(".tmp")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary,
-                  {"step": str(step), **self.made_by})
-        os.replace(temporary, self.path)
+        write({k: v.contiguous() for k, v in tensors.items()}, self.path,
+              {"step": str(step), **self.made_by})
 
     def load(self, model, optimizer):
         """The step to go on with, 0 if there is nothing to resume."""
@@ -227,7 +225,8 @@ def _gradients(loss_of, model, windows):
 
 def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", compile=False,
           save_every=1000, eval_every=2000, log=print):
-    """Train by ``recipe`` and return the model; the state in ``out`` is resumed if there is one.
+    """Train by ``recipe`` and return the model; the state in ``out`` is resumed if there is one,
+    and stays until the model is exported.
 
     ``train_ids``, ``val_ids``: (n,) uint16.
     """
@@ -280,7 +279,6 @@ def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", c
                 f"{perplexity(model, val_ids, recipe.window):.3f}")
         if done % save_every == 0 and done != recipe.steps:
             state.save(done, model, optimizer)
-    state.path.unlink(missing_ok=True)
     settle(model)
     return model
 
@@ -323,13 +321,17 @@ def run(args):
         tokenizer = texts.train_tokenizer(text, recipe.shape.vocab)
     ids = texts.encode(tokenizer, text)
     val_ids = texts.encode(tokenizer, val_text) if args.val else None
-    console.print(f"{args.preset}: {recipe}")
-    console.print(f"{len(text):,} characters, {len(ids):,} tokens")
+    def log(line):
+        with suppress(OSError, TernError):      # a terminal that has gone ends no training
+            console.print(line)
+
+    log(f"{args.preset}: {recipe}")
+    log(f"{len(text):,} characters, {len(ids):,} tokens")
     model = train(recipe, ids, args.out, teacher=teacher, val_ids=val_ids, device=args.device,
-                  compile=args.device == "cuda", log=console.print)
+                  compile=args.device == "cuda", log=log)
+    export(model, tokenizer, args.out)
     if val_ids is not None:
         console.print(f"validation perplexity {perplexity(model, val_ids, recipe.window):.3f}")
-    export(model, tokenizer, args.out)
     for seed in range(1, 4):
         console.print(f"--- sample, temperature 0.8, seed {seed}")
         console.print(Text(terminal.shown(sample(model, tokenizer, args.prompt, 120,

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from assembler import __main__ as assembler
 from assembler.compile import compile_model
 from assembler.config import PRESETS, preset
 from assembler.errors import TernError, report as report_errors
@@ -44,7 +45,7 @@ def tools(folders, monkeypatch):
     asked = {"seeds": [], "at once": 0, "most": 0}
 
     def prepare(name, board, folder, config):
-        asked["board"] = board
+        asked.update(board=board, config=config)
         (folder / "top.il").write_text("netlist", encoding="utf-8")
         return ["--25k"], "0123"
 
@@ -165,6 +166,36 @@ def test_clock_of_the_sdram_can_be_moved(tools):
     assert found["sdram"] == {"cas_latency": 3, "shift": 60, "capture": -1}
     assert found["command"].endswith("icepi-zero --shift 60 --capture -1 --seed 3")
     assert "clock 240 degrees after the core's, capture -1 half cycles" in results.page(found)
+
+
+def test_another_machine_than_the_board_s(tools, tmp_path, monkeypatch, capsys):
+    assert boards_command("build", "icepi-zero", "--seed", "3", "--set", "positions=2", "--set",
+                          "lanes=40") == 0
+    found = results.built("icepi-zero")
+    config = replace(PRESETS["icepi-zero"], positions=2, lanes=40)
+    assert found["config_digest"] == config.digest and tools["config"] == config
+    assert found["command"].endswith("icepi-zero --set positions=2 --set lanes=40 --seed 3")
+    capsys.readouterr()
+    assert boards_command("build", "icepi-zero", "--set", "positions=x") == 2
+    assert boards_command("build", "icepi-zero", "--set", "lanes=7") == 2
+    assert capsys.readouterr().err.count("error: ") == 2
+
+
+@pytest.mark.parametrize("words, told", [
+    (["--target", "ulx3s-85f", "--set", "positions=4"],
+     r"ulx3s-85f has another machine; make one with this: python -m boards build ulx3s-85f --set "
+     r"positions=4 \(without --set it is ulx3s-45f\)"),
+    (["--target", "ulx3s-25f", "--set", "lanes=40", "--set", "positions=2"],
+     "ulx3s-25f has another machine; make one with this: python -m boards build ulx3s-25f --set "
+     "lanes=40 --set positions=2"),
+    (["--target", "ulx3s-25f", "--set", "lanes=20"], None),
+    (["--target", "sim-tiny", "--set", "positions=2"], None),
+])
+def test_compiler_says_that_a_changed_machine_needs_its_bitstream(tmp_path, capsys, words, told):
+    folder = Path(__file__).parent / "data" / "mmf-tiny-a"
+    assert report_errors(assembler.main, [str(folder), "-o", str(tmp_path / "image"), *words]) == 0
+    found = re.search(r"^bitstream    (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert not found if told is None else re.fullmatch(told, found[1])
 
 
 # A tool that dies; the tools are scripts
@@ -662,6 +693,23 @@ def test_recommend_refuses_what_is_no_model(model, capsys):
 
 
 # docs/boards.md
+
+def test_page_has_the_speeds_that_list_has():
+    page = (results.ROOT / "docs" / "boards.md").read_text(encoding="utf-8")
+    heads, rows = list_command.speeds()
+    of_85f = dict(zip(heads, next(row for row in rows if row[0] == "ulx3s-85f")))
+    told = re.findall(r"^\| \[(\S+)\]\(\S+\) \| ([\d.]+) MB \| (\d+) tokens/s", page, re.MULTILINE)
+    assert {name for name, *_ in told} == set(heads) - {"board"}
+    for name, size, speed in told:
+        found, _ = recommend.prediction(list_command.MODELS / name, PRESETS["ulx3s-85f"],
+                                        memory_of("ulx3s-85f"))
+        assert (size, speed) == (f"{found.bytes / 1e6:.1f}", of_85f[name])
+
+
+def test_page_names_the_libraries_that_the_error_names():
+    page = (results.ROOT / "docs" / "boards.md").read_text(encoding="utf-8")
+    assert re.findall(r"apt-get install [^`]*", page) == [flash.LIBRARIES]
+
 
 def test_page_says_what_the_leds_of_each_board_mean():
     page = (results.ROOT / "docs" / "boards.md").read_text(encoding="utf-8")

@@ -100,6 +100,29 @@ def test_a_run_that_stopped_in_its_second_half_goes_on_exactly(tmp_path, monkeyp
         assert torch.equal(resumed[name], value), name
 
 
+def test_a_model_that_cannot_be_written_leaves_the_state(tmp_path):
+    """What was trained for hours is exported when there is room again."""
+    (tmp_path / "model.safetensors" / "in the way").mkdir(parents=True)
+    with pytest.raises(TernError, match="model.safetensors: cannot write: .*run the same again"):
+        run_toy(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["model.safetensors", checkpoint.STATE]
+    (tmp_path / "model.safetensors" / "in the way").rmdir()
+    (tmp_path / "model.safetensors").rmdir()
+    run_toy(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_terminal_that_takes_nothing_ends_no_training(story, tmp_path):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "models.train", "--text", story, "--preset", "toy", "--steps",
+             "4", "--out", tmp_path / "model", "--device", "cpu"], stdout=full,
+            stderr=subprocess.PIPE)
+    assert done.returncode
+    assert sorted(os.listdir(tmp_path / "model")) == ["config.json", "model.safetensors",
+                                                      "tokenizer.json"]
+
+
 def test_another_seed_gives_another_model(tmp_path):
     _, ids = toy.tokens()
     models = [train.train(replace(toy.RECIPE, steps=2, seed=seed), ids, tmp_path,
