@@ -11,9 +11,9 @@ import tempfile
 from assembler.errors import TernError
 
 
-__all__ = ["JSON_BYTES", "size_of", "read", "read_text", "as_text", "read_json_bytes", "write",
-           "has_folder", "parse_json", "read_json", "inside", "kept_in", "is_model", "model_name",
-           "foreign", "can_be_folder", "MODELS"]
+__all__ = ["MODELS", "JSON_BYTES", "size_of", "read", "read_text", "as_text", "read_json_bytes",
+           "write", "write_text", "has_folder", "can_be_folder", "parse_json", "read_json",
+           "inside", "kept_in", "is_model", "model_name", "foreign"]
 
 
 MODELS     = ("config.json", "model.json")      # what describes the model in a folder
@@ -130,6 +130,11 @@ def write(path, data):
     finally:
         if part is not None and os.path.exists(part):
             os.unlink(part)
+
+
+def write_text(path, text):
+    """As :func:`write`, of text in UTF-8."""
+    write(path, text.encode("utf-8", "backslashreplace"))
 
 
 def has_folder(path):

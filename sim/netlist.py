@@ -15,7 +15,7 @@ from rich.console import Console
 from assembler.commit import made_by
 from assembler.compile import compile_model
 from assembler.config import PRESETS, preset
-from assembler.files import has_folder
+from assembler.files import has_folder, write_text
 from sim import hardware, host
 from sim.golden.machine import Machine
 from sim.golden.scheduler import parse_token
@@ -82,7 +82,7 @@ def run(args):
     equal = netlist == rtl and all(netlist[key] == golden[key] for key in ("tokens", "logits"))
     console.print("equal: tokens, all logits, clock cycles" if equal else "[red]they differ[/]")
     if args.report and equal:
-        args.report.write_text(_page(args, config, image, netlist), encoding="utf-8")
+        write_text(args.report, _page(args, config, image, netlist))
     return 0 if equal else 1
 
 

@@ -10,7 +10,7 @@ from assembler.commit import made_by
 from assembler.compile import compile_model
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
-from assembler.files import has_folder
+from assembler.files import has_folder, write_text
 from sim import perplexity
 from sim.host import progress_bar
 
@@ -158,8 +158,8 @@ def _report(args, results):
         raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
     numbers = {name: result | {"rows": [asdict(row) for row in result["rows"]]}
                for name, result in results.items()}
-    args.report.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", "utf-8")
-    args.report.write_text("\n".join(lines), encoding="utf-8")
+    write_text(args.report.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
+    write_text(args.report, "\n".join(lines))
 
 
 def run(args):

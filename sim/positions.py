@@ -12,6 +12,7 @@ from assembler import image as images
 from assembler.commit import made_by
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ
 from assembler.errors import TernError
+from assembler.files import write_text
 from sim import host, sdram_parts
 from sim.generate import positive
 from sim.perf import chosen_memory, model_name
@@ -159,5 +160,4 @@ def run(args):
         Console().print(table)
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(_PAGE.format(made=made_by("make positions")) + "".join(lines),
-                               encoding="utf-8")
+        write_text(args.report, _PAGE.format(made=made_by("make positions")) + "".join(lines))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from assembler.commit import made_by
 from assembler.errors import TernError
-from assembler.files import has_folder
+from assembler.files import has_folder, write_text
 
 
 __all__ = ["HELP", "EXAMPLE", "Point", "read", "table", "draw", "add_arguments", "run"]
@@ -168,6 +168,6 @@ def run(args):
         draw(points, picture)
     except ImportError:
         raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
-    numbers.write_text(json.dumps([point.values for point in points], indent=1) + "\n", "utf-8")
-    args.report.write_text(_PAGE.format(made=made_by("make roofline"), json=numbers.name,
-                                        svg=picture.name, table="\n".join(lines)), encoding="utf-8")
+    write_text(numbers, json.dumps([point.values for point in points], indent=1) + "\n")
+    write_text(args.report, _PAGE.format(made=made_by("make roofline"), json=numbers.name,
+                                         svg=picture.name, table="\n".join(lines)))

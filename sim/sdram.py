@@ -11,6 +11,7 @@ from rich.table import Table
 from assembler.commit import made_by
 from assembler.config import preset
 from assembler.errors import TernError
+from assembler.files import write_text
 from sim import hardware, sdram_parts, verilate
 
 
@@ -148,6 +149,5 @@ def run(args):
     console.print(table)
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(PAGE.format(words=args.words, seed=args.seed,
-                                           made=made_by("make sdram")) + "".join(lines),
-                               encoding="utf-8")
+        write_text(args.report, PAGE.format(words=args.words, seed=args.seed,
+                                            made=made_by("make sdram")) + "".join(lines))
