@@ -102,7 +102,8 @@ def _is_device(path):
     a link elsewhere is, for a stranger may have planted it."""
     if str(path.absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/")):
         return True
-    return os.path.lexists(path) and stat.S_IFMT(os.lstat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+    return os.path.lexists(path) and stat.S_IFMT(os.lstat(path).st_mode) not in (
+        stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
 def write(path, data):
