@@ -11,9 +11,9 @@ import tempfile
 from assembler.errors import TernError
 
 
-__all__ = ["JSON_BYTES", "size_of", "read", "read_text", "as_text", "read_json_bytes", "write",
-           "has_folder", "parse_json", "read_json", "inside", "kept_in", "is_model", "model_name",
-           "foreign", "can_be_folder", "MODELS"]
+__all__ = ["MODELS", "JSON_BYTES", "size_of", "read", "read_text", "as_text", "read_json_bytes",
+           "write", "write_text", "has_folder", "can_be_folder", "parse_json", "read_json",
+           "inside", "kept_in", "is_model", "model_name", "foreign"]
 
 
 MODELS     = ("config.json", "model.json")      # what describes the model in a folder
@@ -75,11 +75,12 @@ def as_text(data, name):
 
 
 def read_json_bytes(path):
-    """The bytes of a JSON file, as :func:`read`; what is larger than JSON_BYTES comes without its
-    indentation, and must not be larger then."""
+    """The bytes of a JSON file, as :func:`read`, without a byte order mark; what is larger than
+    JSON_BYTES comes without its indentation, and must not be larger then."""
     size = size_of(path)
     if size <= JSON_BYTES or size > _INDENTED:
-        return read(path, _INDENTED if size > _INDENTED else JSON_BYTES)
+        data = read(path, _INDENTED if size > _INDENTED else JSON_BYTES)
+        return data.removeprefix(codecs.BOM_UTF8)
     parts, left = [], JSON_BYTES
     try:
         with open(path, "rb") as file:
@@ -93,13 +94,16 @@ def read_json_bytes(path):
                                     f"indentation, the most that is read")
     except OSError as error:
         raise TernError(f"{path}: cannot read: {error.strerror}") from None
-    return b"".join(parts)
+    return b"".join(parts).removeprefix(codecs.BOM_UTF8)
 
 
 def _is_device(path):
-    """Whether a path is not to be replaced: a device, a pipe, or one of their names."""
-    return (path.exists() and not path.is_file() and not path.is_dir()
-            or str(path.absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/")))
+    """Whether a path is a device or a pipe, or the system's name of one, which are not replaced;
+    a link elsewhere is, for a stranger may have planted it."""
+    if str(path.absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/")):
+        return True
+    return os.path.lexists(path) and stat.S_IFMT(os.lstat(path).st_mode) not in (
+        stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
 def write(path, data):
@@ -132,6 +136,11 @@ def write(path, data):
             os.unlink(part)
 
 
+def write_text(path, text):
+    """As :func:`write`, of text in UTF-8."""
+    write(path, text.encode("utf-8", "backslashreplace"))
+
+
 def has_folder(path):
     """TernError if the folder of ``path`` is missing: for before the work, not after it."""
     if not Path(path).absolute().parent.is_dir():
@@ -154,8 +163,9 @@ def _unique(pairs):
     """An object whose names are all different: programs differ in which one they take."""
     out = dict(pairs)
     if len(out) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is there twice")
+        seen = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"{twice!r} is there twice")
     return out
 
 

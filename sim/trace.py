@@ -13,6 +13,7 @@ import numpy as np
 
 from assembler import image as images, isa, text
 from assembler.errors import TernError
+from assembler.files import write_text
 from assembler.registers import COUNTERS, GROUPS
 
 
@@ -120,11 +121,7 @@ class Trace:
                              "cycles": stop - start}})
         events += [{"ph": "C", "pid": 1, "name": "memory", "ts": at * scale, "args": shares}
                    for at, shares in self.memory()]
-        try:
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump({"traceEvents": events, "displayTimeUnit": "ns"}, file)
-        except OSError as error:
-            raise TernError(f"{path}: cannot write: {error.strerror}") from None
+        write_text(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
 
 
 def names(image):
@@ -151,7 +148,7 @@ def write_names(image, waves):
     them in hexadecimal: a translate filter file."""
     digits = (image.config.program_words.bit_length() + 3) // 4
     lines = [f"{pc:0{digits}x} {pc} {name}" for pc, (name, *_) in enumerate(names(image))]
-    waves.with_suffix(".names").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(waves.with_suffix(".names"), "\n".join(lines) + "\n")
 
 
 def _bare(line):

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -76,6 +77,10 @@ def test_a_planted_link_is_not_written_through(tmp_path):
     folder.mkdir()
     for name in (".x.part", ".x-", "x"):
         (folder / name).symlink_to(outside)
+    (folder / "y").symlink_to("/dev/full")
+    files.write(folder / "y", b"new")
+    assert (folder / "y").is_file() and not (folder / "y").is_symlink()
+    (folder / "y").unlink()
     files.write(folder / "x", b"new")
     assert outside.read_bytes() == b"mine" and (folder / "x").read_bytes() == b"new"
     assert sorted(os.listdir(folder)) == [".x-", ".x.part", "x"]
@@ -144,6 +149,25 @@ def test_a_large_tokenizer_compiles_however_it_is_laid_out(tmp_path):
     assert json.loads(made.files[images.TOKENIZER]) == tree
 
 
+def test_a_name_that_comes_twice_is_found_in_time():
+    data = b"{%s}" % b",".join(b'"%x":1' % min(n, 299_999) for n in range(300_001))
+    start = time.process_time()
+    with pytest.raises(ValueError, match="'493df' is there twice"):
+        files.parse_json(data)
+    assert time.process_time() - start < 5
+
+
+def test_json_with_a_byte_order_mark_is_as_without(tmp_path):
+    folder = random_model.write(tmp_path / "model", **SHAPE)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizers()["bytes"]), encoding="utf-8")
+    made = compile_model(folder, CONFIG, "test")
+    for name in ("config.json", "tokenizer.json"):
+        data = (folder / name).read_bytes().replace(b"\n", b"\r\n")
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + data)
+    again = compile_model(folder, CONFIG, "test")
+    assert again.memory().tobytes() == made.memory().tobytes() and again.files == made.files
+
+
 def test_what_a_tokenizer_may_cost_is_bounded(tmp_path):
     """A vocabulary that would take some hundred MB, in a file of 8."""
     data = b'{"model":{"vocab":{%s}}}' % b",".join(b'"%x":%d' % (n, n) for n in range(600_000))
@@ -151,20 +175,19 @@ def test_what_a_tokenizer_may_cost_is_bounded(tmp_path):
         FileTokenizer(data)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/stdout", path)])
-def test_pipes_and_devices_are_written_and_not_replaced(tmp_path, make):
+@pytest.mark.parametrize("place", ["{folder}/pipe", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_pipes_and_devices_are_written_and_not_replaced(tmp_path, place):
     """As `-o /dev/stdout`; by root, to put a file in its place would break the machine."""
-    place = tmp_path / "out"
-    make(place)
-    before = place.lstat().st_ino
-    code = f"from assembler import files; files.write({str(place)!r}, b'words')"
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
-    if place.is_fifo() and not place.is_symlink():
-        assert place.read_bytes() == b"words"
-    else:
-        assert child.stdout.read() == b"words"
-    assert child.wait() == 0 and place.lstat().st_ino == before
-    child.stdout.close()
+    os.mkfifo(tmp_path / "pipe")
+    place = place.format(folder=tmp_path)
+    before = os.lstat("/dev/stdout").st_ino
+    code = f"from assembler import files; files.write({place!r}, b'words')"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
+                          cwd=ROOT) as child:
+        with open(place, "rb") if "pipe" in place else child.stdout as file:
+            assert file.read() == b"words"
+    assert child.returncode == 0 and stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode)
+    assert os.lstat("/dev/stdout").st_ino == before
     with pytest.raises(TernError, match="/dev/full: cannot write: No space left"):
         files.write("/dev/full", b"words")
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
