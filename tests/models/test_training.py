@@ -32,7 +32,8 @@ def test_the_command_gives_a_model_that_compiles(story, tmp_path):
     """The command of the GPU runs, with a preset for one core."""
     done = subprocess.run(
         [sys.executable, "-m", "models.train", "--text", story, "--val", story, "--preset", "toy",
-         "--out", tmp_path / "model", "--device", "cpu", "--prompt", "\ufeffThe little[red]\x1b]0;x\x07\u202e:cat:"],
+         "--out", tmp_path / "model", "--device", "cpu",
+         "--prompt", "\ufeffThe little[red]\x1b]0;x\x07\u202e:cat:"],
         capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for part in ("step 60/60  loss", "tokens/s", "validation perplexity", "--- sample",
