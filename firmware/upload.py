@@ -96,7 +96,7 @@ def show(board, image, name):
     else:
         how = f"{sent:,} of them sent now in {seconds:.2f} s"
     console.print(f"{name}: {size:,} bytes are on {board.name}, {how}, "
-                  f"checksums right, {board.link.retries} repeats")
+                  f"checksums right, {board.link.retries} repeats", soft_wrap=True)
 
 
 def run(args):

@@ -12,7 +12,6 @@ from assembler import files
 from assembler.commit import made_by, write_report
 from assembler.config import preset
 from assembler.errors import TernError
-from assembler.files import write_text
 from sim import hardware, sdram_parts, verilate
 
 

@@ -1,7 +1,16 @@
 """The whole SoC with an SDRAM in Verilator, and the host's own code, bytes on the pins."""
 
+import fcntl
+import os
+from pathlib import Path
+import pty
+import re
+import select
+import signal
 import subprocess
 import sys
+import termios
+import time
 
 import numpy as np
 import pytest
@@ -199,3 +208,165 @@ def test_simulated_board_takes_options():
         assert board.read_memory(0, 2400) == bytes(4800) and board.link.retries
     finally:
         port.close()
+
+
+def test_memory_is_filled_at_once_and_right(tiny):
+    """What the simulated board is given past its line is what its core sees."""
+    _, image = tiny
+    port = SimPort(CONFIG)
+    try:
+        board = Board(port)
+        start = port.time()
+        size = sum(section.size for section in image.sections if section.data is not None)
+        assert upload(board, image) == (0, size)
+        assert port.time() - start < 0.01       # a tenth of what the line takes
+        for section in image.sections:
+            if section.data is not None:
+                words = min(500, section.size // CONFIG.word_bytes)
+                end = section.address + section.size // CONFIG.word_bytes
+                assert board.read_memory(end - words, words) \
+                    == section.data[-words * CONFIG.word_bytes:].tobytes()
+        port.place(100, b"abc")
+        assert board.read_memory(48, 8)[4:7] == b"abc"
+        # A place that is wrong is found.
+        place = port.place
+        port.place = lambda address, data: place(address + CONFIG.word_bytes, data)
+        with pytest.raises(TernError, match="memory does not keep what is written"):
+            upload(board, image)
+    finally:
+        port.close()
+
+
+class Terminal:
+    """A command in a terminal of its own, as a shell starts it."""
+    def __init__(self, *argv):
+        self.screen, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *map(str, argv)], cwd=ROOT, stdin=theirs, stdout=theirs,
+            stderr=theirs, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(theirs)
+        self.text = ""
+
+    def type(self, text):
+        os.write(self.screen, text.encode())
+
+    def until(self, pattern, seconds=300):
+        """Wait for new text that matches; returns the match."""
+        end = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.text)):
+            left = end - time.monotonic()
+            assert left > 0 and select.select([self.screen], [], [], left)[0], self.text
+            self.text += os.read(self.screen, 1 << 12).decode(errors="replace")
+        self.text = self.text[found.end():]
+        return found
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.screen)
+
+
+def children(pid):
+    out = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:         # ended meanwhile
+            continue
+        if int(fields[1]) == pid:
+            out.append(int(stat.parent.name))
+    return out
+
+
+def test_ctrl_c_ends_the_answer_and_not_the_simulated_board(tiny):
+    """A real terminal, whose SIGINT goes to all processes in the foreground; and what ended the
+    answer is no part of the conversation."""
+    folder, image = tiny
+    chat = Terminal("firmware", "chat", folder, "--port", "sim", "--ids", "--ignore-eos",
+                    "--tokens", "4000")
+    try:
+        chat.until("> ")
+        chat.type("1,77,42\n")
+        chat.until(r"1,77,42(,\d+){3}")
+        board, = children(chat.process.pid)
+        chat.type("\x03")
+        sampled = int(chat.until(r"(\d+) sampled in").group(1))
+        chat.until("> ")
+        chat.type("9,5\n")
+        found = chat.until(r"9,5((,\d+){3}),").group(1)
+        chat.type("\x03")
+        assert int(chat.until(r"(\d+) prompt tokens, \d+ sampled").group(1)) == 5 + sampled
+        golden = Machine(image)
+        golden.send(host.conversation(CONFIG, [1, 77, 42], sampled))
+        golden.run()
+        text = [1, 77, 42, *(parse_token(word)[2] for word in golden.tokens), 9, 5]
+        golden.tokens.clear()
+        golden.send(host.conversation(CONFIG, text, 3))
+        golden.run()
+        assert found == "".join(f",{parse_token(word)[2]}" for word in golden.tokens)
+        chat.until("> ")
+        assert children(chat.process.pid) == [board]
+        chat.type("\n")
+        assert chat.process.wait(60) == 0
+    finally:
+        chat.close()
+
+
+def gone(pid, seconds=60):
+    """Whether a process ends in time; one that waits for its parent's look has ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_simulated_board_ends_with_its_host(tiny, how):
+    chat = Terminal("firmware", "chat", tiny[0], "--port", "sim", "--ids", "--ignore-eos",
+                    "--tokens", "4000")
+    try:
+        chat.until("> ")
+        board, = children(chat.process.pid)
+        if how == signal.SIGTERM:       # in the middle of an answer
+            chat.type("1,77,42\n")
+            chat.until(r"1,77,42,\d+")
+        chat.process.send_signal(how)
+        chat.process.wait(60)
+        assert gone(board)
+    finally:
+        chat.close()
+
+
+_BUILD = """
+import sys
+from pathlib import Path
+from sim import verilate
+from sim.__main__ import main
+verilate.cache = lambda: Path(sys.argv[1])
+main(["board", "--target", "sim-tiny"])
+"""
+
+
+def test_a_board_that_is_built_for_nobody_ends(tmp_path):
+    """Its host was killed: the build goes on for a minute or two otherwise."""
+    build = subprocess.Popen([sys.executable, "-c", _BUILD, tmp_path], cwd=ROOT,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             start_new_session=True)
+    try:
+        end = time.monotonic() + 120
+        while not (workers := children(build.pid)):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert build.poll() is None
+        build.stdin.close()
+        build.wait(30)
+        assert build.stdout.read() == b"" and all(map(gone, workers))
+    finally:
+        build.kill()
+        build.stdout.close()

@@ -133,6 +133,12 @@ def test_perplexity(worded, tmp_path, capsys):
     assert sim("perplexity", worded, "--text", path, "--compare", worded.parent / "model") == 0
     assert "from it, same top-1 at" in capsys.readouterr().out
     assert sim("perplexity", worded, "--text", path, "--engine", "float") == 0
+    capsys.readouterr()
+    outputs = []
+    for data in (b"the lion\nsaid\n", b"\xef\xbb\xbfthe lion\r\nsaid\r\n"):    # as Windows has it
+        assert sim("perplexity", worded, "--text", _file(tmp_path, data)) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
 
 
 @pytest.mark.parametrize("engine", ["golden", "float"])

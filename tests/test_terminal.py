@@ -149,7 +149,8 @@ def test_generate(image, prompts, capsys):
             "9", *(f"--prompt={text}" for text in prompts)]
     assert report(sim.main, argv) == 0
     out = harmless(capsys.readouterr().out)
-    assert prompts[1:] or all(evil in out for evil in (":smile:", "[bold", "[/]", r"\u202e", r"\u2028"))
+    assert prompts[1:] or all(evil in out for evil in (
+        ":smile:", "[bold", "[/]", r"\u202e", r"\u2028"))
 
 
 def terminal_of(monkeypatch, module):

@@ -3,7 +3,7 @@ import codecs
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from assembler import decoders as decoders_of, tokenizer
 from assembler.config import preset
@@ -121,6 +121,17 @@ def test_documents_end_with_the_separator():
 def test_word_after_the_prompt_keeps_its_space():
     stream = loaded(metaspace()).stream([1])
     assert [stream.push(token) for token in (2, 3, 5)] == [" lion", " roars", "."]
+
+
+def test_what_goes_on_gets_no_special_tokens():
+    """A conversation begins once; LLaMA's tokenizer puts `<s>` before any text."""
+    model = byte_level()
+    model.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[
+        ("<s>", 0), ("</s>", 1)])
+    words, plain = loaded(model), loaded(byte_level())
+    assert words.encode("the lion") == [0, *plain.encode("the lion"), 1]
+    assert words.encode("the lion", continues=True) == plain.encode("the lion")
+    assert tokenizer.ByteTokenizer().encode("ab", continues=True) == [97, 98]
 
 
 def test_special_tokens_are_not_text():

@@ -32,12 +32,14 @@ def test_the_command_gives_a_model_that_compiles(story, tmp_path):
     """The command of the GPU runs, with a preset for one core."""
     done = subprocess.run(
         [sys.executable, "-m", "models.train", "--text", story, "--val", story, "--preset", "toy",
-         "--out", tmp_path / "model", "--device", "cpu", "--prompt", "The little"],
+         "--out", tmp_path / "model", "--device", "cpu",
+         "--prompt", "\ufeffThe little[red]\x1b]0;x\x07\u202e:cat:"],
         capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     for part in ("step 60/60  loss", "tokens/s", "validation perplexity", "--- sample",
-                 "The little"):
+                 "\nThe little[red]\\x1b]0;x\\x07\\u202e:cat:"):     # text, and no command
         assert part in done.stdout
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.stdout)
     # A model that knows nothing has the vocabulary's, 300.
     assert float(done.stdout.split("validation perplexity ")[-1].split()[0]) < 100
     assert sorted(os.listdir(tmp_path / "model")) == ["config.json", "model.safetensors",
@@ -201,7 +203,7 @@ def test_mistakes_get_one_line_and_status_2(story, tmp_path, capsys):
 
     text("holds no text", file("empty.txt", b""))
     text("holds no text", story, file("blank.txt", b"\n \n"))
-    text("is not UTF-8 text: byte 3 is 0xff", file("bytes.txt", b"abc\xff"))
+    text("is not UTF-8 text (byte 3 is 0xff)", file("bytes.txt", b"abc\xff"))
     text("cannot be read", tmp_path / "missing.txt")
     text("is not a whole .xz file", file("cut.xz", b"no xz"))
     text("a window needs", file("short.txt", b"one fox"))
