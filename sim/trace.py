@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from assembler import image as images, isa, text
+from assembler import files, image as images, isa, text
 from assembler.errors import TernError
 from assembler.registers import COUNTERS, GROUPS
 
@@ -143,12 +143,13 @@ def names(image):
     return found
 
 
-def write_names(image, waves):
+def write_names(image, waves, bits=None):
     """Write beside ``waves`` the names of the values of ``core.sequencer.pc``, as GTKWave shows
-    them in hexadecimal: a translate filter file."""
-    digits = (image.config.program_words.bit_length() + 3) // 4
+    them in hexadecimal: a translate filter file. ``bits``: of the signal, which may be narrower
+    than in Amaranth."""
+    digits = ((bits or image.config.program_words.bit_length()) + 3) // 4
     lines = [f"{pc:0{digits}x} {pc} {name}" for pc, (name, *_) in enumerate(names(image))]
-    waves.with_suffix(".names").write_text("\n".join(lines) + "\n")
+    files.write(waves.with_suffix(".names"), ("\n".join(lines) + "\n").encode())
 
 
 def _bare(line):
