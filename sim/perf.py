@@ -27,6 +27,9 @@ HELP = "measure a token in the RTL"
 EXAMPLE = "python -m sim perf build/stories --target ulx3s-85f --json"
 
 
+_WARM_UP = 2               # tokens of each stream before those that are measured
+
+
 @dataclass(frozen=True)
 class Performance:
     """Means over the measured steps, which make a token of each stream, in steady state."""
@@ -46,8 +49,8 @@ class Performance:
     counters: dict[str, int]            # of the core, over all measured steps
 
 
-def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1, trace=None,
-            waves=None, **options):
+def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, streams=1,
+            trace=None, waves=None, **options):
     """Run some streams in the RTL and return the :class:`Performance`.
 
     ``sdram_mhz``: clock of the memory, where it has one of its own. ``trace``: file to write of the
@@ -183,6 +186,9 @@ def run(args):
     waves = waveforms.from_arguments(args)
     for path in filter(None, (args.trace, args.waves)):
         has_folder(path)
+    last = args.streams * (_WARM_UP + args.tokens)
+    if waves and waves.limits("tokens")[0] > last:
+        raise TernError(f"--window: the run has {last} tokens; give more --tokens")
     memory = chosen_memory(target, args.memory)
     name = model_name(image) if args.json else None     # before the work: it may not be told
     result = measure(image, clock_mhz=CLOCK_MHZ[target],

@@ -114,7 +114,8 @@ _CHANGE = np.dtype([("cycle", np.uint64), ("watch", np.uint32), ("value", np.uin
 
 
 # Declarations of wires that have no name in Amaranth's sources; waveforms are half without them.
-_ANONYMOUS = re.compile(r"^  (?:wire|reg) (?:\[\d+:0\] )?\\?(?:\$|port\$)\S+ .*;$", re.MULTILINE)
+_ANONYMOUS = re.compile(
+    r"^  (?:input|output|wire|reg) (?:\[-?\d+:0\] )?\\?(?:\$|port\$)\S+ .*;$", re.MULTILINE)
 _UNTRACED  = r"  /* verilator tracing_off */\n\g<0>\n  /* verilator tracing_on */"
 
 
@@ -288,9 +289,11 @@ class RtlMachine:
         waves = self._waves
         limits = np.array([waves.limits(kind) for kind in waves.KINDS], np.uint64)
         time = np.array([unit.numerator, unit.denominator], np.uint64)
+        pc = (self._array("sequencer", "pc").ctypes.data
+              if "instructions" in waves.window else None)      # a netlist has none
         self._lib.tern_waves(self._handle, os.fsencode(waves.path),
-                             "\n".join(waves.scopes).encode(), limits.ctypes.data,
-                             self._array("sequencer", "pc").ctypes.data, time.ctypes.data)
+                             "\n".join(waves.scopes).encode(), limits.ctypes.data, pc,
+                             time.ctypes.data)
 
     # Access to the model
 

@@ -11,9 +11,8 @@ import json
 
 import numpy as np
 
-from assembler import image as images, isa, text
+from assembler import files, image as images, isa, text
 from assembler.errors import TernError
-from assembler.files import write_text
 from assembler.registers import COUNTERS, GROUPS
 
 
@@ -121,7 +120,7 @@ class Trace:
                              "cycles": stop - start}})
         events += [{"ph": "C", "pid": 1, "name": "memory", "ts": at * scale, "args": shares}
                    for at, shares in self.memory()]
-        write_text(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
+        files.write_text(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
 
 
 def names(image):
@@ -143,12 +142,15 @@ def names(image):
     return found
 
 
-def write_names(image, waves):
+def write_names(image, waves, bits=None):
     """Write beside ``waves`` the names of the values of ``core.sequencer.pc``, as GTKWave shows
-    them in hexadecimal: a translate filter file."""
-    digits = (image.config.program_words.bit_length() + 3) // 4
+    them in hexadecimal: a translate filter file. ``bits``: of the signal, which may be narrower
+    than in Amaranth."""
+    digits = ((bits or image.config.program_words.bit_length()) + 3) // 4
     lines = [f"{pc:0{digits}x} {pc} {name}" for pc, (name, *_) in enumerate(names(image))]
-    write_text(waves.with_suffix(".names"), "\n".join(lines) + "\n")
+    files.write_text(waves.with_suffix(".names"), "
+".join(lines) + "
+")
 
 
 def _bare(line):

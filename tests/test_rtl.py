@@ -1,6 +1,7 @@
 """The simulated board itself: builds, state access, errors."""
 
 from multiprocessing import get_context
+import time
 
 import numpy as np
 import pytest
@@ -57,6 +58,39 @@ def test_two_at_a_time_build_once(tmp_path):
         process.join()
         assert process.exitcode == 0
     assert counter.value == 1
+
+
+def _build_badly(folder, marker, failures):
+    """Build until it works; each build is alone, and the first few fail."""
+    def build(aside):
+        marker.touch(exist_ok=False)
+        time.sleep(0.02)
+        marker.unlink()
+        with failures.get_lock():
+            failures.value -= 1
+            if failures.value >= 0:
+                raise RuntimeError("compiler error")
+
+    while True:
+        try:
+            verilate.once(folder, build)
+            return
+        except RuntimeError:
+            pass
+
+
+def test_builds_that_fail_are_one_at_a_time_too(tmp_path):
+    context = get_context("spawn")
+    failures = context.Value("i", 40)
+    processes = [context.Process(target=_build_badly,
+                                 args=(tmp_path / "key", tmp_path / "marker", failures))
+                 for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert failures.value == -1 and [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
 def test_a_failed_build_leaves_nothing(tmp_path):

@@ -24,10 +24,12 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def fresh():
     """The module forgets where its cache is, before the test and after it."""
-    cache = verilate.cache
-    cache.cache_clear()
+    functions = verilate.cache, verilate._settings
+    for function in functions:
+        function.cache_clear()
     yield
-    cache.cache_clear()
+    for function in functions:
+        function.cache_clear()
 
 
 def tool(folder, name, script):
@@ -99,6 +101,16 @@ def test_where_the_checkout_is_read_only_the_users_cache_folder_keeps_them(check
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
     with unprivileged():
         assert verilate.cache() == place / "tern"
+
+
+def test_tools_get_a_cache_folder_that_works(checkout, monkeypatch):
+    """Amaranth's Yosys ends in a traceback without one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(checkout.parent / "xdg"))
+    show = ["/bin/sh", "-c", "echo $XDG_CACHE_HOME"]
+    assert verilate.run(show).strip() == str(checkout.parent / "xdg")
+    verilate._settings.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert verilate.run(show).strip() == str(checkout / "build" / "tools")
 
 
 @pytest.mark.parametrize("home", [None, "nowhere", "/proc/none"])

@@ -176,6 +176,9 @@ def test_the_views_show_what_is_there(model, whole, tmp_path):
         assert ("top.harness.top.core.vector.i__valid" in handshakes) == (not blocks)
     assert f"^1 {tmp_path / 'my core.names'}" in gtkwave
     assert f'[dumpfile] "{wanted.path}"' in gtkwave
+    digits = -(-every.bits[PC] // 4)        # as GTKWave shows a value, which is what it looks up
+    assert (tmp_path / "my core.names").read_text().splitlines() == [
+        f"{pc:0{digits}x} {pc} {name}" for pc, (name, *_) in enumerate(trace.names(model))]
     # Surfer counts items in digits a to p.
     at = [line for line in surfer if line.startswith(("divider_add", "variable_add"))].index(
         f"variable_add {PC}")
@@ -216,8 +219,9 @@ def test_perf_writes_waveforms(model, tmp_path, capsys):
         assert file.with_suffix(suffix).exists()
     file.unlink()
     for wrong, message in (
-            (["--waves", str(file), "--window", "tokens=4"], "nothing to write: the run has no "
-             "cycle in the window tokens=4:4"),
+            (["--waves", str(file), "--window", "tokens=4"], "the run has 3 tokens"),
+            (["--waves", str(file), "--window", "cycles=99999999"], "nothing to write: the run has "
+             "no cycle in the window cycles=99999999:99999999"),
             (["--waves", str(file), "--window", "instructions=4000"], "no instruction 4000"),
             (["--waves", str(file), "--window", "tokens=2", "--window", "tokens=3"],
              "the same kind twice"),
