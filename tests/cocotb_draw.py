@@ -175,8 +175,9 @@ async def tokens_equal_golden(dut):
     await bench.start()
     for seed in GIVEN["seeds"]:
         rng = np.random.default_rng(seed)
+        slots = rng.permutation(CONFIG.positions)       # each has its turn, if there are enough
         for turn in range(GIVEN["turns"]):
-            slot = int(rng.integers(0, CONFIG.positions))
+            slot = int(slots[turn % CONFIG.positions])
             for kind, payload in random_setting(rng):
                 await bench.tell(kind, slot, payload)
             if turn % 2 == 0:       # top-k that chooses; and, first, rows that get in and wait
@@ -204,16 +205,16 @@ async def tokens_equal_golden(dut):
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def every_token_is_remembered_and_forgotten(dut):
-    bench, rng = Bench(dut), np.random.default_rng(1)
+    bench, rng, slot = Bench(dut), np.random.default_rng(1), CONFIG.positions - 1
     await bench.start()
     sums  = [np.full((CONFIG.positions, GIVEN["seen_tokens"] + 1), 1000)]
     scale = [np.full(CONFIG.positions, CONFIG.float.round(0.01))]
     for _ in range(2):          # among equals the first is chosen that was not seen
-        await bench.tell(MessageKind.REPETITION, 0, 4095 << PENALTY_BITS | 1)
+        await bench.tell(MessageKind.REPETITION, slot, 4095 << PENALTY_BITS | 1)
         for tokens in ([], [0], range(1, GIVEN["seen_tokens"])):
             for token in tokens:
-                await bench.tell(MessageKind.PROMPT, 0, token)
-            assert await bench.draw(rng, sums, scale, sample=1)
+                await bench.tell(MessageKind.PROMPT, slot, token)
+            assert await bench.draw(rng, sums, scale, sample=1 << slot)
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
@@ -222,12 +223,13 @@ async def the_right_candidates_are_kept(dut):
     rng, scale = np.random.default_rng(2), np.full(CONFIG.positions, CONFIG.float.round(0.002))
     bench = Bench(dut)
     await bench.start()
-    await bench.tell(MessageKind.TEMPERATURE, 0, 4096)
-    for limit in (1, 2, 3, 4, 8):
-        await bench.tell(MessageKind.TOP_K, 0, limit)
+    for turn, limit in enumerate((1, 2, 3, 4, 8)):
+        slot = (CONFIG.positions - 1, 0)[turn % 2]
+        await bench.tell(MessageKind.TEMPERATURE, slot, 4096)
+        await bench.tell(MessageKind.TOP_K, slot, limit)
         for seed in range(20):
-            await bench.tell(MessageKind.SEED, 0, seed)
-            assert await bench.draw(rng, [random_sums(rng, 200, 1)], [scale], sample=1,
+            await bench.tell(MessageKind.SEED, slot, seed)
+            assert await bench.draw(rng, [random_sums(rng, 200, 1)], [scale], sample=1 << slot,
                                     duty=0.7)
 
 

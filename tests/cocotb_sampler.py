@@ -44,3 +44,34 @@ async def tokens_equal_golden(dut):
         assert list(tokens.ids) == golden.ids.tolist()
         golden.clear()
         await FallingEdge(dut.clk)
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def rows_that_were_found_are_tokens(dut):
+    """As Draw finds them: no sums come, the last row of a position counts."""
+    given  = parameters()
+    config = Config(**given["config"])
+    rng    = np.random.default_rng(given["seed"])
+    for name in ("i__payload", "i__valid", "mask", "emit", "found", "found_row",
+                 "tokens__ready"):
+        getattr(dut, name).value = 0
+    await streams.start(dut)
+    for turn in range(3 * config.positions):
+        mask = 1 << turn % config.positions | int(rng.integers(1 << config.positions))
+        ids  = [0] * config.positions
+        dut.mask.value = mask
+        for p in [*range(config.positions), *rng.integers(config.positions, size=12).tolist()]:
+            found = (1 << p | int(rng.integers(1 << config.positions))) & mask
+            row   = int(rng.integers(1 << 24))
+            ids   = [row if found >> at & 1 else id for at, id in enumerate(ids)]
+            dut.found.value, dut.found_row.value = found, row
+            await FallingEdge(dut.clk)
+        dut.found.value = 0
+        for _ in range(2):              # as hw.draw's `busy` has it
+            await FallingEdge(dut.clk)
+        dut.emit.value = 1
+        (word,) = await streams.get(dut, "tokens", 1, duty=0.5, seed=turn)
+        dut.emit.value = 0
+        tokens = tokens_layout(config).from_bits(word)
+        assert (tokens.mask, list(tokens.ids)) == (mask, ids)
+        await FallingEdge(dut.clk)

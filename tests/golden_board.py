@@ -63,8 +63,9 @@ class _Core:
     def run(self, steps):
         if self.machine is None or self.state in ("halted", "fault"):
             return
-        self.machine.send(self.messages)
-        self.messages.clear()
+        if not self.machine.scheduler.words:    # else they wait, as in front of a busy core
+            self.machine.send(self.messages)
+            self.messages.clear()
         for _ in range(steps):
             self.state = self.machine.step()
             if self.state != "running":

@@ -13,7 +13,7 @@ def run(simulator, config, **given):
 
 
 @over_simulators
-@pytest.mark.parametrize("lanes, positions, seed", [(10, 4, 1), (20, 1, 2)])
+@pytest.mark.parametrize("lanes, positions, seed", [(10, 8, 1), (20, 1, 2)])
 def test_rtl_equals_golden(simulator, lanes, positions, seed):
     run(simulator, Config(lanes=lanes, positions=positions, accumulator_rows=16), seed=seed,
         only="sums_equal_golden")

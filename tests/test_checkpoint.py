@@ -45,12 +45,13 @@ def test_tensors_read_as_the_library_reads_them(tmp_path, dtype, shards):
 
 def test_ternary_is_the_definition(tmp_path):
     tensors = Checkpoint(random_model.write(tmp_path, **SHAPE, dtype="BF16")).tensors
-    for name, tensor in tensors.items():
-        if name.endswith("proj.weight"):
-            weight = tensor.array().astype(np.float64)
-            trits, scale = tensor.ternary()
-            assert scale == pytest.approx(np.abs(weight).mean(), rel=1e-12)
-            assert np.array_equal(trits, np.clip(np.rint(weight / scale), -1, 1))
+    matrices = [tensor for name, tensor in tensors.items() if name.endswith("proj.weight")]
+    assert len(matrices) == 6 * SHAPE["layers"]
+    for tensor in matrices:
+        weight = tensor.array().astype(np.float64)
+        trits, scale = tensor.ternary()
+        assert scale == pytest.approx(np.abs(weight).mean(), rel=1e-12)
+        assert np.array_equal(trits, np.clip(np.rint(weight / scale), -1, 1))
 
 
 def test_half_of_the_scale_rounds_to_zero(tmp_path):

@@ -10,7 +10,7 @@ from tests.verilog import over_simulators, run_bench
 @over_simulators
 @pytest.mark.parametrize("shape, seeds, turns", [
     ({"positions": 1, "significand": 24, "exponent": 8}, [1], 6),
-    ({"positions": 4}, [2], 6),
+    ({"positions": 8}, [2], 8),
     ({"positions": 2}, [3], 4),
 ])
 def test_rtl_equals_golden(simulator, shape, seeds, turns):

@@ -117,7 +117,7 @@ CASES = {
     "positions":  Case(["rtl"], lambda f: ["positions", f.image, "--tokens", "1", "--json"],
                        _numbers),
     "demo":       Case(["golden", "rtl"], lambda f: [
-        "demo", "--model", f.model, "--target", "sim-tiny", "--ids", IDS, "--tokens", "2",
+        "demo", "--model", f.model, "--ids", IDS, "--tokens", "2",
         "--temperature", "0"], _story),
 }
 

@@ -61,15 +61,15 @@ def test_sixteen_generated_ids(config):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_streams_join_and_leave(seed):
-    config = CONFIGS["wide"]
+    config = CONFIGS["many"]          # of eight positions
     image = compiled(TINY_A, config)
     golden, rtl = Machine(image), RtlMachine(image, seed=seed, latency=30, gap=80, busy=80)
     rounds = [
-        host.conversation(config, [5], 3, slot=0) + host.conversation(config, [9, 8], 5, slot=2),
-        host.conversation(config, list(range(1, 11)), 2, slot=1)
+        host.conversation(config, [5], 3, slot=4) + host.conversation(config, [9, 8], 5, slot=2),
+        host.conversation(config, list(range(1, 11)), 2, slot=5)
         + [message(MessageKind.STOP_TOKEN, 0, golden_stop_token(image))],
-        host.conversation(config, [200, 100], 4, slot=0)
-        + host.conversation(config, [3], 4, slot=3),
+        host.conversation(config, [200, 100], 4, slot=6)
+        + host.conversation(config, [3], 4, slot=7),
     ]
     for words in rounds:
         for machine in (golden, rtl):
@@ -79,7 +79,7 @@ def test_streams_join_and_leave(seed):
 
 
 def golden_stop_token(image):
-    """A token that slot 0 would sample second in the last round."""
+    """A token that the first stream of the last round would sample second."""
     machine = Machine(image)
     machine.send(host.conversation(image.config, [200, 100], 2, slot=0))
     machine.run()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.verilog import ROOT, run_verilog
+from tests.verilog import ROOT
 
 
 pytest_plugins = ["pytester"]
@@ -80,15 +80,6 @@ def test_ci_wants_all():
     script = (ROOT / ".ci" / "run").read_text()
     for target in ("test", "test-models"):
         assert f"make {target} PYTEST_ARGS=--all" in script
-
-
-def test_a_bench_that_skips_itself_fails(tmp_path, monkeypatch):
-    """As a bench whose every test is left out does."""
-    source = {"dut.v": "module dut(input clk, input rst, output o); assign o = rst; endmodule\n"}
-    run_verilog(source, "dut", "cocotb_skips", "verilator", only="it_runs")
-    for only in (None, "it_does_not", "no_such_test"):
-        with pytest.raises(pytest.fail.Exception, match="cocotb_skips on verilator"):
-            run_verilog(source, "dut", "cocotb_skips", "verilator", only=only)
 
 
 def test_no_test_looks_for_a_tool_without_saying_so():

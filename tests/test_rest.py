@@ -5,10 +5,10 @@ import pytest
 
 from sim.host import conversation
 from sim.rtl import RtlMachine
-from tests.compiled import CONFIGS, random_image
+from tests.compiled import random_image
 from tests.programs import machines
 from tests.programs.generate import draw
-from tests.test_sampling import CHOICES, PROMPTS
+from tests.test_sampling import CHOICES, EIGHT, PROMPTS
 
 
 QUEUES = ("memory", "vector", "array", "drain")
@@ -57,8 +57,8 @@ def test_random_programs(name, number):
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    return random_image(tmp_path_factory.mktemp("rest") / "model", CONFIGS["wide"], hidden=40,
-                        inner=72, layers=2, vocab=200)
+    return random_image(tmp_path_factory.mktemp("rest") / "model", EIGHT, hidden=40, inner=72,
+                        layers=2, vocab=200)
 
 
 def start_streams(machine, config):

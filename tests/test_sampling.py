@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from assembler.config import PRESETS
 from assembler.registers import MessageKind, message
 from assembler.sampling import Sampling
 from sim import engines
@@ -144,15 +145,21 @@ def test_settings_outside_their_rules_are_refused(wrong, message):
         Sampling(**wrong)
 
 
+# One for each slot of a board of eight, no two alike.
 CHOICES = [Sampling(temperature=1.2, top_k=12, seed=5), Sampling(),
            Sampling(temperature=0.7, repetition_penalty=1.3, seed=77),
-           Sampling(repetition_penalty=2)]
-PROMPTS = [[3, 7], [50, 2, 9, 9, 31, 4, 18], [11], [8, 8, 120]]
+           Sampling(repetition_penalty=2),
+           Sampling(temperature=2, seed=1 << 23), Sampling(temperature=1.5, top_k=3, seed=8),
+           Sampling(temperature=0.9, top_k=32, repetition_penalty=1.1, seed=9),
+           Sampling(repetition_penalty=3.9)]
+PROMPTS = [[3, 7], [50, 2, 9, 9, 31, 4, 18], [11], [8, 8, 120],
+           [199, 5, 5], [17], [63, 1, 2, 3, 4, 5, 6, 7, 8, 9], [140, 7]]
+EIGHT   = CONFIGS["many"]
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    return random_image(tmp_path_factory.mktemp("sampling"), CONFIGS["wide"], hidden=40, inner=72,
+    return random_image(tmp_path_factory.mktemp("sampling"), EIGHT, hidden=40, inner=72,
                         layers=2, vocab=200)
 
 
@@ -169,16 +176,18 @@ def talk(machine, config, streams, tokens=32):
 
 
 def test_streams_on_the_core(image):
-    """Four at once, sampled and greedy, and each alone in another slot: the same ids."""
+    """In all slots at once, sampled and greedy, and each alone in another slot: the same ids."""
     config = image.config
+    slots  = range(config.positions)
+    assert len(slots) == len(CHOICES) == max(each.positions for each in PRESETS.values())
     golden, rtl = Machine(image), RtlMachine(image)
-    together = talk(golden, config, {n: n for n in range(4)})
-    assert [len(together[n]) for n in range(4)] == [32, 31, 30, 29]
-    assert talk(rtl, config, {n: n for n in range(4)}) == together
-    for n in range(4):
-        slot = (n + 1) % 4
-        assert talk(golden, config, {slot: n}) == {n: together[n]}
-        assert talk(rtl, config, {slot: n}) == {n: together[n]}
+    together = talk(golden, config, {n: n for n in slots})
+    assert [len(together[n]) for n in slots] == [32 - n for n in slots]
+    assert talk(rtl, config, {n: n for n in slots}) == together
+    for n in slots:
+        alone = {(n + 3) % len(slots): n}
+        assert talk(golden, config, alone) == {n: together[n]}
+        assert talk(rtl, config, alone) == {n: together[n]}
 
 
 def test_a_seed_goes_on_until_it_is_set_again(image):

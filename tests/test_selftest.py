@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from firmware.board import Board
 from firmware.port import SerialPort
 from tests.compiled import CONFIGS
 from tests.golden_board import GoldenPort
+from tests.noise import BoardPort
 from tests.verilog import ROOT
 
 
@@ -108,6 +110,28 @@ def test_a_stuck_address_line_is_named():
     fault.last = 0
     with pytest.raises(selftest.Failed, match=r"holds what belongs to another"):
         selftest.lines(board_with(fault), CONFIG, ARGS)
+
+
+def test_the_speed_of_a_core_is_measured():
+    """On the one that has clock cycles: the simulated board."""
+    port = BoardPort(CONFIG)
+    said = selftest.speed(Board(port), CONFIG, ARGS)
+    port.close()
+    rate, share = re.fullmatch(r"(\d+) MB/s for weights, (\d+\.\d) % of a word in every cycle",
+                               said).groups()
+    assert 80 < float(share) < 100
+    assert float(rate) == pytest.approx(float(share) / 100 * CONFIG.word_bytes * 100, abs=1)
+
+
+@pytest.mark.parametrize("counter, factor, said", [
+    ("cycles", 3, "33% of a word a cycle"), ("weight_words", 2, "words came, not")])
+def test_a_slow_or_wrong_stream_is_named(counter, factor, said):
+    board = board_with()
+    _, words = programs.stream_test(CONFIG, 4)
+    read = board.read
+    board.read = lambda name: factor * words if name == counter else read(name)
+    with pytest.raises(selftest.Failed, match=said):
+        selftest.speed(board, CONFIG, ARGS)
 
 
 def test_a_bad_bit_is_found():

@@ -11,7 +11,7 @@ from tests.verilog import over_simulators, run_bench
 @over_simulators
 @pytest.mark.parametrize("shape, seeds", [
     ({"registers": 16, "register_elements": 16, "code_registers": 8}, [1]),
-    ({"registers": 128, "register_elements": 16, "code_registers": 256, "positions": 4,
+    ({"registers": 128, "register_elements": 16, "code_registers": 256, "positions": 8,
       "memory_bits": 128, "lanes": 80}, [4]),
     ({"registers": 32, "register_elements": 16, "code_registers": 32, "positions": 2,
       "memory_bits": 64, "lanes": 160}, [5]),
