@@ -148,9 +148,7 @@ def write_names(image, waves, bits=None):
     than in Amaranth."""
     digits = ((bits or image.config.program_words.bit_length()) + 3) // 4
     lines = [f"{pc:0{digits}x} {pc} {name}" for pc, (name, *_) in enumerate(names(image))]
-    files.write_text(waves.with_suffix(".names"), "
-".join(lines) + "
-")
+    files.write_text(waves.with_suffix(".names"), "\n".join(lines) + "\n")
 
 
 def _bare(line):
