@@ -33,7 +33,8 @@ __all__ = ["STAGES", "Verdict", "run", "try_fault"]
 # The tests that look for faults in the board layer, the quickest first: those of the board with
 # most clocks find most.
 STAGES = (("tests/test_boards_shell.py", "-k", "ulx3s-85f-133"),
-          ("tests/test_boards_shell.py", "tests/test_boards_top.py"))
+          ("tests/test_boards_shell.py", "tests/test_boards_top.py"),
+          ("tests/test_boards_sim.py",))
 
 QUICK    = ("ulx3s-85f-133", "icepi-zero")      # both kinds of clocks
 SECONDS  = 120                                  # of the processor that a fault may take
