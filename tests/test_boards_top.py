@@ -382,6 +382,17 @@ def test_a_constraint_that_binds_nothing_ends_the_build(prepared, monkeypatch):
         flow.synthesise(folder)
 
 
+def test_ports_are_single_wires_with_a_direction():
+    """Amaranth cuts or extends what does not fit, and says nothing."""
+    made = {Pll(input_hz=25_000_000, output_hz=100_000_000, memory_hz=100_000_000, shift=0):
+            {"i": In, "clock": Out, "memory": Out, "shifted": Out, "locked": Out},
+            Release(): {"locked": In, "reset": Out}, pins.SerialIo(): {"rx": Out, "tx": In},
+            Lights(leds={}): {name: In for name in MEANINGS if name != "heartbeat"}}
+    for block, ports in made.items():
+        assert {path: member.flow for path, member in block.signature.members.items()} == ports
+        assert all(len(getattr(block, port)) == 1 for port in ports)
+
+
 def test_every_board_with_a_platform_has_a_clock_for_predictions():
     assert all(BOARDS[name].clock == CLOCK_MHZ[name] for name in PRESETS if name in BOARDS)
 
