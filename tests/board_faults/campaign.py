@@ -34,10 +34,10 @@ __all__ = ["STAGES", "Verdict", "run", "try_fault"]
 # most clocks find most.
 STAGES = (("tests/test_boards_shell.py", "-k", "ulx3s-85f-133"),
           ("tests/test_boards_shell.py", "tests/test_boards_top.py"),
-          ("tests/test_boards_sim.py",))
+          ("tests/test_boards_sim.py", "-k", "runs_from_reset"))
 
 QUICK    = ("ulx3s-85f-133", "icepi-zero")      # both kinds of clocks
-SECONDS  = 120                                  # of the processor that a fault may take
+SECONDS  = 900                                  # of the processor that a fault may take
 # What the tests need and no fault changes.
 COMMON   = ("amaranth.sim", "amaranth.vendor", "amaranth_boards.icepi_zero",
             "amaranth_boards.icesugar_pro", "amaranth_boards.ulx3s", "hw.crossing", "hw.soc",
