@@ -61,11 +61,14 @@ class Part:
     module : str
         Its name there.
     ports : tuple[tuple[str, int, bool], ...]
-        Name, width in bits, and whether it is an input. ``clk`` is its only clock.
+        Name, width in bits, and whether it is an input.
+    clock : str
+        The port of its only clock, of which it uses no falling edge.
     """
     verilog: str
     module: str
     ports: tuple[tuple[str, int, bool], ...]
+    clock: str = "clk"
 
 
 @dataclass(frozen=True)
@@ -399,7 +402,9 @@ class PinBoard:
     Raises
     ------
     Refused
-        Here, and in ``read`` and ``run`` when there are complaints.
+        The netlist has what no model knows; and in ``read`` and ``run``, when there are complaints.
+    RuntimeError
+        Verilator or the C++ compiler failed at what does not depend on the board.
     """
     name    = "pins"
     latency = 0.0
@@ -412,22 +417,21 @@ class PinBoard:
         self.pll = pll_of(netlist.pll, oscillator_hz)
         self.complaints += self.pll.complaints
         bench, ports, self.others = _shell(netlist)
+        self.library = _functions(_harness(), _BOARD)
+        self._parts = []
+        for part in netlist.parts.values():
+            names = [name for name, *_ in part.ports]
+            self._parts.append(_Model(_library({"part.v": part.verilog}, part.module, names),
+                                      names))
+        self._sdram_source = (
+            f"`define TERN_PART {sdram_parts.strictest(clock_hz=clock_hz, depth=words)}\n"
+            + (_SOURCES / "sdram_pins.v").read_text())
+        self._words = words
         try:
-            harness = _harness()
-            self._parts = []
-            for part in netlist.parts.values():
-                names = [name for name, *_ in part.ports]
-                self._parts.append(_Model(_library({"part.v": part.verilog}, part.module, names),
-                                          names))
             self._shell = _Model(_library(
                 {"top.v": netlist.verilog, "bench.v": bench,
                  "cells.v": (_SOURCES / "ecp5_io.v").read_text()}, "bench", ports,
                 "--pins-inout-enables"), ports)
-            self._sdram_source = (
-                f"`define TERN_PART {sdram_parts.strictest(clock_hz=clock_hz, depth=words)}\n"
-                + (_SOURCES / "sdram_pins.v").read_text())
-            self._words = words
-            self.library = _functions(harness, _BOARD)
         except RuntimeError as error:
             raise Refused(f"the netlist cannot be built: {error}") from None
         self.handle = self.library.pins_new()
@@ -452,7 +456,7 @@ class PinBoard:
                 shell, size = self._shell.ports[f"part{n}_{k}"]
                 address, same = model.ports[name]
                 assert size == same, (name, size, same)
-                self.library.pins_wire(self.handle, n, 2 if name == "clk" else not into, shell,
+                self.library.pins_wire(self.handle, n, 2 if name == part.clock else not into, shell,
                                        address, size)
         self._solder()
         self.library.pins_bind(self.handle)

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """What ships, simulated at the pins of its board: docs/reports/boards-sim.md.
 
     python -m tests.boards_sim -o docs/reports/boards-sim.md    every board, as shipped (long)
@@ -135,7 +136,6 @@ def _part(component, module, arguments):
     key = verilate.digest("part", module, sorted(arguments.items()), _GATED,
                           *(path.read_bytes() for path in sources))
     made = component(**arguments)
-    made._MustUse__used = True      # also if the text is there already
     ports = [("clk", 1, True), ("rst", 1, True), *(
         ("__".join(map(str, path)), len(Value.cast(value)), member.flow == In)
         for path, member, value in made.signature.flatten(made))]
@@ -181,8 +181,9 @@ def _cut(rtlil):
     for name, texts in taken.items():
         top = next(text for text in texts if re.search(rf"^module \\{name}$", text, re.M))
         ports = re.findall(r"^  wire width (\d+) (input|output) \d+ +\\(\S+)$", top, re.M)
+        (clock,) = [port for _, _, port in ports if re.fullmatch(r"(\w+_)?clk", port)]
         parts[name] = pins.Part(_verilog(rest[0] + "".join(texts)), name, tuple(
-            (port, int(width), way == "input") for width, way, port in ports))
+            (port, int(width), way == "input") for width, way, port in ports), clock)
     return "".join(rest), parts
 
 
@@ -366,11 +367,10 @@ class _Trial:
         request = link.request(7, link.Code.READ_REGISTER, 0, 0)
         port.write(link.DELIMITER + link.encode(request) + link.TAIL)
         came, end = b"", port.time() + 2e-3
-        while not came.strip(link.DELIMITER).count(link.DELIMITER) and port.time() < end:
+        while not (came.strip(link.DELIMITER) and came.endswith(link.DELIMITER)) \
+                and port.time() < end:
             came += port.read(1e-4)
-            frames = [frame for frame in came.split(link.DELIMITER) if frame]
-            if frames and came.endswith(link.DELIMITER):
-                break
+        frames = [frame for frame in came.split(link.DELIMITER) if frame]
         answer = link.decode(frames[0]) if frames else None
         if answer is None or len(answer) < link.ANSWER.size:
             raise _Wrong(f"the board says {came!r} to a request")
@@ -514,6 +514,8 @@ def check(name, *, board=None, config=None, whole=False, thorough=False, delays=
     config = config or FACTS[name].small
     try:
         made = netlist(name, board=board, config=config, whole=whole)
+    except TernError:                   # of this machine: a package is missing
+        raise
     except Exception as error:          # whatever a fault makes of the netlist
         return [f"no netlist: {type(error).__name__}: {error}"]
     figures["digest"] = made.digest
