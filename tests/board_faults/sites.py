@@ -81,6 +81,7 @@ class _Source:
         assert self.text.isascii(), f"{file}: columns would be bytes"
         self.parent = {child: node for node in ast.walk(self.tree)
                        for child in ast.iter_child_nodes(node)}
+        self.pieces = list(self._pieces())
 
     def span(self, node):
         return (self.rows[node.lineno - 1] + node.col_offset,
@@ -110,31 +111,27 @@ class _Source:
     def _decorates(self, node):
         return node in getattr(self.parent.get(node), "decorator_list", ())
 
-    def around(self, node):
-        """Span of the argument, the assignment of a list or the statement that ``node`` is in."""
-        inner = node
-        for each in (node, *self.above(node)):
-            parent = self.parent.get(each)
-            if isinstance(each, ast.keyword) and each.arg:
-                return self.span(each)
-            if isinstance(parent, ast.Dict) and self._entry(parent, each):
-                return self._entry(parent, each)
-            if isinstance(parent, ast.List) and isinstance(self.parent.get(parent), ast.AugAssign):
-                return self.span(each)
-            if isinstance(each, ast.stmt):
-                start, end = self.span(each)
-                body = getattr(each, "body", None)
-                if body:                # the head of a compound statement
+    def _pieces(self):
+        """Spans of what a fault is named by: arguments and entries by name, assignments in lists,
+        statements, of those with a body the head."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.keyword) and node.arg:
+                yield self.span(node)
+            elif isinstance(node, ast.Dict):
+                for key, value in zip(node.keys, node.values):
+                    yield self.span(key)[0], self.span(value)[1]
+            elif isinstance(node, ast.AugAssign) and isinstance(node.value, ast.List):
+                yield from map(self.span, node.value.elts)
+            if isinstance(node, ast.stmt):
+                start, end = self.span(node)
+                if body := getattr(node, "body", None):
                     end = start + len(self.text[start:self.span(body[0])[0]].rstrip())
-                return start, end
-            inner = each
-        return self.span(inner)
+                yield start, end
 
-    def _entry(self, parent, node):
-        for key, value in zip(parent.keys, parent.values):
-            if node in (key, value) and key is not None:
-                return self.span(key)[0], self.span(value)[1]
-        return None
+    def around(self, start, end):
+        """The smallest piece around a span."""
+        return min((piece for piece in self.pieces if piece[0] <= start and end <= piece[1]),
+                   key=lambda piece: piece[1] - piece[0], default=(start, end))
 
     def without(self, node, siblings):
         """Span of an element of a list with the comma behind or before it."""
@@ -156,11 +153,10 @@ def _one_line(text):
 def faults(file):
     """All faults of a file; not every one :func:`is_another_program`, which takes long to tell."""
     source, found = _Source(file), {}
-    for node, kind, (start, end), text in _edits(source):
+    for kind, (start, end), text in _edits(source):
         if text == source.text[start:end]:
             continue
-        first, last = source.around(node)
-        first, last = min(first, start), max(last, end)
+        first, last = source.around(start, end)
         before = _one_line(source.text[first:last])
         after  = _one_line(source.text[first:start] + text + source.text[end:last])
         line   = source.text.count("\n", 0, first) + 1
@@ -206,13 +202,12 @@ def draw(seed, files=FILES):
 
 
 def _edits(source):
-    """``node, kind, span, new text`` of each fault."""
+    """``kind, span, new text`` of each fault."""
     siblings = _siblings(source)
     for node in ast.walk(source.tree):
         if source.hardware(node):
             for method in _METHODS:
-                for kind, span, text in method(source, node, siblings):
-                    yield node, kind, span, text
+                yield from method(source, node, siblings)
 
 
 def _scope(source, node):
