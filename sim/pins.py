@@ -16,6 +16,7 @@ import weakref
 
 import numpy as np
 
+from assembler.errors import TernError
 from sim import sdram_parts, verilate
 from sim.rtl import cell_models
 
@@ -440,7 +441,7 @@ class PinBoard:
                 ports, "--pins-inout-enables",
                 *(["-Wno-lint", "-Wno-SPECIFYIGN"] if netlist.cells else []),
                 optimise="-O0" if netlist.cells else "-O2"), ports)
-        except RuntimeError as error:
+        except TernError as error:
             raise Refused(f"the netlist cannot be built: {error}") from None
         self.handle = self.library.pins_new()
         self._free = weakref.finalize(self, self.library.pins_free, self.handle)

@@ -23,6 +23,7 @@ from amaranth.lib.wiring import In
 import numpy as np
 
 from assembler import link, registers
+from assembler.commit import made_by
 from assembler.config import PRESETS, Config
 from assembler.errors import TernError
 from assembler.image import Section
