@@ -237,12 +237,16 @@ def _instead_of_config(folder):
 
 
 def _find_weights(folder):
-    for name in (INDEX, SINGLE):
-        if os.path.lexists(folder / name):
-            return folder / name
+    """The file that holds the weights in a folder, or the index of several; else None."""
+    return next((folder / name for name in (INDEX, SINGLE) if os.path.lexists(folder / name)),
+                None)
+
+
+def _instead_of_weights(folder):
+    """What to say of a folder without weights."""
     if found := _kind(os.listdir(folder), (*_KINDS, *_SAFETENSORS)):
-        raise TernError(f"{folder / found[0]}: {found[1]}")
-    raise TernError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
+        return f"{folder / found[0]}: {found[1]}"
+    return f"{folder}: holds neither {SINGLE} nor {INDEX}"
 
 
 def _read(path):
@@ -250,7 +254,7 @@ def _read(path):
     return _read_index(path) if path.suffix == ".json" else _read_header(path)
 
 
-def _read_only(path):
+def _read_alone(path):
     """As :func:`_read`, of weights that were found by their name: an index beside a whole
     checkpoint is refused, for one of them is stale, and programs differ in which they take."""
     single = path.parent / SINGLE
@@ -324,13 +328,14 @@ class Checkpoint:
         self.path = path
         self.config = files.read_json(path)
         weights = self._named("weights") or path.parent
-        models.check_type(self.config, path)
+        found = _find_weights(weights) if weights.is_dir() else weights
+        if found is None or "model_type" in self.config:
+            models.check_type(self.config, path)        # before weights are asked for
+        if found is None:
+            raise TernError(_instead_of_weights(weights))
         ternary.check_config(self.config, path)
-        if weights.is_dir():
-            tensors = _read_only(_checked(_find_weights(weights), path.parent))
-        else:
-            tensors = _read(weights)
-        self.tensors = ternary.gather(tensors)
+        self.tensors = ternary.gather(_read(weights) if found is weights
+                                      else _read_alone(_checked(found, path.parent)))
         self.tokenizer = self._named("tokenizer") or path.parent
         if self.tokenizer.is_dir():
             self.tokenizer /= "tokenizer.json"

@@ -254,7 +254,9 @@ def _read_header(path, size):
     with open(path, "rb") as file:
         head = file.read(_HEADER.size)
         if len(head) < _HEADER.size or not head.startswith(_MAGIC):
-            raise TernError(f"{path}: not an image file; compile the model again")
+            what = files.foreign(path)
+            raise TernError(f"{path}: is {what}" if what else
+                            f"{path}: not an image file; compile the model again")
         _, version, digest, address, length, count = _HEADER.unpack(head)
         if version != registers.VERSION:
             raise TernError(f"{path}: image version {version}, but this Tern reads version "

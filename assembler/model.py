@@ -239,8 +239,8 @@ def _size(config, key, limit, where):
 
 
 def check_type(config, where):
-    """TernError unless the config is that of a family that is supported, as far as it says."""
-    kind = config.get("model_type", "hgrn_bit")
+    """TernError unless the config is that of a family that is supported."""
+    kind = config.get("model_type")
     if kind != "hgrn_bit":
         raise TernError(f"{where}: model_type {kind!r} is not supported; supported: hgrn_bit")
 
@@ -250,7 +250,7 @@ def load(config, where):
 
     Raises TernError, beginning with ``where``, on anything that is not supported.
     """
-    check_type({"model_type": None} | config, where)
+    check_type(config, where)
     for key, good, shown in (
             ("use_short_conv", (False, None), "false (it is broken upstream)"),
             ("expand_ratio", (1, 1.0, None), "1"),

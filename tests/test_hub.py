@@ -243,13 +243,15 @@ def test_a_tokenizer_in_another_form_is_not_left_out_silently(tmp_path, model, n
     assert f"{name}: is a tokenizer in another form" in err and "save_pretrained" in err
 
 
-def test_the_family_is_checked_before_weights_are_asked_for(tmp_path, capsys):
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
-    for more in ((), ("pytorch_model.bin",), (INDEX,)):
+@pytest.mark.parametrize("kind", ["llama", None])
+def test_the_family_is_checked_before_weights_are_asked_for(tmp_path, kind, capsys):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind} if kind else {}),
+                                          encoding="utf-8")
+    for more in ((), ("pytorch_model.bin",), *([(INDEX,)] if kind else ())):
         for name in more:
             (tmp_path / name).write_bytes(b"x")
         err = refused(capsys, tmp_path)
-        assert "model_type 'llama' is not supported; supported: hgrn_bit" in err
+        assert f"model_type {kind!r} is not supported; supported: hgrn_bit" in err
 
 
 @pytest.mark.parametrize("name", [
@@ -301,6 +303,13 @@ def test_an_image_is_shown_by_any_of_its_names(tmp_path, model, capsys):
         shown.add(capsys.readouterr().out)
     assert len(shown) == 1 and "matmul" in shown.pop()
     assert "no such file; make it" in refused(capsys, "--disassemble", tmp_path)
+
+
+def test_a_pointer_in_place_of_an_image_is_named(tmp_path, model, capsys):
+    assert report(main, [str(model), "-o", str(tmp_path / "image")]) == 0
+    (tmp_path / "image" / "image.bin").write_bytes(POINTER)
+    assert "image.bin: is a pointer of git-lfs" in refused(capsys, "--disassemble",
+                                                           tmp_path / "image")
 
 
 def stale(folder, shards):
