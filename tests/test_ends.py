@@ -196,17 +196,17 @@ def test_ending_drops_what_comes_last(image):
     board = Board(GoldenPort(image.config))
     upload(board, image)
     board.start(image.program_address, image.program_length)
-    words = Streams(image.config, [([1], 4)]).messages()
-    tokens, status = board.tokens, board._running
+    core, running = board.port.core, board._running
+    run, core.run = core.run, lambda steps: None
 
-    def slow(then):
-        board.port.core.run(100_000)        # until it waits
-        return then()
+    def later():
+        run(100_000)            # until it waits
+        return running()
 
-    board.send(words)
-    board._running = lambda: slow(status)
+    board.send(Streams(image.config, [([1], 4)]).messages())
+    board._running = later
     board.end()
-    assert tokens() == []
+    assert board.tokens() == []
 
 
 def test_commands_stop_at_any_end(image, long, tmp_path, monkeypatch, capsys):
