@@ -11,7 +11,9 @@ from sim import verilate
 __all__ = ["verilog"]
 
 
-_WHAT = {"verilog": "core", "soc": "board", "sdram": "SDRAM controller"}
+# What takes long enough to be said.
+_NOTES = {"verilog": "Writing the Verilog of the core", "soc": "Writing the Verilog of the board",
+          "netlist": "Synthesising the core"}
 
 
 def verilog(config, command="verilog", *options):
@@ -27,6 +29,5 @@ def verilog(config, command="verilog", *options):
                       "-o", folder / "hw.v", *options],
                      name=f"python -m hw {command}", cwd=package.parent)
 
-    folder = verilate.once(verilate.cache() / "core" / key, build,
-                           note=f"Writing the Verilog of the {_WHAT.get(command, command)}")
+    folder = verilate.once(verilate.cache() / "core" / key, build, _NOTES.get(command))
     return (folder / "hw.v").read_text()
