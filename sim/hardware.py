@@ -11,8 +11,10 @@ from sim import verilate
 __all__ = ["verilog"]
 
 
-_WHAT = {"verilog": "core", "soc": "board", "sdram": "SDRAM controller"}
 _USES = {"hw": ("hw", "assembler"), "boards": ("boards", "hw", "assembler")}
+# What takes long enough to be said.
+_NOTES = {"verilog": "Writing the Verilog of the core", "soc": "Writing the Verilog of the board",
+          "netlist": "Synthesising the core"}
 
 
 def verilog(config, command="verilog", *options, package="hw"):
@@ -28,6 +30,5 @@ def verilog(config, command="verilog", *options, package="hw"):
                       "-o", folder / "hw.v", *options],
                      name=f"python -m {package} {command}", cwd=root)
 
-    folder = verilate.once(verilate.cache() / "core" / key, build,
-                           note=f"Writing the Verilog of the {_WHAT.get(command, command)}")
+    folder = verilate.once(verilate.cache() / "core" / key, build, _NOTES.get(command))
     return (folder / "hw.v").read_text("utf-8")
