@@ -30,10 +30,12 @@ __all__ = ["synthesised", "check"]
 
 ROOT     = Path(__file__).parents[1]
 PACKAGES = ("boards", "hw", "assembler")
-# An input pin is one: Verilator refuses to connect it to what might drive it.
+# Pins by direction: Verilator refuses an input that is connected to what might drive it.
 WRITING  = f"""
     read_json {flow.TOP}.json
     chtype -set TRELLIS_INPUT t:TRELLIS_IO r:DIR=INPUT %i
+    chtype -set TRELLIS_OUTPUT t:TRELLIS_IO r:DIR=OUTPUT %i
+    chtype -set TRELLIS_BIDIR t:TRELLIS_IO r:DIR=BIDIR %i
     write_verilog -noattr {flow.TOP}.v
 """
 
@@ -73,16 +75,25 @@ def synthesised(name, config):
 
 
 def check(name, netlist, config, figures):
-    """Complaints about the netlist: power-up, clocks and phases, identity, words at addresses all
-    over the memory, an upload, and a token that must be the golden machine's."""
-    trial = boards_sim._Trial(name, netlist, config, figures)
+    """Complaints about the netlist: power-up, clocks and phases, identity, an upload and a token
+    that must be the golden machine's, words at addresses all over the memory, and a fault."""
+    trial, start = boards_sim._Trial(name, netlist, config, figures), time.monotonic()
+
+    def done(step):
+        print(f"{name}: {step}, {trial.port.get('cycles'):,} cycles, "
+              f"{time.monotonic() - start:.0f} s", flush=True)
+
     try:
         trial.power_up()
         trial.closed()
+        done("powered up")
         board = trial.identity()
-        trial.memory(board)
+        done("identity")
         trial.token(board)
+        done("token")
+        trial.memory(board)
         trial.fault(board)
+        done("memory, fault")
         figures["cycles"] = trial.port.get("cycles")
     except (pins.Refused, boards_sim._Wrong) as error:
         trial.found.append(str(error))

@@ -89,7 +89,20 @@ module EHXPLLL #(
     assign LOCK = bench.pll_lock;
 endmodule
 
-// Of a netlist after synthesis: yosys' TRELLIS_IO that is only an input.
+// Of a netlist after synthesis: yosys' TRELLIS_IO by its direction. What is not connected is 0.
 module TRELLIS_INPUT #(parameter DIR = "INPUT") (input wire B, output wire O);
+    assign O = B;
+endmodule
+
+module TRELLIS_OUTPUT #(parameter DIR = "OUTPUT") (output wire B, input wire I, input wire T);
+    assign B = I;
+    always @(posedge T)
+        $fatal(1, "TRELLIS_IO: an output pin is not driven");
+endmodule
+
+module TRELLIS_BIDIR #(parameter DIR = "BIDIR") (
+    inout wire B, input wire I, input wire T, output wire O
+);
+    assign B = T ? 1'bz : I;
     assign O = B;
 endmodule
