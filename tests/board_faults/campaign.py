@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import warnings
 
 import pytest
 
@@ -127,7 +128,9 @@ def _in_child(work):
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():     # newer Pythons warn where there are threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if not child:
         status = 1
         try:

@@ -3,5 +3,15 @@
 __all__ = ["EQUIVALENT"]
 
 
+_ONE_CLOCK = ("Only boards whose SDRAM has the core's clock get this controller. There `memory` is "
+              "the net of `sync`, and both resets end with the same edge, as "
+              "tests/test_boards_shell.py shows.")
+
+_RENAMED = ('boards/top.py: sdram = DomainRenamer("memory")(SdramController(config=narrow, '
+            "**options)) -> ")
+
 EQUIVALENT: dict[str, str] = {
+    _RENAMED + "sdram = SdramController(config=narrow, **options)": _ONE_CLOCK,
+    _RENAMED + 'sdram = DomainRenamer("sync")(SdramController(config=narrow, **options))':
+        _ONE_CLOCK,
 }

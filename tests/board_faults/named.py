@@ -27,9 +27,6 @@ _TABLE = {
     "controller at the core's clock":
         ("boards/top.py", '"clock_mhz": float(board.memory_clock)',
          '"clock_mhz": float(board.clock)'),
-    "controller in the core's domain":
-        ("boards/top.py", 'DomainRenamer("memory")(SdramController', 'DomainRenamer("sync")('
-         "SdramController"),
     "SDRAM clock not inverted":
         ("boards/pins.py", "clk.o[0].eq(0), clk.o[1].eq(1)", "clk.o[0].eq(1), clk.o[1].eq(0)"),
     "SDRAM clock from the memory's":
