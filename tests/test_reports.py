@@ -40,12 +40,13 @@ def measured(monkeypatch):
     monkeypatch.setattr(sdram, "run_bench", lambda *words, **options: RUN)
     monkeypatch.setattr(positions, "measure", lambda *words, **options: RATES)
     monkeypatch.setattr(numerics, "measure", lambda *words, **options: (64, 9.875, ROWS))
-    monkeypatch.setattr(noise, "one_run", lambda config, seed: noise.Outcome(
-        seed, 17, 4321, None, 0, 5.0))
+    monkeypatch.setattr(noise, "one_run", lambda config, seed, *, baud: noise.Outcome(
+        baud, seed, 17, 4321, None, 0, 5.0))
     monkeypatch.setattr(rates, "PAIRS", rates.PAIRS[:1])
     monkeypatch.setattr(rates, "measure", lambda pair, folder: (4321, replace(
         PERFORMANCE, cycles=4321.0)))
     monkeypatch.setattr(flips, "Campaign", Flips)
+    monkeypatch.setattr(flips, "UNSEEN", ())
 
 
 PERFORMANCE = perf.Performance(**{name: 1.0 for name in perf.Performance.__dataclass_fields__})
@@ -55,8 +56,8 @@ class Flips:
     def __init__(self, bits, seed):
         pass
 
-    def flip(self, number):
-        return flips.Flip(*[3] * len(flips.Flip.__dataclass_fields__))
+    def flip(self, number, kind):
+        return flips.Flip({3: 1})
 
     def run(self, flip=None):
         return flips.Outcome(1 if flip else None, False)
@@ -68,9 +69,10 @@ COMMANDS = {
     "positions --json": (main, ["positions", "IMAGE", "--json", "--report"], "125.5"),
     "numerics": (main, ["numerics", str(TINY_A), "--text", "POINT", "--report"], "9.875"),
     "roofline": (main, ["roofline", "POINT", "--report"], "98.0%"),
-    "noise": (noise.main, ["--runs", "1", "-o"], "4321"),
+    "noise": (noise.main, ["--runs", "1", "--slow-runs", "0", "-o"], "4321"),
     "rates": (rates.main, ["--reports"], "4,321"),
-    "flips": (flips.main, ["--flips", "1", "--bits", "16", "-o"], "1 of 1 flips reported"),
+    "flips": (flips.main, ["--flips", "1", "--patterns", "0", "--bits", "16", "-o"],
+              "1 of 1 single bits reported"),
 }
 
 
