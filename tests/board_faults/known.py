@@ -10,7 +10,13 @@ _ONE_CLOCK = ("Only boards whose SDRAM has the core's clock get this controller.
 _RENAMED = ('boards/top.py: sdram = DomainRenamer("memory")(SdramController(config=narrow, '
             "**options)) -> ")
 
+_NAMES = ("Amaranth puts the submodule's name before that of a domain which two submodules share "
+          "with the module above; the netlist of a board differs in names of wires alone.")
+
 EQUIVALENT: dict[str, str] = {
+    "boards/clocks.py: local=True -> local=False": _NAMES,
+    "boards/clocks.py: m.domains.locked = locked = ClockDomain(async_reset=True, local=True) -> "
+    "m.domains.locked = locked = ClockDomain(async_reset=True)": _NAMES,
     _RENAMED + "sdram = SdramController(config=narrow, **options)": _ONE_CLOCK,
     _RENAMED + 'sdram = DomainRenamer("sync")(SdramController(config=narrow, **options))':
         _ONE_CLOCK,
