@@ -8,10 +8,9 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from assembler import formats, image as images
+from assembler import files, formats, image as images
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ, preset
 from assembler.errors import TernError
-from assembler.files import has_folder
 from assembler.registers import counted, register
 from assembler.sdram_parts import BOARDS, words_per_cycle
 from sim import breakdown, host, sdram_parts
@@ -103,9 +102,8 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=2, streams=1,
 
 
 def model_name(image):
-    """The name of the folder, or of the file, that the model came from."""
-    path = Path(image.told("model", "source"))
-    return path.parent.name if path.name in ("config.json", "model.json") else path.stem
+    """The name of the model, from where it came; see :func:`assembler.files.model_name`."""
+    return files.model_name(image.told("model", "source"))
 
 
 def useful_bytes(image):
@@ -173,7 +171,7 @@ def run(args):
         raise TernError(f"{args.directory}: made for config {image.config.digest}, but {target} "
                         f"is config {preset(target).digest}; compile the model for it")
     for path in filter(None, (args.trace, args.waves)):
-        has_folder(path)
+        files.has_folder(path)
     memory = chosen_memory(target, args.memory)
     name = model_name(image) if args.json else None     # before the work: it may not be told
     result = measure(image, clock_mhz=CLOCK_MHZ[target],
