@@ -246,15 +246,19 @@ def model_name(path):
     """What to call the model that ``path``, its JSON file, describes: its name on the hub, in a
     cache of Hugging Face; else that of a file of its own name, or that of the folder."""
     path = Path(path)
-    repository = _snapshot(Path(os.path.realpath(path.parent)))
+    folder = path.parent
+    try:
+        real = Path(os.path.realpath(folder))
+    except ValueError:                  # no file has such a name; a manifest may
+        real = folder
+    repository = _snapshot(real)
     found = repository and _HUB.fullmatch(repository.name)
     if found:
         return found[2]
     if path.name not in MODELS:
         return path.stem
-    folder = path.parent
     if folder.name in ("", ".."):       # which only the file system can name
-        folder = Path(os.path.realpath(folder))
+        folder = real
     return folder.name or "model"
 
 

@@ -8,10 +8,9 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from assembler import formats, image as images
+from assembler import files, formats, image as images
 from assembler.config import CLOCK_MHZ, SDRAM_MHZ, preset
 from assembler.errors import TernError
-from assembler.files import has_folder
 from assembler.registers import counted, register
 from assembler.sdram_parts import BOARDS, words_per_cycle
 from sim import breakdown, host, sdram_parts, waves as waveforms
@@ -106,9 +105,8 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, str
 
 
 def model_name(image):
-    """The name of the folder, or of the file, that the model came from."""
-    path = Path(image.told("model", "source"))
-    return path.parent.name if path.name in ("config.json", "model.json") else path.stem
+    """The name of the model, from where it came; see :func:`assembler.files.model_name`."""
+    return files.model_name(image.told("model", "source"))
 
 
 def useful_bytes(image):
@@ -185,7 +183,7 @@ def run(args):
                         f"is config {preset(target).digest}; compile the model for it")
     waves = waveforms.from_arguments(args)
     for path in filter(None, (args.trace, args.waves)):
-        has_folder(path)
+        files.has_folder(path)
     last = args.streams * (_WARM_UP + args.tokens)
     if waves and waves.limits("tokens")[0] > last:
         raise TernError(f"--window: the run has {last} tokens; give more --tokens")

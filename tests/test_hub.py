@@ -8,10 +8,11 @@ import shutil
 
 import pytest
 
-from assembler import files
+from assembler import files, image as images
 from assembler.__main__ import main
 from assembler.checkpoint import INDEX, SINGLE, Checkpoint
 from assembler.errors import TernError, report
+from sim import perf
 from sim.__main__ import main as sim
 from tests import random_model
 from tests.hostile.corpus import tokenizers
@@ -100,6 +101,7 @@ def test_ways_to_a_snapshot_compile_to_the_name_of_the_model(tmp_path, model, la
               "dot": ".", "dots": "..", "absolute": str(snapshot)}[how]
     assert report(main, [source]) == 0
     assert os.listdir(work / "build") == ["Tiny-1"]
+    assert perf.model_name(images.load(work / "build" / "Tiny-1")) == "Tiny-1"
     assert "(with tokenizer)" in capsys.readouterr().out
 
 
@@ -157,7 +159,9 @@ def test_loops_of_links_get_one_line(tmp_path, model, name, capsys):
 @pytest.mark.parametrize("path, name", [
     ("a/config.json", "a"), ("a/model.json", "a"), ("a/b/tiny.json", "tiny"),
     ("a/../b/config.json", "b"), ("config.json", "work"), ("../config.json", "over"),
-    ("sub/../config.json", "work"), ("/config.json", "model")])
+    ("sub/../config.json", "work"), ("/config.json", "model"), ("a\0b/config.json", "a\0b"),
+    ("gone/models--org--x/snapshots/1/config.json", "x"),
+    ("models--gpt/snapshots/1/inner/config.json", "gpt")])
 def test_names_of_models(tmp_path, monkeypatch, path, name):
     (tmp_path / "over" / "work" / "sub").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "over" / "work")
