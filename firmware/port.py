@@ -3,7 +3,6 @@
 from dataclasses import asdict
 import json
 from pathlib import Path
-import select
 import struct
 import subprocess
 import sys
@@ -21,7 +20,6 @@ __all__ = ["SerialPort", "SimPort", "open_port", "add_arguments", "SIM", "BAUD"]
 SIM  = "sim"
 BAUD = 3_000_000
 
-_SOON    = 3                # seconds in which a simulated board that is built starts
 _LATENCY = 0.03             # that USB, driver and operating system add to an answer, in seconds
 
 
@@ -119,24 +117,14 @@ class SimPort:
         self._now = 0
         self._early = b""           # bytes that came while we slept
         try:
-            hello = self._hello()
-        except BaseException:
+            hello = self._process.stdout.readline()
+        except BaseException:           # Ctrl-C, while it is built
             self.close()
             raise
         if not hello:
             self.close()
             raise TernError("the simulated board could not be built, see above")
         self.baud = json.loads(hello)["baud"]
-
-    def _hello(self):
-        """The board's first line; says what takes so long, if it does."""
-        start = time.monotonic()
-        if not select.select([self._process.stdout], [], [], _SOON)[0]:
-            print("starting the simulated board; the first time it is built, which takes a minute "
-                  "or two ...", file=sys.stderr, flush=True)
-            select.select([self._process.stdout], [], [])
-            print(f"... ready after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-        return self._process.stdout.readline()
 
     def time(self):
         return self._now / 1e9
