@@ -4,7 +4,6 @@ from dataclasses import asdict
 import errno
 import json
 from pathlib import Path
-import select
 import struct
 import subprocess
 import sys
@@ -35,7 +34,6 @@ _SLOWEST, _FASTEST = 9_600, 25_000_000      # of a board's UART with which a wor
 # All that pyserial lets through: of ports that are gone, that are none, and of speeds.
 _ERRORS = OSError, ValueError, OverflowError, struct.error, *_TERMINAL
 
-_SOON    = 3                # seconds in which a simulated board that is built starts
 _LATENCY = 0.03             # that USB, driver and operating system add to an answer, in seconds
 
 
@@ -183,24 +181,14 @@ class SimPort:
         self._now = 0
         self._early = b""           # bytes that came while we slept
         try:
-            hello = self._hello()
-        except BaseException:
+            hello = self._process.stdout.readline()
+        except BaseException:           # Ctrl-C, while it is built
             self.close()
             raise
         if not hello:
             self.close()
             raise TernError("the simulated board could not be built, see above")
         self.baud = json.loads(hello)["baud"]
-
-    def _hello(self):
-        """The board's first line; says what takes so long, if it does."""
-        start = time.monotonic()
-        if not select.select([self._process.stdout], [], [], _SOON)[0]:
-            print("starting the simulated board; the first time it is built, which takes a minute "
-                  "or two ...", file=sys.stderr, flush=True)
-            select.select([self._process.stdout], [], [])
-            print(f"... ready after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-        return self._process.stdout.readline()
 
     def time(self):
         return self._now / 1e9

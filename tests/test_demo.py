@@ -142,8 +142,6 @@ def test_an_end_that_the_core_does_not_know_ends_the_story(image):
 def test_the_demo_says_what_to_try_next(tmp_path, capsys):
     """Lines that can be typed: each command knows its arguments."""
     from assembler.commands import Parser
-    from boards.__main__ import COMMANDS as BOARDS
-    from firmware.__main__ import COMMANDS as FIRMWARE
 
     parser = Parser()
     demo.add_arguments(parser)
@@ -156,8 +154,7 @@ def test_the_demo_says_what_to_try_next(tmp_path, capsys):
         assert len(lines) == 4 and ("--prompt" in out.getvalue()) == bool(words)
         for line in lines:
             package, command, *more = shlex.split(line)
-            module = {"sim": importlib.import_module(f"sim.{command}") if package == "sim" else 0,
-                      "firmware": FIRMWARE.get(command), "boards": BOARDS.get(command)}[package]
+            module = importlib.import_module(f"{package}.{command}")
             parser = Parser()
             module.add_arguments(parser)
             parsed = parser.parse_args(more)

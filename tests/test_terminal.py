@@ -205,6 +205,7 @@ def test_the_demo(tmp_path, monkeypatch, capsys, screen):
     out = io.StringIO()
     console = Console(file=out, force_terminal=screen, color_system=None, width=2000)
     demo._tell(console, race, terminal.shown(HOSTILE), terminal.stream(words, [5]), 100)
+    race.rtl.close()
     harmless(without_rich(out.getvalue()) + capsys.readouterr().out)
 
 
