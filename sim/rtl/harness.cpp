@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
-#include <exception>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -76,34 +75,15 @@ struct Waves {
     const void* pc = nullptr;                   // for INSTRUCTIONS
     uint64_t numerator = 1, denominator = 1;    // picoseconds in a unit of Machine::time
     uint64_t begun = 0, cycles = 0;             // first cycle that was written, their number
-    bool over = false, failed = false;
+    bool over = false;
 #if VM_TRACE_VCD
     KeptFile kept;
-    std::unique_ptr<WaveFile> file{new WaveFile{&kept}};
+    WaveFile file{&kept};
+    bool failed() const { return kept.failed; }
 #else
-    std::unique_ptr<WaveFile> file{new WaveFile};
+    WaveFile file;
+    bool failed() const { return false; }       // sim/waves.py looks
 #endif
-
-    bool open() const { return file && file->isOpen(); }
-
-    // Do this to the file. The writer of FST throws where it cannot write, in its destructor too.
-    template <typename Action>
-    void attempt(Action action) {
-        try {
-            action();
-#if VM_TRACE_VCD
-            failed |= kept.failed;
-#endif
-        } catch (const std::exception&) {
-            failed = over = true;
-            (void)file.release();
-        }
-    }
-
-    void close() {
-        over = true;
-        if (open()) attempt([&] { file->close(); });
-    }
 };
 #endif
 
@@ -137,13 +117,14 @@ struct Machine {
         bool within = true;
         for (size_t k = 0; k < now.size(); ++k)
             within &= waves->first[k] <= now[k] && now[k] <= waves->last[k];
-        if (within && !waves->open()) {
-            top->trace(waves->file.get(), 99);
-            for (const auto& [levels, scope] : waves->scopes) waves->file->dumpvars(levels, scope);
-            waves->attempt([&] { waves->file->open(waves->path.c_str()); });
+        if (within && !waves->file.isOpen()) {
+            top->trace(&waves->file, 99);
+            for (const auto& [levels, scope] : waves->scopes) waves->file.dumpvars(levels, scope);
+            waves->file.open(waves->path.c_str());
             waves->begun = cycles;
-        } else if (!within && waves->open()) {
-            waves->close();
+        } else if (!within && waves->file.isOpen()) {
+            waves->file.close();
+            waves->over = true;
         }
         waves->cycles += within;
     }
@@ -152,9 +133,8 @@ struct Machine {
     void eval() {
         top->eval();
 #if VM_TRACE
-        if (waves && waves->open()) waves->attempt([&] {
-            waves->file->dump(time * waves->numerator / waves->denominator);
-        });
+        if (waves && waves->file.isOpen())
+            waves->file.dump(time * waves->numerator / waves->denominator);
 #endif
     }
 
@@ -298,7 +278,7 @@ void tern_reset(Machine* m) {
 
 void tern_free(Machine* m) {
 #if VM_TRACE
-    if (m->waves) m->waves->close();
+    if (m->waves && m->waves->file.isOpen()) m->waves->file.close();
 #endif
     m->top->final();
     delete m;
@@ -328,10 +308,11 @@ void tern_waves(Machine* m, const char* path, const char* scopes, const uint64_t
 // Close the file. Tells the first cycle of which there are waveforms, their number, and whether the
 // file could not be written.
 void tern_waved(Machine* m, uint64_t* to) {
-    m->waves->close();
+    if (m->waves->file.isOpen()) m->waves->file.close();
+    m->waves->over = true;
     to[0] = m->waves->begun;
     to[1] = m->waves->cycles;
-    to[2] = m->waves->failed;
+    to[2] = m->waves->failed();
 }
 #endif
 
