@@ -263,7 +263,8 @@ def _make(name, board, config, seeds, console, begin):
             case ValueError():      # of a clock or a part, and TernError
                 raise TernError(str(error).replace(str(folder), str(failed))) from None
             case OSError():
-                raise TernError(f"{failed}: cannot write: {error.strerror}") from None
+                where = str(error.filename or failed).replace(str(folder), str(failed))
+                raise TernError(f"{where}: {error.strerror or error}") from None
         raise
     finally:
         if not kept:
@@ -300,8 +301,8 @@ def run(arguments):
         with _ending_well():
             place, result = _make(name, board, config, seeds, console, begin)
     except OSError as error:
-        raise TernError(f"{error.filename or results.BUILT}: cannot write: {error.strerror}"
-                        ) from None
+        raise TernError(f"{error.filename or results.BUILT}: cannot write: "
+                        f"{error.strerror or error}") from None
     result["command"] = _command(arguments, seeds)
     problem = None
     try:

@@ -63,6 +63,7 @@ def run_tool(name, *arguments, folder, log=None, say=None):
     told   = ["-l", path.name] if log != "" else []
     command = [str(word) for word in
                (Path(sys.executable).parent / f"yowasp-{name}", *told, *arguments)]
+    path.unlink(missing_ok=True)            # of an earlier run: its last words are not ours
     with errors.open("wb") as file:
         try:
             child = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,

