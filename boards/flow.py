@@ -88,9 +88,9 @@ def name_clocks(path):
 def check_constraints(folder):
     """TernError unless the clock constraints in ``folder`` bind: nextpnr ignores one for a net that
     the netlist does not have, and asks ``--freq`` of a clock that has none."""
-    top    = json.loads((folder / f"{TOP}.json").read_text())["modules"][TOP]
+    top    = json.loads((folder / f"{TOP}.json").read_text(encoding="utf-8"))["modules"][TOP]
     asked  = set(re.findall(r'^FREQUENCY (?:NET|PORT) "(.+?)" ',
-                            (folder / f"{TOP}.lpf").read_text(), re.MULTILINE))
+                            (folder / f"{TOP}.lpf").read_text(encoding="utf-8"), re.MULTILINE))
     clocks = {CLOCKS[output] for cell in top["cells"].values() if cell["type"] == "EHXPLLL"
               for output in CLOCKS if cell["connections"].get(output)}
     if lost := asked - set(top["netnames"]) - set(top["ports"]):

@@ -234,8 +234,8 @@ def _library(sources, top, ports, *options, optimise="-O2"):
 
     def build(folder):
         for name, text in sources.items():
-            (folder / name).write_text(text)
-        (folder / "glue.cpp").write_text(glue)
+            (folder / name).write_text(text, encoding="utf-8")
+        (folder / "glue.cpp").write_text(glue, encoding="utf-8")
         verilate.translate(folder, [folder / name for name in sources], top, "--x-assign", "fast",
                            "--x-initial", "fast", "--noassert", "--timescale", "1ps/1ps", *options)
         verilate.compile_model(folder, "model.so", sources=[folder / "glue.cpp"], flags=flags)
@@ -431,13 +431,14 @@ class PinBoard:
                                       names))
         self._sdram_source = (
             f"`define TERN_PART {sdram_parts.strictest(clock_hz=clock_hz, depth=words)}\n"
-            + (_SOURCES / "sdram_pins.v").read_text())
+            + (_SOURCES / "sdram_pins.v").read_text(encoding="utf-8"))
         self._words = words
         try:
             # The C++ of so many cells is too long for the optimiser.
             self._shell = _Model(_library(
                 {**(cell_models() if netlist.cells else {}), "top.v": netlist.verilog,
-                 "bench.v": bench, "io_cells.v": (_SOURCES / "ecp5_io.v").read_text()}, "bench",
+                 "bench.v": bench, "io_cells.v": (_SOURCES / "ecp5_io.v").read_text("utf-8")},
+                "bench",
                 ports, "--pins-inout-enables",
                 *(["-Wno-lint", "-Wno-SPECIFYIGN"] if netlist.cells else []),
                 optimise="-O0" if netlist.cells else "-O2"), ports)
@@ -478,7 +479,7 @@ class PinBoard:
             r"module sdram_pins \((.*?)\n\);", self._sdram_source, re.S)[0])
         self._sdram = _Model(_library(
             {"sdram_pins.v": self._sdram_source,
-             "sdram.v": (_SOURCES / "sdram.v").read_text()}, "sdram_pins", ports), ports)
+             "sdram.v": (_SOURCES / "sdram.v").read_text("utf-8")}, "sdram_pins", ports), ports)
         address = self._sdram.library.model_data(self._sdram.handle, b"top.sdram_pins.memory",
                                                  b"words")
         self.memory = np.frombuffer((ctypes.c_uint16 * self._words).from_address(address),

@@ -150,20 +150,20 @@ def _part(component, module, arguments):
             text += _GATED.format(last=len(RESTING) - 1, count=len(RESTING), ports=", ".join(
                 f"{'input' if into else 'output'} wire [{width - 1}:0] {port}"
                 for port, width, into in ports))
-        (folder / "part.v").write_text(text)
+        (folder / "part.v").write_text(text, encoding="utf-8")
 
     folder = verilate.once(verilate.cache() / "pins" / key, build)
-    return pins.Part((folder / "part.v").read_text(), module, ports)
+    return pins.Part((folder / "part.v").read_text(encoding="utf-8"), module, ports)
 
 
 def _verilog(rtlil):
     """Verilog of RTLIL, as Amaranth makes it; from the cache if it was made before."""
     def build(folder):
         (folder / "top.v").write_text(verilog._convert_rtlil_text(rtlil,
-                                                                  strip_internal_attrs=True))
+                                                                  strip_internal_attrs=True), "utf-8")
 
     key = verilate.digest("verilog", rtlil)
-    return (verilate.once(verilate.cache() / "pins" / key, build) / "top.v").read_text()
+    return (verilate.once(verilate.cache() / "pins" / key, build) / "top.v").read_text("utf-8")
 
 
 def _cut(rtlil):
@@ -235,8 +235,8 @@ def netlist(name, *, board=None, config=None, whole=False):
             folder = Path(folder)
             _, digest = flow.prepare(name, board or parts.BOARDS[name], folder,
                                      config or FACTS[name].small)
-            rtlil = (folder / f"{flow.TOP}.il").read_text()
-            constraints = (folder / f"{flow.TOP}.lpf").read_text()
+            rtlil = (folder / f"{flow.TOP}.il").read_text(encoding="utf-8")
+            constraints = (folder / f"{flow.TOP}.lpf").read_text(encoding="utf-8")
     finally:
         for each, component in before.items():
             setattr(soc, each, component)

@@ -31,13 +31,13 @@ def _sites(text):
 @pytest.mark.parametrize("file", FILES)
 def test_every_assignment_argument_and_number_can_have_a_fault(file):
     found = faults(file)
-    for what, (start, end) in _sites((ROOT / file).read_text()):
+    for what, (start, end) in _sites((ROOT / file).read_text(encoding="utf-8")):
         assert any(fault.start < end and start < fault.end for fault in found), what
 
 
 def test_a_fault_changes_one_stretch_of_one_file():
     for fault in itertools.islice(draw(5), 50):
-        text, source = (ROOT / fault.file).read_text(), fault.source()
+        text, source = (ROOT / fault.file).read_text(encoding="utf-8"), fault.source()
         assert text[:fault.start] == source[:fault.start] and source.endswith(text[fault.end:])
         assert source != text and fault.before != fault.after and fault.kind in KINDS
         compile(source, fault.file, "exec")
@@ -59,7 +59,7 @@ def test_what_is_on_the_list_is_still_a_fault_and_has_a_reason():
 
 
 def _fault(file, old, new):
-    text = (ROOT / file).read_text()
+    text = (ROOT / file).read_text(encoding="utf-8")
     assert text.count(old) == 1
     start = text.index(old)
     return Fault(file, 1, "by hand", old, new, start, start + len(old), new)
@@ -89,7 +89,7 @@ def test_a_fault_that_no_test_sees_survives():
 
 def _campaign(*options):
     done = subprocess.run([sys.executable, "-m", "tests.board_faults", "--no-control", *options],
-                          cwd=ROOT, capture_output=True, text=True)
+                          cwd=ROOT, capture_output=True, encoding="utf-8")
     alive = [line for line in done.stdout.splitlines() if ", survived" in line]
     assert not alive and done.returncode == 0, "\n".join(alive) or done.stderr[-2000:]
     return done.stdout

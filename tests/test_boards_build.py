@@ -273,7 +273,7 @@ def run_driver(folders, *words, start=subprocess.run, **options):
 def test_whole_flow_calls_the_tools(scripts, folders, capsys):
     assert boards_command("build", "ulx3s-25f") == 0
     there = results.BUILT / "ulx3s-25f"
-    assert (there / "ulx3s-25f.bit").read_text() == "bits\n"
+    assert (there / "ulx3s-25f.bit").read_text(encoding="utf-8") == "bits\n"
     out, err = capsys.readouterr()
     assert f"{there}/ulx3s-25f.bit: " in out and "python -m boards flash ulx3s-25f" in err
 
@@ -356,7 +356,7 @@ def test_an_error_in_a_report_leaves_the_bitstream(scripts, folders, monkeypatch
     monkeypatch.setattr(results, "page", fail)
     assert boards_command("build", "ulx3s-25f", "--report", str(folders)) == 2
     bits = results.BUILT / "ulx3s-25f" / "ulx3s-25f.bit"
-    assert bits.read_text() == "bits\n"
+    assert bits.read_text(encoding="utf-8") == "bits\n"
     out, err = capsys.readouterr()
     assert out.startswith(f"{bits}: ")
     assert err.splitlines()[-1] == f"error: bitstream kept at {bits}; its report could not be " \
@@ -398,7 +398,7 @@ def test_full_standard_output_leaves_the_bitstream(scripts, folders):
 
 
 def test_place_that_cannot_be_written_is_one_line(scripts, folders, monkeypatch, capsys):
-    (folders / "file").write_text("")
+    (folders / "file").write_text("", encoding="utf-8")
     monkeypatch.setattr(results, "BUILT", folders / "file" / "build")
     assert boards_command("build", "ulx3s-25f") == 2
     assert re.fullmatch(r"error: \S+/file/build\S*: cannot write: Not a directory\n",
@@ -452,7 +452,7 @@ def test_tools_get_a_cache_that_can_be_written(folders, monkeypatch):
     monkeypatch.delenv("YOWASP_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folders / "cache"))
     assert yosys._environment() is None and (folders / "cache" / "YoWASP").is_dir()
-    (folders / "file").write_text("")
+    (folders / "file").write_text("", encoding="utf-8")
     for home in (folders / "file", "relative", "/proc/none"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(home))
         assert yosys._environment()["YOWASP_CACHE_DIR"] == str(yosys.CACHE)
@@ -581,7 +581,7 @@ def bitstreams(scripts):
     for name in ("icepi-zero", "icesugar-pro", "ulx3s-85f"):
         path = results.BUILT / name / f"{name}.bit"
         path.parent.mkdir(parents=True)
-        path.write_text("")
+        path.write_text("", encoding="utf-8")
     return scripts
 
 
@@ -639,7 +639,7 @@ def test_an_adapter_that_linux_keeps_from_us_is_named(bitstreams, folders, monke
         (folders / "usb" / name).mkdir(parents=True)
         for file, text in {"idVendor": "0403", "idProduct": product, "busnum": "1",
                            "devnum": name[-1]}.items():
-            (folders / "usb" / name / file).write_text(f"{text}\n")
+            (folders / "usb" / name / file).write_text(f"{text}\n", encoding="utf-8")
     (folders / "usb" / "1-1:1.0").mkdir()
     monkeypatch.setattr(flash, "_USB", folders / "usb")
     monkeypatch.setattr(flash.os.path, "exists", lambda path: True)

@@ -339,7 +339,8 @@ def prepared(tmp_path, monkeypatch):
         flow.prepare(name, BOARDS[name], tmp_path)
         (tmp_path / "top.ys").write_text(
             "read_rtlil top.il\nread_verilog -lib +/ecp5/cells_sim.v +/ecp5/cells_bb.v\n"
-            "hierarchy -purge_lib -top top\nproc\nflatten\nopt_clean\nwrite_json top.json\n")
+            "hierarchy -purge_lib -top top\nproc\nflatten\nopt_clean\nwrite_json top.json\n",
+            encoding="utf-8")
         return tmp_path
     return prepare
 
@@ -350,9 +351,9 @@ def test_each_clock_constraint_binds_a_clock_of_that_frequency(name, prepared):
     folder = prepared(name)
     flow.synthesise(folder)
     constraints = re.findall(r'^FREQUENCY (NET|PORT) "(.+?)" (\S+) HZ;$',
-                             (folder / "top.lpf").read_text(), re.MULTILINE)
+                             (folder / "top.lpf").read_text(encoding="utf-8"), re.MULTILINE)
     (oscillator,) = [(port, float(hz)) for kind, port, hz in constraints if kind == "PORT"]
-    module = json.loads((folder / "top.json").read_text())["modules"]["top"]
+    module = json.loads((folder / "top.json").read_text(encoding="utf-8"))["modules"]["top"]
     (pll,) = [cell for cell in module["cells"].values() if cell["type"] == "EHXPLLL"]
     levels = {pin: int(bits[0]) if isinstance(bits[0], str) else None
               for pin, bits in pll["connections"].items()}
@@ -376,8 +377,8 @@ def test_a_constraint_that_binds_nothing_ends_the_build(prepared, monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(TernError, match=said):
             patch.setitem(flow.CLOCKS, output, "clocks.pll.other")
             flow.synthesise(folder)
-    text = (folder / "top.lpf").read_text()
-    (folder / "top.lpf").write_text(re.sub(r".*clocks\.pll\.shifted.*\n", "", text))
+    text = (folder / "top.lpf").read_text(encoding="utf-8")
+    (folder / "top.lpf").write_text(re.sub(r".*clocks\.pll\.shifted.*\n", "", text), "utf-8")
     with pytest.raises(TernError, match="has no frequency for clocks.pll.shifted, a clock of the"):
         flow.synthesise(folder)
 

@@ -73,7 +73,7 @@ def files(tmp_path_factory):
                                eos_token_id=299)
     byte_level().save(str(model / "tokenizer.json"))
     compile_model(model, CONFIG, "sim-tiny").save(folder / "image")
-    (folder / "text.txt").write_text(TEXT)
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     np.save(folder / "ids.npy", [[1, 2, 3, 4], [9, 8, 7, 6]])
     return SimpleNamespace(model=str(model), image=str(folder / "image"), folder=folder,
                            text=str(folder / "text.txt"), ids=str(folder / "ids.npy"))
@@ -216,7 +216,7 @@ def test_the_simulated_board_has_no_other_machine():
         if name in reached or not path.exists():
             continue
         reached.add(name)
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 waiting += [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
             elif isinstance(node, ast.Import):

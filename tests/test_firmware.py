@@ -384,7 +384,7 @@ def talk_to(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(port, "SerialPort", lambda name, baud: line)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("".join(
             f"{','.join(map(str, text)) if isinstance(text, list) else text}\n"
-            for text in lines).encode())))
+            for text in lines).encode()), encoding="utf-8"))
         assert report(main, ["chat", str(folder), "--port", "golden", "--ids", *options]) == 0
         return capsys.readouterr()
     return chat

@@ -49,7 +49,7 @@ class Benches:
     def __init__(self):
         self.found = []
         files = [str(path) for path in sorted(Path(__file__).parent.glob("test_*.py"))
-                 if any(f"{run}(" in path.read_text() for run in RUNNERS)]
+                 if any(f"{run}(" in path.read_text(encoding="utf-8") for run in RUNNERS)]
         assert pytest.main(["--collect-only", "-p", "no:cacheprovider", "-p", "no:terminal",
                             "-W", "ignore", *files], plugins=[self]) == pytest.ExitCode.OK
 

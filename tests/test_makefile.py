@@ -37,7 +37,7 @@ class Project:
     def make(self, *words, start=subprocess.run, **environment):
         environment = {"BROKEN": "no such word", **os.environ, **environment}
         environment.pop("MAKEFLAGS", None)
-        return start(["make", *words], cwd=self.folder, env=environment, text=True,
+        return start(["make", *words], cwd=self.folder, env=environment, encoding="utf-8",
                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     @property

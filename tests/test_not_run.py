@@ -38,7 +38,7 @@ MODULE = 'import pytest\npytest.importorskip("no_such_module")\n'
 def session(pytester):
     """Runs files of tests with this project's hooks; status and text."""
     def run(*options, **files):
-        pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text())
+        pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
         for path in pytester.path.glob("test_*.py"):
             path.unlink()
         pytester.makepyfile(**files)
@@ -77,7 +77,7 @@ def test_a_failure_stays_one(session):
 
 def test_ci_wants_all():
     """Of the tests, and of those of training."""
-    script = (ROOT / ".ci" / "run").read_text()
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     for target in ("test", "test-models"):
         assert f"make {target} PYTEST_ARGS=--all" in script
 
@@ -88,6 +88,6 @@ def test_no_test_looks_for_a_tool_without_saying_so():
     for path in sorted(Path(__file__).parent.glob("**/*.py")):
         if path == Path(__file__):
             continue
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             if any(each in line for each in wanted):
                 assert "skipif" in line, (path.name, line)

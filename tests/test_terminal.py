@@ -185,7 +185,8 @@ def test_chat(image, more, lines, monkeypatch, capsys):
     if bool(more) == bool(lines):
         return
     monkeypatch.setattr(port, "SerialPort", lambda name, baud: GoldenPort(CONFIGS["wide"]))
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((lines or "").encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(
+        io.BytesIO((lines or "").encode()), encoding="utf-8"))
     assert report(firmware.main, ["chat", str(image), "--port", "golden", "--tokens", "20",
                                   "--temperature", "9", *more]) == 0
     out, err = capsys.readouterr()
@@ -252,7 +253,8 @@ def test_a_prompt_without_its_byte_order_mark(image, capsys, monkeypatch):
 
     def talked(data):
         monkeypatch.setattr(port, "SerialPort", lambda name, baud: GoldenPort(CONFIGS["wide"]))
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), newline="\n"))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(
+            io.BytesIO(data), newline="\n", encoding="utf-8"))
         assert report(firmware.main, ["chat", str(image), "--port", "golden", "--tokens",
                                       "2"]) == 0
         return capsys.readouterr().out

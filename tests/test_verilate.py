@@ -36,7 +36,7 @@ def tool(folder, name, script):
     """A program of that name that runs a shell script; returns its folder."""
     folder.mkdir(exist_ok=True)
     path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
     return folder
 
@@ -55,7 +55,7 @@ def checkout(monkeypatch, fresh):
     with tempfile.TemporaryDirectory(prefix="tern-") as folder:
         root = Path(folder) / "checkout"
         (root / "sim").mkdir(parents=True)
-        (root / "pyproject.toml").write_text("")
+        (root / "pyproject.toml").write_text("", encoding="utf-8")
         for path in (Path(folder), root):
             path.chmod(0o755)
         monkeypatch.setattr(verilate, "__file__", str(root / "sim" / "verilate.py"))
@@ -130,8 +130,8 @@ def test_where_nothing_can_be_written_one_line_says_so(checkout, monkeypatch, ho
 
 def test_a_full_disk_leaves_nothing(tmp_path):
     def build(folder):
-        (folder / "some").write_text("data")
-        Path("/dev/full").write_text("more")
+        (folder / "some").write_text("data", encoding="utf-8")
+        Path("/dev/full").write_text("more", encoding="utf-8")
 
     assert "No space left on device" in refused(lambda: verilate.once(tmp_path / "key", build))
     assert list(tmp_path.iterdir()) == []
@@ -150,8 +150,8 @@ def test_no_compiler_is_an_error_of_one_line(tmp_path):
     image_of(TINY, [0]).save(tmp_path / "image")
     program = ("import sys\nfrom assembler import errors, image\nfrom sim.rtl import RtlMachine\n"
                "sys.exit(errors.report(lambda _: RtlMachine(image.load(sys.argv[1]))))")
-    done = subprocess.run([sys.executable, "-c", program, tmp_path / "image"], cwd=ROOT, text=True,
-                          env={**os.environ, "PATH": str(tmp_path)}, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "image"], cwd=ROOT,
+                          encoding="utf-8", env={**os.environ, "PATH": str(tmp_path)}, capture_output=True)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "error: c++ is not installed: apt-get install g++"
     assert "Traceback" not in done.stderr
@@ -166,7 +166,7 @@ def test_what_a_compiler_said_is_kept_beside_and_told_in_a_line(monkeypatch, tmp
     log = folder.with_name("key.log")
     assert said == ("c++ failed with status 1: x.cpp:3: fatal error: this is wrong; all that it "
                     f"said is in {log}")
-    assert len(log.read_text().splitlines()) == 10_002
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 10_002
     assert [path.name for path in folder.parent.iterdir()] == ["key.log"]
     verilate.once(folder, lambda _: None)
     assert [path.name for path in folder.parent.iterdir()] == ["key"]
@@ -211,7 +211,7 @@ def slow_build(tmp_path, name="key"):
                                env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
                                stderr=subprocess.DEVNULL)
     wait_for(pids.exists)
-    return process, list(map(int, pids.read_text().split())), cache
+    return process, list(map(int, pids.read_text(encoding="utf-8").split())), cache
 
 
 def wait_for(condition, seconds=60):
@@ -224,7 +224,7 @@ def wait_for(condition, seconds=60):
 def alive(pid):
     """Whether a process runs; one that only waits for its parent does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
 

@@ -163,12 +163,12 @@ def test_the_views_show_what_is_there(model, whole, tmp_path):
         run(model, wanted, WORDS)
         file = File(wanted.path)
         wanted.write_views(model)
-        gtkwave = (tmp_path / "my core.gtkw").read_text().splitlines()
+        gtkwave = (tmp_path / "my core.gtkw").read_text(encoding="utf-8").splitlines()
         shown = [re.fullmatch(r"(top\.\S+?)(?:\[(\d+):0\])?", line)
                  for line in gtkwave if line.startswith("top.")]
         assert all(file.bits[each[1]] == int(each[2] or 0) + 1 for each in shown)
         names = [each[1] for each in shown]
-        surfer = (tmp_path / "my core.sucl").read_text().splitlines()
+        surfer = (tmp_path / "my core.sucl").read_text(encoding="utf-8").splitlines()
         assert [line.split()[1] for line in surfer if line.startswith("variable_add")] == names
         # Every state machine and every handshake between the core's blocks that was written.
         states = {name for name in file.bits if name.endswith(".fsm_state")}
@@ -181,7 +181,7 @@ def test_the_views_show_what_is_there(model, whole, tmp_path):
     assert f"^1 {tmp_path / 'my core.names'}" in gtkwave
     assert f'[dumpfile] "{wanted.path}"' in gtkwave
     digits = -(-every.bits[PC] // 4)        # as GTKWave shows a value, which is what it looks up
-    assert (tmp_path / "my core.names").read_text().splitlines() == [
+    assert (tmp_path / "my core.names").read_text(encoding="utf-8").splitlines() == [
         f"{pc:0{digits}x} {pc} {name}" for pc, (name, *_) in enumerate(trace.names(model))]
     # Surfer counts items in digits a to p.
     at = [line for line in surfer if line.startswith(("divider_add", "variable_add"))].index(
@@ -189,7 +189,7 @@ def test_the_views_show_what_is_there(model, whole, tmp_path):
     where = surfer.index(f"variable_add {PC}")
     assert surfer[where + 1:where + 4] == [
         f"item_focus {chr(ord('a') + at)}", "item_set_format my core", "item_unfocus"]
-    mapping = (tmp_path / ".surfer" / "mappings" / "my core.txt").read_text().splitlines()
+    mapping = (tmp_path / ".surfer" / "mappings" / "my core.txt").read_text("utf-8").splitlines()
     assert mapping[:2] == ["Name = my core", f"Bits = {every.bits[PC]}"]
     assert mapping[2:] == [f"{pc} {pc} {name}"
                            for pc, (name, *_) in enumerate(trace.names(model))]

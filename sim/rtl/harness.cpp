@@ -276,12 +276,15 @@ void tern_reset(Machine* m) {
     m->cycle();
 }
 
+// Verilator keeps the context that was used last, and looks at it when another one ends.
 void tern_free(Machine* m) {
+    Verilated::threadContextp(&m->context);
 #if VM_TRACE
     if (m->waves && m->waves->file.isOpen()) m->waves->file.close();
 #endif
     m->top->final();
     delete m;
+    Verilated::threadContextp(Verilated::defaultContextp());
 }
 
 #if VM_TRACE

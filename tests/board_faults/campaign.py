@@ -140,7 +140,7 @@ def _in_child(work):
             for stream in (0, 1, 2):
                 os.dup2(null, stream)
             os.chdir(ROOT)
-            with os.fdopen(writing, "w") as channel:
+            with os.fdopen(writing, "w", encoding="utf-8") as channel:
                 json.dump(work(), channel)
             status = 0
         finally:
