@@ -159,8 +159,8 @@ def _part(component, module, arguments):
 def _verilog(rtlil):
     """Verilog of RTLIL, as Amaranth makes it; from the cache if it was made before."""
     def build(folder):
-        (folder / "top.v").write_text(verilog._convert_rtlil_text(rtlil,
-                                                                  strip_internal_attrs=True), "utf-8")
+        text = verilog._convert_rtlil_text(rtlil, strip_internal_attrs=True)
+        (folder / "top.v").write_text(text, encoding="utf-8")
 
     key = verilate.digest("verilog", rtlil)
     return (verilate.once(verilate.cache() / "pins" / key, build) / "top.v").read_text("utf-8")

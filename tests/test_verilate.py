@@ -151,7 +151,8 @@ def test_no_compiler_is_an_error_of_one_line(tmp_path):
     program = ("import sys\nfrom assembler import errors, image\nfrom sim.rtl import RtlMachine\n"
                "sys.exit(errors.report(lambda _: RtlMachine(image.load(sys.argv[1]))))")
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "image"], cwd=ROOT,
-                          encoding="utf-8", env={**os.environ, "PATH": str(tmp_path)}, capture_output=True)
+                          encoding="utf-8", env={**os.environ, "PATH": str(tmp_path)},
+                          capture_output=True)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "error: c++ is not installed: apt-get install g++"
     assert "Traceback" not in done.stderr
@@ -224,7 +225,8 @@ def wait_for(condition, seconds=60):
 def alive(pid):
     """Whether a process runs; one that only waits for its parent does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] not in "ZX"
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+        return state not in "ZX"
     except FileNotFoundError:
         return False
 
