@@ -132,7 +132,7 @@ def build(name, board, folder, *, seeds, stage, begin=lambda: None, config=None)
 
         try:
             flow.route(folder, chip, seed=seed, clock=board.clock, say=say)
-            return results.read(folder / f"seed-{seed}.json")
+            return results.read(folder / f"seed-{seed}.json", (board.clock, board.memory_clock))
         except TernError as error:
             errors.append(error)
             if len(seeds) > 1:

@@ -35,13 +35,15 @@ def _domain(net, report):
     return net.removeprefix("posedge ").removeprefix("negedge ").removeprefix("$glbnet$")
 
 
-def digest_report(report):
+def digest_report(report, asked=()):
     """Clocks, resources and the critical path of nextpnr's report.
 
     Parameters
     ----------
     report : dict
         What ``--report`` wrote.
+    asked : sequence of int or Fraction
+        MHz that the constraints asked for. nextpnr rounds their periods to picoseconds.
 
     Returns
     -------
@@ -50,10 +52,13 @@ def digest_report(report):
         there; ``critical_path``: the slowest clock's, signal by signal, with the ns of the cells
         that make it, and of the wires to the next.
     """
-    clocks = {_domain(net, report): {
-        "asked_mhz": round(each["constraint"], 3), "reached_mhz": round(each["achieved"], 2),
-        "slack_ns": round(1000 / each["constraint"] - 1000 / each["achieved"], 3),
-    } for net, each in report["fmax"].items()}
+    clocks = {}
+    for net, each in report["fmax"].items():
+        mhz = next((float(mhz) for mhz in asked if abs(mhz / each["constraint"] - 1) < 1e-3),
+                   each["constraint"])
+        clocks[_domain(net, report)] = {
+            "asked_mhz": round(mhz, 3), "reached_mhz": round(each["achieved"], 2),
+            "slack_ns": round(1000 / mhz - 1000 / each["achieved"], 3)}
     if not clocks:
         raise TernError("nextpnr reports no clock: nothing was placed")
     resources = {name: {"used": report["utilization"][cell]["used"],
@@ -65,12 +70,12 @@ def digest_report(report):
     return {"clocks": clocks, "resources": resources, "critical_path": _signals(path)}
 
 
-def read(path):
+def read(path, asked=()):
     """:func:`digest_report` of a file that nextpnr wrote; TernError where it did not."""
     found = _load(path)
     if found is None:
         raise TernError(f"{path}: nextpnr wrote no report")
-    return digest_report(found)
+    return digest_report(found, asked)
 
 
 def _signals(path):

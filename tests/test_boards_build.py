@@ -1,6 +1,7 @@
 """The commands around a bitstream: build, report, flash, list; without place and route."""
 
 from dataclasses import replace
+from fractions import Fraction
 import json
 import os
 from pathlib import Path
@@ -94,6 +95,15 @@ def test_slowest_clock_decides():
     found = results.digest_report(report)
     assert results.slack(found) == pytest.approx(1000 / 50 - 1000 / 49.5, abs=1e-3)
     assert results.missed(found) == "other reached 49.5 MHz of 50 MHz"
+
+
+def test_what_is_asked_is_what_the_board_says():
+    """nextpnr asks for periods of whole picoseconds: 133.351 MHz for 133.333."""
+    report = json.loads(SAMPLE.read_text(encoding="utf-8"))
+    report["fmax"]["$glbnet$memory"] = {"achieved": 150, "constraint": 133.351}
+    found = results.digest_report(report, asked=(100, Fraction(400, 3)))["clocks"]
+    assert [each["asked_mhz"] for each in found.values()] == [100, 133.333]
+    assert found["memory"]["slack_ns"] == pytest.approx(7.5 - 1000 / 150, abs=1e-3)
 
 
 def test_report_without_a_clock_is_refused():
