@@ -49,11 +49,12 @@ class Performance:
 
 
 def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, streams=1,
-            trace=None, waves=None, **options):
+            trace=None, waves=None, tell=lambda result: None, **options):
     """Run some streams in the RTL and return the :class:`Performance`.
 
     ``sdram_mhz``: clock of the memory, where it has one of its own. ``trace``: file to write of the
-    whole run, see :mod:`sim.trace`. ``waves``: :class:`sim.waves.Waves` to write.
+    whole run, see :mod:`sim.trace`. ``waves``: :class:`sim.waves.Waves` to write. ``tell`` gets
+    the result before these files are written, which may fail.
 
     Each stream's prompt and first ``warm_up`` tokens are not counted; ``options`` are those of
     :class:`sim.rtl.RtlMachine`.
@@ -83,14 +84,8 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, str
     *stop, after = now()
     cycles, read, written, refresh = ((b - a) / tokens for a, b in zip(start, stop))
     counters = counted(before, after)
-    if record:
-        machine.run()               # so that all that was begun is done
-        record.write(trace)
-    if waves:
-        machine.close()
-        waves.write_views(image)
     parameters = tokens * (useful - breakdown.trit_bytes(image)) / config.word_bytes
-    return Performance(
+    result = Performance(
         streams=streams, cycles=cycles, bytes_read=read * config.word_bytes,
         bytes_written=written * config.word_bytes, useful_bytes=useful,
         peak_share=useful / (cycles * config.word_bytes * peak),
@@ -102,6 +97,14 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, str
             counters, image, parameters=parameters, peak=peak,
             refresh=refresh * tokens * peak * clock_mhz / sdram_mhz),
         unit_shares=breakdown.units(counters), counters=counters)
+    tell(result)
+    if record:
+        machine.run()               # so that all that was begun is done
+        record.write(trace)
+    if waves:
+        machine.close()
+        waves.write_views(image)
+    return result
 
 
 def model_name(image):
@@ -189,13 +192,17 @@ def run(args):
         raise TernError(f"--window: the run has {last} tokens; give more --tokens")
     memory = chosen_memory(target, args.memory)
     name = model_name(image) if args.json else None     # before the work: it may not be told
-    result = measure(image, clock_mhz=CLOCK_MHZ[target],
-                     sdram_mhz=SDRAM_MHZ[target] if memory else None, tokens=args.tokens,
-                     memory=memory, streams=args.streams, trace=args.trace, waves=waves)
+    measure(image, clock_mhz=CLOCK_MHZ[target], sdram_mhz=SDRAM_MHZ[target] if memory else None,
+            tokens=args.tokens, memory=memory, streams=args.streams, trace=args.trace,
+            waves=waves, tell=lambda result: _tell(result, args, image, target, memory, name))
+
+
+def _tell(result, args, image, target, memory, name):
+    """Print a result. ``name``: the model's, for JSON."""
     if args.json:
         print(json.dumps({"model": name, "target": target,
                           "digest": image.config.digest, "lanes": image.config.lanes,
-                          "positions": positions,
+                          "positions": image.config.positions,
                           "memory": BOARDS.get(memory, memory) or "plain",
                           "controller": memory, "is_board": is_board(target),
                           **asdict(result)}, indent=1))

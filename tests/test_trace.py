@@ -83,6 +83,12 @@ def test_perf_writes_a_trace(model, tmp_path, capsys):
         assert event["ts"] == pytest.approx(event["args"]["cycle"] / 100)
     expected = issued(model, host.conversation(TINY, [1], 3))
     assert len([event for event in slices if tracks[event["tid"]] == "sequencer"]) == len(expected)
+    capsys.readouterr()
+    full = tmp_path / "full"        # a folder that is not empty, where the file should be
+    (full / "below").mkdir(parents=True)
+    assert report(main, ["perf", str(tmp_path), "--tokens", "1", "--trace", str(full)]) == 2
+    out, err = capsys.readouterr()
+    assert "cycles a token" in out and err.startswith(f"error: {full}: cannot write: ")
     assert report(main, ["perf", str(tmp_path), "--trace", str(tmp_path / "no" / "x")]) == 2
 
 
