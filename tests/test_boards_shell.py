@@ -98,7 +98,10 @@ def test_core_and_controller_are_those_of_the_board(name):
         for rule in ("rcd", "rp", "ras", "rfc", "rrd", "wr", "mrd"):
             assert getattr(ours, rule) >= getattr(asked, rule), (part.name, rule)
         assert ours.refi <= asked.refi and given["part"].power_up_us >= part.power_up_us
-        assert given["part"].words <= part.words
+        assert given["part"].words <= part.words and given["part"].t_oh <= part.t_oh
+        for cas in (2, 3):
+            assert given["part"].t_ck[cas] >= part.t_ck[cas]
+            assert given["part"].t_ac[cas] >= part.t_ac[cas]
     assert given["part"].words >= config.memory_bytes // 2
 
 
