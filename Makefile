@@ -23,7 +23,7 @@ COMMA := ,
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline numerics noise hostile programs flips mutants coverage formal bitstreams docs clean
+.PHONY: help demo test test-models lint area netlist sdram positions rates roofline numerics noise boards-sim board-faults hostile programs flips mutants coverage formal bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -96,6 +96,14 @@ noise: $(TEST)
 programs: $(TEST)
 	$(VENV)/bin/python -m tests.programs --instructions 100000 --words 2600 --seed 1 \
 	    -o docs/reports/programs.md
+
+## make boards-sim   each board as shipped, simulated at its pins: docs/reports/boards-sim.md (long)
+boards-sim: $(TEST)
+	$(VENV)/bin/python -m tests.boards_sim -o docs/reports/boards-sim.md
+
+## make board-faults  faults in the sources of boards/, and the tests that find them (long)
+board-faults: $(TEST)
+	$(VENV)/bin/python -m tests.board_faults
 
 ## make hostile  5,000 hostile inputs: docs/reports/hostile.md (long)
 hostile: $(TEST)
