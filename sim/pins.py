@@ -21,7 +21,7 @@ from sim.rtl import cell_models
 
 
 __all__ = ["Netlist", "Part", "PinBoard", "Refused", "Pll", "pll_of", "ports_of_top",
-           "CLOCKS"]
+           "CLOCKS", "DELAYS", "FIXED"]
 
 
 _SOURCES = Path(__file__).with_name("rtl")
@@ -34,7 +34,7 @@ CLOCKS = ("CLKOP", "CLKOS", "CLKOS2", "CLKOS3")
 _VCO, _PHASE, _IN, _OUT = (400e6, 800e6), (10e6, 400e6), (8e6, 400e6), (3.125e6, 400e6)
 
 # Where the model of the PLL has nothing to choose.
-_FIXED = {"PLLRST_ENA": "DISABLED", "INTFB_WAKE": "DISABLED", "STDBY_ENABLE": "DISABLED",
+FIXED = {"PLLRST_ENA": "DISABLED", "INTFB_WAKE": "DISABLED", "STDBY_ENABLE": "DISABLED",
           "DPHASE_SOURCE": "DISABLED", "OUTDIVIDER_MUXA": "DIVA", "OUTDIVIDER_MUXB": "DIVB",
           "OUTDIVIDER_MUXC": "DIVC", "OUTDIVIDER_MUXD": "DIVD", "FEEDBK_PATH": "CLKOP"}
 
@@ -43,7 +43,7 @@ LOCK_S = 20e-6             # until the PLL locks, where the data sheet grants 15
 # Of pads and board, in ps. Clock and pins of the SDRAM take the same way but for `skew`; a word
 # comes back by the slow or the fast way, whichever is worse, so that the sum of all delays (D of
 # docs/decisions/sdram.md) is 3 to 5 ns at once. The registers of the FPGA ask for the last two.
-_DELAYS = {"output": 2500, "skew": 500, "input_fast": 500, "input_slow": 2500,
+DELAYS = {"output": 2500, "skew": 500, "input_fast": 500, "input_slow": 2500,
            "sample_setup": 300, "sample_hold": 300}
 
 
@@ -62,11 +62,14 @@ class Part:
     module : str
         Its name there.
     ports : tuple[tuple[str, int, bool], ...]
-        Name, width in bits, and whether it is an input. ``clk`` is its only clock.
+        Name, width in bits, and whether it is an input.
+    clock : str
+        The port of its only clock, of which it uses no falling edge.
     """
     verilog: str
     module: str
     ports: tuple[tuple[str, int, bool], ...]
+    clock: str = "clk"
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def pll_of(parameters, input_hz):
         A parameter that is not modelled.
     """
     values = {name: value for name, value in parameters.items() if not name.startswith("*")}
-    for name, only in _FIXED.items():
+    for name, only in FIXED.items():
         if values.pop(name, None) != only:
             raise Refused(f"EHXPLLL: {name} is modelled as {only} only")
     reference, feedback = values.pop("CLKI_DIV", 1), values.pop("CLKFB_DIV", 1)
@@ -389,6 +392,8 @@ class PinBoard:
         That the SDRAM stores.
     silence : float
         Seconds without a byte after which ``read`` gives the board up.
+    delays : dict[str, float]
+        Other delays of pads and board than :data:`DELAYS`, in ps.
 
     Members
     -------
@@ -396,27 +401,38 @@ class PinBoard:
         What is wrong so far; time stands still when there is any.
     others : list[str]
         Output pins that are neither of the SDRAM nor of the line.
+    deadline : float
+        Time at which ``run`` gives the board up.
 
     Raises
     ------
     Refused
-        Here, and in ``read`` and ``run`` when there are complaints.
+        The netlist has what no model knows; and in ``read`` and ``run``, when there are complaints.
+    RuntimeError
+        Verilator or the C++ compiler failed at what does not depend on the board.
     """
     name    = "pins"
     latency = 0.0
 
-    def __init__(self, netlist, *, oscillator_hz, baud, clock_hz, words=1 << 24, silence=0.001):
+    def __init__(self, netlist, *, oscillator_hz, baud, clock_hz, words=1 << 24, silence=0.001,
+                 delays=None):
         self.baud, self.silence = baud, silence
+        self.deadline = float("inf")
         self.complaints = []
         self.pll = pll_of(netlist.pll, oscillator_hz)
         self.complaints += self.pll.complaints
         bench, ports, self.others = _shell(netlist)
+        self.library = _functions(_harness(), _BOARD)
+        self._parts = []
+        for part in netlist.parts.values():
+            names = [name for name, *_ in part.ports]
+            self._parts.append(_Model(_library({"part.v": part.verilog}, part.module, names),
+                                      names))
+        self._sdram_source = (
+            f"`define TERN_PART {sdram_parts.strictest(clock_hz=clock_hz, depth=words)}\n"
+            + (_SOURCES / "sdram_pins.v").read_text())
+        self._words = words
         try:
-            harness = _harness()
-            self._parts = [
-                _Model(_library({"part.v": part.verilog}, part.module,
-                                [name for name, *_ in part.ports]), [name for name, *_ in part.ports])
-                for part in netlist.parts.values()]
             # The C++ of so many cells is too long for the optimiser.
             self._shell = _Model(_library(
                 {**(cell_models() if netlist.cells else {}), "top.v": netlist.verilog,
@@ -424,19 +440,14 @@ class PinBoard:
                 ports, "--pins-inout-enables",
                 *(["-Wno-lint", "-Wno-SPECIFYIGN"] if netlist.cells else []),
                 optimise="-O0" if netlist.cells else "-O2"), ports)
-            self._sdram_source = (
-                f"`define TERN_PART {sdram_parts.strictest(clock_hz=clock_hz, depth=words)}\n"
-                + (_SOURCES / "sdram_pins.v").read_text())
-            self._words = words
-            self.library = _functions(harness, _BOARD)
         except RuntimeError as error:
             raise Refused(f"the netlist cannot be built: {error}") from None
         self.handle = self.library.pins_new()
         self._free = weakref.finalize(self, self.library.pins_free, self.handle)
-        part = {f"t{name[1:]}": value for name, value in sdram_parts.PINS.items()}
+        picoseconds = DELAYS | (delays or {}) | sdram_parts.PINS
         settings = {"osc_half": Fraction(_FS, 2 * oscillator_hz), "bit": Fraction(_FS, baud),
                     "lock_time": LOCK_S * _FS, "pll_locks": not self.pll.complaints,
-                    **{name: value * _PS for name, value in (_DELAYS | part).items()}}
+                    **{name: value * _PS for name, value in picoseconds.items()}}
         for n, name in enumerate(CLOCKS):
             settings[f"pll_enabled{n}"] = name in self.pll.hz
             if name in self.pll.hz:
@@ -453,7 +464,7 @@ class PinBoard:
                 shell, size = self._shell.ports[f"part{n}_{k}"]
                 address, same = model.ports[name]
                 assert size == same, (name, size, same)
-                self.library.pins_wire(self.handle, n, 2 if name == "clk" else not into, shell,
+                self.library.pins_wire(self.handle, n, 2 if name == part.clock else not into, shell,
                                        address, size)
         self._solder()
         self.library.pins_bind(self.handle)
@@ -500,6 +511,9 @@ class PinBoard:
             while text := self.library.pins_complaint(self.handle, n):
                 self.complaints.append(text.decode())
                 n += 1
+        if not self.complaints and self.time() > self.deadline:
+            self.complaints.append(f"the board takes more than {1e3 * self.deadline:.0f} ms of "
+                                   f"its time")
         if self.complaints:
             raise Refused("; ".join(self.complaints))
 
