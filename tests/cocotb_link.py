@@ -3,7 +3,7 @@
 import random
 
 import cocotb
-from cocotb.triggers import ClockCycles, FallingEdge
+from cocotb.triggers import FallingEdge
 import numpy as np
 
 from assembler import link
@@ -59,20 +59,10 @@ async def serve(dut, registers, writes, rng):
                               seed=rng.random())
 
 
-async def transmit(dut, heard, cycles):
-    """Background: takes a byte in so many cycles, as a serial line does."""
-    while True:
-        heard += await streams.get(dut, "o", 1)
-        await ClockCycles(dut.clk, cycles - 1, FallingEdge)
-
-
 class Bench:
-    """The board and its golden twin, given the same bytes.
-
-    ``byte_cycles``: in which a byte passes the line, either way; 1: as fast as the link takes them.
-    """
-    async def start(self, dut, seed, *, byte_cycles=1, **behaviour):
-        self.dut, self.byte_cycles = dut, byte_cycles
+    """The board and its golden twin, given the same bytes."""
+    async def start(self, dut, seed, **behaviour):
+        self.dut = dut
         for name in ("i", "response", "tokens"):
             payload, valid, _ = streams.ports(dut, name)
             payload.value, valid.value = 0, 0
@@ -83,10 +73,7 @@ class Bench:
                                core=self.core)
         self.heard, self.writes = [], []
         rng = random.Random(seed)
-        if byte_cycles == 1:
-            cocotb.start_soon(streams.listen(dut, "o", self.heard))
-        else:
-            cocotb.start_soon(transmit(dut, self.heard, byte_cycles))
+        cocotb.start_soon(streams.listen(dut, "o", self.heard))
         cocotb.start_soon(serve(dut, dict(self.core.registers), self.writes, rng))
         for name in ("o", "request"):
             cocotb.start_soon(streams.watch(dut, name))
@@ -95,24 +82,18 @@ class Bench:
 
     async def settle(self, count):
         """Wait for ``count`` bytes, and see whether there are more."""
-        for _ in range(PATIENCE + count * self.byte_cycles):
+        for _ in range(PATIENCE):
             if len(self.heard) >= count:
                 break
             await FallingEdge(self.dut.clk)
-        for _ in range(AFTER + self.byte_cycles):
+        for _ in range(AFTER):
             await FallingEdge(self.dut.clk)
-
-    async def send(self, data):
-        for byte in data:
-            await streams.put(self.dut, "i", [byte])
-            if self.byte_cycles > 1:
-                await ClockCycles(self.dut.clk, self.byte_cycles - 1, FallingEdge)
 
     async def say(self, data):
         """Send bytes; the answers must be the golden ones. Returns their payloads."""
         del self.heard[:]
         expected = self.golden.receive(data)
-        await self.send(data)
+        await streams.put(self.dut, "i", data)
         await self.settle(len(expected))
         assert bytes(self.heard) == expected, (bytes(self.heard).hex(), expected.hex())
         return [link.decode(frame) for frame in expected.split(link.DELIMITER) if frame]
@@ -282,25 +263,4 @@ async def a_window_of_writes_at_once(dut):
     for number, data in frames[:len(done)]:
         start = number * link.DATA_BYTES
         b.core.memory[start:start + link.DATA_BYTES] = list(data)
-    b.check()
-
-
-@cocotb.test(timeout_time=20, timeout_unit="ms")
-async def at_the_speed_of_a_board_s_line(dut):
-    """3 Mbaud at 100 MHz: 333 cycles for a byte, in and out; whole frames, and broken ones."""
-    rng = random.Random(10)
-    b = await Bench().start(dut, 10, byte_cycles=333)
-    await b.ask(0, Code.SYNC)
-    data = rng.randbytes(6 * CONFIG.word_bytes)
-    assert (await b.ask(1, Code.WRITE_MEMORY, 33, 6, data))[0] == Status.OK
-    assert await b.ask(2, Code.READ_MEMORY, 33, 6) == (Status.OK, data)
-    assert (await b.ask(3, Code.CHECK_MEMORY, 33, 6))[0] == Status.OK
-    await b.ask(4, Code.WRITE_REGISTER, 0x21, 0x12345678)
-    assert (await b.ask(5, Code.READ_REGISTER, 0x21))[1] == bytes.fromhex("78563412")
-    for number in (6, 7, 8):
-        frame = valid_request(rng, number)
-        for part in spoil(rng, frame[:40] + b"\0").split(b"\0"):
-            if part:
-                await b.say(part[:80] + b"\0")
-    assert (await b.ask(b.golden._expected, Code.READ_MEMORY, 33, 6)) == (Status.OK, data)
     b.check()

@@ -502,13 +502,15 @@ struct Board {
         gain_lock();
         if (toggled) dq_in.set(at_fpga());
         rx.set(to.level(now));
-        const bool before = parts[0].level;
         settle();
         look();
         if (clkfb_out.get() != (levels & 1)) fed_back = false;
         input_of_pll();
         lose_lock();
-        if (parts[0].level && !before) core_edge();
+        // A netlist of cells has no part: its core runs with the PLL's second output.
+        const bool core = parts.empty() ? clocks[1].level : parts[0].level;
+        if (core && !core_was) core_edge();
+        core_was = core;
         was_low |= ~others.get();
     }
 
