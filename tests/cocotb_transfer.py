@@ -191,8 +191,10 @@ async def registers_and_memory_equal_golden(dut, seed):
     board.fill(dut, memory_words(data))
     await put_rows(dut, rows_of(machine.v))
     traffic = cocotb.start_soon(hammer(dut, 0.7 if rough else 0.05))
-    for _ in range(3):
-        set_step(dut, machine, random_step(rng))
+    # A prompt in the highest slot first: chance alone leaves slots out.
+    prompt = Step(1, 0, True, False, CONFIG.positions - 1, 0, (0,) * CONFIG.positions)
+    for step in (prompt, *(random_step(rng) for _ in range(3))):
+        set_step(dut, machine, step)
         program = [random_instruction(rng, places) for _ in range(8)]
         machine.program, machine.pc = program, 0
         done_at, total = [], (0, 0)
