@@ -193,9 +193,12 @@ def test_hardware_that_cannot_be_written_is_an_error_of_one_line(monkeypatch, tm
 
 # A build that lasts: its compiler has a child, as compilers do.
 SLOW = """
-import sys
+import signal, sys
 from pathlib import Path
 from sim import verilate
+for number in (signal.SIGHUP, signal.SIGTERM):      # whatever we were started with
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def build(folder):
     (folder / "half").write_text("")
     verilate.run(["c++"])
@@ -236,7 +239,10 @@ def test_a_signal_ends_the_compilers_too(tmp_path, number):
     process, pids, cache = slow_build(tmp_path)
     assert all(map(alive, pids))
     process.send_signal(number)
-    assert process.wait(60) == -number      # as whoever sent it expects
+    try:
+        assert process.wait(60) == -number      # as whoever sent it expects
+    finally:
+        process.kill()
     wait_for(lambda: not any(map(alive, pids)))
     left = [path.name for path in cache.iterdir()]
     if number != signal.SIGKILL:
