@@ -10,7 +10,7 @@ import pywellen
 from assembler import isa
 from assembler.compile import compile_model
 from assembler.errors import TernError, report
-from sim import host, trace
+from sim import host, trace, verilate
 from sim.__main__ import main
 from sim.rtl import RtlMachine
 from sim.waves import Waves
@@ -23,6 +23,14 @@ PERIOD = 10_000         # picoseconds of a cycle at 100 MHz
 WORDS  = host.conversation(TINY, [1, 5], 3)
 PC     = "top.harness.top.core.sequencer.pc"
 VALID  = "top.harness.tokens__valid"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def headers():
+    try:
+        verilate.check_fst()
+    except TernError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
