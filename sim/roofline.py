@@ -18,6 +18,7 @@ EXAMPLE = ("python -m sim perf build/stories-5m --json > one.json && "
 
 _NEEDED = ("model", "target", "lanes", "positions", "memory", "streams", "cycles", "bytes_read",
            "bytes_written", "adds", "clock_mhz", "peak_bytes")
+_KEPT = "memory_shares", "unit_shares"      # for docs/performance.md
 _ENDS = 1, 100      # of the plots, in additions a byte
 
 
@@ -27,7 +28,7 @@ class Point:
     Members
     -------
     values : dict
-        The numbers that the plot needs, as they were measured.
+        The numbers that the plot needs, as they were measured, and what cycles went to.
     intensity : float
         Additions a byte that crossed the memory port; of trits alone it would be 5 a stream.
     rate, memory, array : float
@@ -35,7 +36,8 @@ class Point:
         the array adds when it takes a beat in every cycle.
     """
     def __init__(self, values):
-        self.values = {name: values[name] for name in _NEEDED}
+        self.values = {name: values[name] for name in _NEEDED} | {
+            name: values[name] for name in _KEPT if name in values}
         v = self.values
         hertz = v["clock_mhz"] * 1e6
         self.intensity = v["adds"] / (v["bytes_read"] + v["bytes_written"])

@@ -48,7 +48,7 @@ def _decode(model, machine):
         return _row("estimator", model=model, machine=machine)
     return {
         "cycles": lambda: f"{row()['cycles']:,.0f}",
-        "useful": lambda: f"{row()['useful']:.1%}".replace("%", " %"),
+        "useful": lambda: _percent(row()["useful"]),
         "rate":   lambda: f"{row()['clock_mhz'] * 1e6 / row()['cycles']:,.0f}",
     }
 
@@ -78,10 +78,33 @@ def _board(name):
         "memory-mhz": lambda: f"{clock('clocks.pll.memory'):.1f}",
         "luts":       lambda: f"{lut()['used']:,}",
         "of-luts":    lambda: f"{lut()['of']:,}",
-        "share":      lambda: f"{lut()['used'] / lut()['of']:.0%}".replace("%", " %"),
+        "share":      lambda: _percent(lut()["used"] / lut()["of"], 0),
         "bram":       lambda: f"{_read(name)['resources']['block RAM']['used']}",
         "multiplier": lambda: f"{_read(name)['resources']['multiplier']['used']}",
     }
+
+
+def _shares(streams):
+    """What the memory's cycles go to with so many streams, as performance.md groups it, how much
+    the array waits for codes, and all streams' tokens a second."""
+    def row():
+        return _row("roofline", model="stories-5m", target="ulx3s-85f", streams=streams)
+
+    def memory(*names):
+        return lambda: _percent(sum(row()["memory_shares"][name] for name in names))
+    return {
+        "weights":    memory("weights"),
+        "parameters": memory("parameters"),
+        "loads":      memory("loads"),
+        "idle":       memory("refresh", "late"),
+        "full":       memory("full"),
+        "waits":      lambda: _percent(row()["unit_shares"]["array"]["operand"]),
+        "rate":       lambda: f"{streams * row()['clock_mhz'] * 1e6 / row()['cycles']:,.0f}",
+    }
+
+
+def _percent(share, digits=1):
+    return f"{100 * share:.{digits}f} %"
 
 
 def _area():
@@ -90,8 +113,8 @@ def _area():
         return _read("area")["ulx3s-85f"]["blocks"]["core"]
     return {key: (lambda key=key: f"{core()[key]:,}")
             for key in ("lut4", "ff", "dp16kd", "mult18x18d", "fmax_mhz")} | {
-        "share": lambda: "{:.0%}".format(
-            core()["lut4"] / _read("ulx3s-85f")["resources"]["LUT4"]["of"]).replace("%", " %")}
+        "share": lambda: _percent(
+            core()["lut4"] / _read("ulx3s-85f")["resources"]["LUT4"]["of"], 0)}
 
 
 def _perplexity(model):
@@ -101,8 +124,8 @@ def _perplexity(model):
     return {
         "float64": lambda: f"{_read('numerics')['models'][model]['float64']:.2f}",
         "golden":  lambda: f"{row()['perplexity']:.2f}",
-        "change":  lambda: f"{row()['change']:+.2%}".replace("%", " %"),
-        "same":    lambda: f"{row()['same']:.1%}".replace("%", " %"),
+        "change":  lambda: f"{100 * row()['change']:+.2f} %",
+        "same":    lambda: _percent(row()["same"]),
         "tokens":  lambda: f"{_read('numerics')['models'][model]['tokens']:,}",
     }
 
@@ -111,7 +134,7 @@ def _authors(model):
     def row(machine):
         return _row("authors", model=model, machine=machine)
     return {f"{short}.{key}": (lambda machine=machine, key=key:
-                               f"{row(machine)[key]:.1%}".replace("%", " %"))
+                               _percent(row(machine)[key]))
             for short, machine in (("golden", "golden, 24 bits"), ("float64", "float64"))
             for key in ("error", "same")}
 
@@ -125,7 +148,7 @@ def _named(prefix, figures):
 
 
 def _worst(report, key):
-    return lambda: f"{max(abs(row[key]) for row in _read(report)['rows']):.1%}".replace("%", " %")
+    return lambda: _percent(max(abs(row[key]) for row in _read(report)["rows"]))
 
 
 def _range(report, key, digits=1):
@@ -149,30 +172,32 @@ FIGURES = {
     **{key: value for name in ("ulx3s-85f", "ulx3s-85f-133", "ulx3s-25f", "icepi-zero",
                                "icesugar-pro")
        for key, value in _named(f"board.{name}", _board(name)).items()},
+    **{key: value for streams in (1, 4, 8)
+       for key, value in _named(f"shares.{streams}", _shares(streams)).items()},
     **_named("area", _area()),
     **_named("perplexity.stories-5m", _perplexity("stories-5m")),
     **_named("perplexity.stories-30m", _perplexity("stories-30m")),
     **_named("authors.a", _authors("mmf-tiny-a")),
     **_named("authors.b", _authors("mmf-tiny-b")),
-    **_named("flips", _numbers("flips", "flips", "reported", "clean", "false_reports")),
+    **_named("flips", _numbers("flips", "flips", "reported", "patterns", "patterns_reported",
+                                "clean", "false_reports")),
     **_named("programs", _numbers("programs", "instructions", "illegal_words", "machines",
                                   "differences")),
     **_named("formal", _numbers("formal", "proofs", "hold")),
     **_named("mutants", _numbers("mutants", "mutants", "caught", "equivalent", "survived")),
     "mutants.real": lambda: f"{_read('mutants')['mutants'] - _read('mutants')['equivalent']}",
-    "mutants.share": lambda: "{:.1%}".format(
-        _read("mutants")["caught"] / (_read("mutants")["mutants"] - _read("mutants")["equivalent"])
-    ).replace("%", " %"),
+    "mutants.share": lambda: _percent(_read("mutants")["caught"] / (
+        _read("mutants")["mutants"] - _read("mutants")["equivalent"])),
     **_named("hostile", _numbers("hostile", "inputs", "misbehaved")),
     **_named("noise", _numbers("link", "runs", "conversations", "right")),
     "large.seconds": lambda: f"{_read('large')['seconds']:.1f} s",
     "large.bytes":   lambda: f"{_read('large')['bytes'] / 1e6:.0f} MB",
     "large.token":   lambda: f"{_read('large')['token_seconds']:.2f} s",
     **{f"coverage.{package}.{what}": (lambda package=package, what=what:
-                                      f"{100 * _read('coverage')['shares'][package][what]:.1f} %")
+                                      _percent(_read("coverage")["shares"][package][what]))
        for package in ("assembler", "firmware", "sim", "all") for what in ("lines", "branches")},
-    "draws.one": lambda: f"{_row('draws', streams=1)['overhead']:.1%}".replace("%", " %"),
-    "draws.all": lambda: f"{_row('draws', streams=8)['overhead']:.1%}".replace("%", " %"),
+    "draws.one": lambda: _percent(_row("draws", streams=1)["overhead"]),
+    "draws.all": lambda: _percent(_row("draws", streams=8)["overhead"]),
 }
 
 

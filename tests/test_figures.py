@@ -7,7 +7,7 @@ import pytest
 from tests.figures import FIGURES, MARK, PAGES, ROOT, figure, filled
 
 
-# A number that was measured, by its unit. Numbers of the design have other units.
+# A number that was measured, by its unit; test_boards_build.py has those marked as estimates.
 _MEASURED = re.compile(
     r"\d[\d,.]*(?: to \d[\d,.]*)?\s(?:%|tokens/s|cycles/s|cycles a|LUT4|s a token)")
 _DESIGN = re.compile(r"\b(?:100|3|within \d) %")        # all of something; a bound that is asserted
@@ -21,11 +21,6 @@ def test_figures_are_those_of_the_reports(page):
     assert filled(text) == text, "run `make docs`"
 
 
-def test_every_figure_is_quoted():
-    quoted = {name for page in PAGES for name, _ in MARK.findall(page.read_text(encoding="utf-8"))}
-    assert set(FIGURES) == quoted
-
-
 def test_a_figure_that_is_no_longer_its_report_s_is_seen():
     name = next(iter(FIGURES))
     assert filled(f"<!--{name}-->1<!--/--> so") == f"<!--{name}-->{figure(name)}<!--/--> so"
@@ -37,7 +32,8 @@ def loose(text):
     """Measured numbers of a page that are neither a report's nor marked with a dagger."""
     text = re.sub(r"`[^`\n]*`|^    [^\n]*$", "", MARK.sub("", text), flags=re.M)
     return [match[0] for match in _MEASURED.finditer(text)
-            if not re.match(r"\s?†", text[match.end():]) and not _DESIGN.search(match[0])]
+            if not re.match(r"\s?†| \(estimate\)", text[match.end():])
+            and not _DESIGN.search(match[0])]
 
 
 @read

@@ -10,7 +10,7 @@ from assembler.compile import compile_model
 from assembler.config import preset
 from sim import host, perf
 from sim.rtl import RtlMachine
-from tests import random_model
+from tests import random_model, rates
 from tests.programs.machines import CONFIGS
 from tests.test_counters import SHAPE, TINY
 from tests.test_sdram import FAST
@@ -169,3 +169,13 @@ def test_the_peak_is_that_of_the_pins(folder):
     assert result.peak_share == pytest.approx(float(useful / (time * peak)), rel=1e-12)
     assert result.tokens_per_second == pytest.approx(float(1 / time), rel=1e-12)
     assert sum(result.memory_shares.values()) == pytest.approx(1)
+
+
+def test_the_report_has_the_cycles_of_the_rtl(tmp_path):
+    """To the cycle: README quotes this report."""
+    pair = rates.PAIRS[0]
+    rows = json.loads((ROOT / "docs" / "reports" / "estimator.json").read_text("utf-8"))["rows"]
+    row, = (row for row in rows if (row["model"], row["machine"]) == (pair.model, pair.machine))
+    guess, found = rates.measure(pair, tmp_path)
+    assert (found.cycles, found.peak_share, guess) == (
+        row["cycles"], row["useful"], row["estimate"])
