@@ -183,6 +183,9 @@ class Image:
             The directory cannot be written.
         """
         directory = Path(directory)
+        if os.path.lexists(directory / TOKENIZER) and not os.path.lexists(directory / BINARY):
+            raise TernError(f"{directory}: holds the {TOKENIZER} of something that is no image; "
+                            f"name another folder")
         try:
             directory.parent.mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))

@@ -7,7 +7,8 @@ from tests.board_faults.sites import ROOT, Fault
 __all__ = ["NAMED"]
 
 
-_ANY   = "ANY_PART = Part(**{each.name: _slowest(each.name) for each in fields(Part)})"
+_PART  = '"part": ANY_PART'
+_PARTS = '__import__("assembler.sdram_parts").sdram_parts.PARTS'
 
 # What is wrong: file, text there, text instead.
 _TABLE = {
@@ -53,18 +54,18 @@ _TABLE = {
     "a light that is never dimmed off":
         ("boards/lights.py", "levels[name] & dim", "levels[name] | dim"),
     **{f"timings of {part} alone":
-       ("boards/parts.py", _ANY, f'ANY_PART = PARTS["{part}"]')
+       ("boards/top.py", _PART, f'"part": {_PARTS}["{part}"]')
        for part in ("AS4C32M16SB-7", "W9825G6KH-6", "IS42S16160G-7", "MT48LC16M16A2-75")},
     "the fastest time of all parts":
-        ("boards/parts.py", "case dict():\n            return {cas: max(",
-         "case dict():\n            return {cas: min("),
+        ("boards/top.py", _PART, '"part": __import__("dataclasses").replace(ANY_PART, t_ac={cas: '
+         f'min(part.t_ac[cas] for part in {_PARTS}.values()) for cas in ANY_PART.t_ac}})'),
     "CAS latency of 2":
         ("boards/top.py", "CAS_LATENCY = 3 ", "CAS_LATENCY = 2 "),
     "constraint of a net that is not there":
         ("boards/flow.py", '"CLKOS2": "clocks.pll.shifted"', '"CLKOS2": "clocks.pll.shift"'),
     "constraints exchanged":
-        ("boards/flow.py", '"CLKOS2": "clocks.pll.shifted",\n           "CLKOS3": '
-         '"clocks.pll.memory"', '"CLKOS2": "clocks.pll.memory",\n           "CLKOS3": '
+        ("boards/flow.py", '"CLKOS2": "clocks.pll.shifted",\n          "CLKOS3": '
+         '"clocks.pll.memory"', '"CLKOS2": "clocks.pll.memory",\n          "CLKOS3": '
          '"clocks.pll.shifted"'),
     "clocks keep the names that Yosys gave":
         ("boards/flow.py", '    name_clocks(folder / f"{TOP}.json")\n', ""),

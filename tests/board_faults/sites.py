@@ -119,6 +119,8 @@ class _Source:
                 yield self.span(node)
             elif isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values):
+                    if key is None:         # **options
+                        continue
                     yield self.span(key)[0], self.span(value)[1]
             elif isinstance(node, ast.AugAssign) and isinstance(node.value, ast.List):
                 yield from map(self.span, node.value.elts)
