@@ -382,6 +382,8 @@ def _statements(source, node, siblings):
                     yield from _swap(source, first, second)
     if isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values):
+            if key is None:
+                continue
             start, _ = source.span(key)
             end = source.without(value, node.values)[1]
             yield "drop", (start, end), ""
