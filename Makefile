@@ -50,9 +50,10 @@ lint: $(TEST)
 area: $(TOOLS)
 	$(VENV)/bin/python -m hw.area
 
-## make netlist  the core after synthesis, simulated cell by cell: docs/reports/netlist.md
-netlist: $(TOOLS)
+## make netlist  sim-tiny's core and all of ulx3s-25f after synthesis, cell by cell (long)
+netlist: $(TEST)
 	$(VENV)/bin/python -m sim netlist --report docs/reports/netlist.md
+	$(VENV)/bin/python -m tests.board_netlist ulx3s-25f --reports docs/reports
 
 ## make sdram    prove the SDRAM controller on all parts: docs/reports/sdram.md
 sdram: $(BASE)

@@ -127,11 +127,11 @@ def run(arguments):
     board = find(arguments.board)
     bitstream = results.BUILT / arguments.board / f"{arguments.board}.bit"
     words = command(board, bitstream, persistent=arguments.persistent, serial=arguments.serial)
-    if not bitstream.exists():
-        raise TernError(f"there is no {bitstream}: first python -m boards build {arguments.board}")
     if arguments.dry_run:
         print(shlex.join([TOOL, *words]))
         return
+    if not bitstream.exists():
+        raise TernError(f"there is no {bitstream}: first python -m boards build {arguments.board}")
     if why := obstacle(board, bitstream):
         raise TernError(why)
     if subprocess.run([Path(sys.executable).parent / TOOL, *words]).returncode:

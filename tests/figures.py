@@ -7,11 +7,15 @@ stands between the comments is generated. A figure without a report is marked wi
 historical: it was measured once, as the page says, and no command keeps it true.
 """
 
+import argparse
 from functools import cache
 import json
 from pathlib import Path
 import re
 import sys
+
+from assembler import files
+from assembler.errors import TernError, report
 
 
 __all__ = ["FIGURES", "PAGES", "MARK", "figure", "filled", "main"]
@@ -32,13 +36,13 @@ def _read(name):
     return json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _row(report, **wanted):
-    """The one row of ``report`` that has these values."""
-    data = _read(report)
+def _row(name, **wanted):
+    """The one row of the report ``name`` that has these values."""
+    data = _read(name)
     rows = data if isinstance(data, list) else data["rows"]
     found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     if len(found) != 1:
-        raise LookupError(f"{report}.json has {len(found)} rows with {wanted}")
+        raise LookupError(f"{name}.json has {len(found)} rows with {wanted}")
     return found[0]
 
 
@@ -139,21 +143,21 @@ def _authors(model):
             for key in ("error", "same")}
 
 
-def _numbers(report, *keys):
-    return {key: (lambda key=key: f"{_read(report)[key]:,}") for key in keys}
+def _numbers(name, *keys):
+    return {key: (lambda key=key: f"{_read(name)[key]:,}") for key in keys}
 
 
 def _named(prefix, figures):
     return {f"{prefix}.{key}": value for key, value in figures.items()}
 
 
-def _worst(report, key):
-    return lambda: _percent(max(abs(row[key]) for row in _read(report)["rows"]))
+def _worst(name, key):
+    return lambda: _percent(max(abs(row[key]) for row in _read(name)["rows"]))
 
 
-def _range(report, key, digits=1):
+def _range(name, key, digits=1):
     def text():
-        values = [row[key] for row in _read(report)["rows"]]
+        values = [row[key] for row in _read(name)["rows"]]
         return f"{100 * min(values):.{digits}f} to {100 * max(values):.{digits}f} %"
     return text
 
@@ -202,10 +206,14 @@ FIGURES = {
 
 
 def figure(name):
-    """The text of a figure; LookupError if there is none of that name, or its report lacks it."""
+    """The text of a figure; TernError if there is none of that name, or its report lacks it."""
     if name not in FIGURES:
-        raise LookupError(f"no figure {name!r}")
-    return FIGURES[name]()
+        raise TernError(f"no figure {name!r}; tests/figures.py lists them")
+    try:
+        return FIGURES[name]()
+    except (OSError, LookupError) as error:
+        raise TernError(f"figure {name}: its report lacks it ({error!r}); make the report again"
+                        ) from None
 
 
 def filled(page):
@@ -213,14 +221,16 @@ def filled(page):
     return MARK.sub(lambda match: f"<!--{match[1]}-->{figure(match[1])}<!--/-->", page)
 
 
-def main():
+def main(argv=None):
+    argparse.ArgumentParser(prog="python -m tests.figures", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         if (new := filled(text)) != text:
-            path.write_text(new, encoding="utf-8")
+            files.write_text(path, new)
             print(path.relative_to(ROOT))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from assembler.errors import TernError
 from tests.figures import FIGURES, MARK, PAGES, ROOT, figure, filled
 
 
@@ -24,7 +25,7 @@ def test_figures_are_those_of_the_reports(page):
 def test_a_figure_that_is_no_longer_its_report_s_is_seen():
     name = next(iter(FIGURES))
     assert filled(f"<!--{name}-->1<!--/--> so") == f"<!--{name}-->{figure(name)}<!--/--> so"
-    with pytest.raises(LookupError, match="no figure 'nothing'"):
+    with pytest.raises(TernError, match="no figure 'nothing'"):
         filled("<!--nothing-->1<!--/-->")
 
 

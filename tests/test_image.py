@@ -109,6 +109,15 @@ def test_a_save_does_not_leave_the_tokenizer_of_another_model(directory):
     assert image.TOKENIZER not in image.load(directory).files
 
 
+def test_a_tokenizer_that_is_no_image_s_is_kept(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"weights")
+    with pytest.raises(TernError, match="holds the tokenizer.json of something that is no image"):
+        make().save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "pytorch_model.bin", "tokenizer.json"]
+
+
 def test_a_mistake_is_one_line_and_status_2(capsys):
     def main(argv):
         raise TernError(f"{argv}: what\n  and where")
