@@ -7,7 +7,7 @@ _ONE_CLOCK = ("Only boards whose SDRAM has the core's clock get this controller.
               "the net of `sync`, and both resets end with the same edge, as "
               "tests/test_boards_shell.py shows.")
 
-_RENAMED = ('boards/top.py: sdram = DomainRenamer("memory")(SdramController(config=narrow, '
+_RENAMED = ('boards/top.py: return DomainRenamer("memory")(SdramController(config=narrow, '
             "**options)) -> ")
 
 _NAMES = ("Amaranth puts the submodule's name before that of a domain which two submodules share "
@@ -17,7 +17,7 @@ EQUIVALENT: dict[str, str] = {
     "boards/clocks.py: local=True -> local=False": _NAMES,
     "boards/clocks.py: m.domains.locked = locked = ClockDomain(async_reset=True, local=True) -> "
     "m.domains.locked = locked = ClockDomain(async_reset=True)": _NAMES,
-    _RENAMED + "sdram = SdramController(config=narrow, **options)": _ONE_CLOCK,
-    _RENAMED + 'sdram = DomainRenamer("sync")(SdramController(config=narrow, **options))':
+    _RENAMED + "return SdramController(config=narrow, **options)": _ONE_CLOCK,
+    _RENAMED + 'return DomainRenamer("sync")(SdramController(config=narrow, **options))':
         _ONE_CLOCK,
 }
