@@ -444,8 +444,11 @@ def test_commands_of_a_chat(talk_to):
 
 
 @pytest.mark.parametrize("after", [0, 4])
-def test_ctrl_c_ends_an_answer_and_not_the_conversation(talk_to, after):
+def test_ctrl_c_ends_an_answer_and_not_the_conversation(talk_to, after, request):
     """A signal in the middle of a request; the next prompt goes on after what was shown."""
+    # A shell lets what it starts in the background ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     image = compiled(TINY_A, CONFIGS["wide"])
 
     class Pressed(GoldenPort):
