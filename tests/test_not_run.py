@@ -89,5 +89,5 @@ def test_no_test_looks_for_a_tool_without_saying_so():
         if path == Path(__file__):
             continue
         for line in path.read_text(encoding="utf-8").splitlines():
-            if any(each in line for each in wanted):
+            if any(each in line for each in wanted) and not line.lstrip().startswith("def "):
                 assert "skipif" in line, (path.name, line)
