@@ -230,11 +230,14 @@ done
 
 # `boards` with these tools, which make what is not asked of them: the netlist is not theirs.
 DRIVER = """
+import signal
 import sys
 from pathlib import Path
 from assembler.errors import report
 from boards import __main__ as boards, flow, results
 
+# A shell lets what it starts in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 here = Path(sys.argv[1])
 sys.executable = str(here / "bin" / "python")
 results.BUILT = here / "build"
