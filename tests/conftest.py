@@ -5,12 +5,23 @@ A test that a machine cannot run is a skipped test with a reason: never an empty
 """
 
 import collections
+import signal
+import threading
 
 import pytest
 
 
 NOT_RUN = ("skipped", "xfailed")
 NAMED = 6                   # tests of a reason that are listed
+
+
+# Tests send signals to what they start, which inherits what a shell lets this process ignore:
+# SIGINT in the background, SIGHUP under nohup.
+if threading.current_thread() is threading.main_thread():
+    for number, usual in ((signal.SIGINT, signal.default_int_handler),
+                          (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_addoption(parser):
