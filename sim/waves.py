@@ -98,7 +98,7 @@ class Waves:
             raise TernError(f"{self.path}: nothing to write: the run has no cycle in the window "
                             f"{asked}, and ended after {total:,} cycles")
         try:
-            with self.path.open("rb", encoding="utf-8") as file:
+            with self.path.open("rb") as file:
                 failed |= not any(file.read(9))     # of FST, the last that is written
         except OSError:
             failed = True

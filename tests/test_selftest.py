@@ -10,6 +10,7 @@ import tty
 
 import numpy as np
 import pytest
+from serial.tools.list_ports_common import ListPortInfo
 
 from assembler.config import preset
 from assembler.errors import TernError
@@ -189,8 +190,13 @@ def test_a_serial_port_works(terminal):
     port.close()
 
 
-def test_no_port_is_an_error():
-    with pytest.raises(TernError, match="/dev/nowhere: cannot open.*is the board connected"):
+@pytest.mark.parametrize("others", [[], ["/dev/ttyS0"]])
+def test_no_port_is_an_error(monkeypatch, others):
+    monkeypatch.setattr(ports.list_ports, "comports",
+                        lambda: [ListPortInfo(name) for name in others])
+    said = f", only {others[0]}" if others else ""
+    with pytest.raises(TernError, match="/dev/nowhere: cannot open.*there is no USB adapter"
+                                        f"{said}: is the board plugged in"):
         SerialPort("/dev/nowhere")
 
 
