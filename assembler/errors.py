@@ -9,7 +9,7 @@ import sys
 __all__ = ["TernError", "one_line", "report", "missing"]
 
 
-_LONGEST = 400             # characters of a message; what is longer loses its middle
+_LONGEST = 500             # characters of a message; what is longer loses its middle
 _ROOT    = Path(__file__).parents[1]
 
 

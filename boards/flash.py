@@ -131,7 +131,9 @@ def run(arguments):
         print(shlex.join([TOOL, *words]))
         return
     if not bitstream.exists():
-        raise TernError(f"there is no {bitstream}: first python -m boards build {arguments.board}")
+        missing = f"there is no {bitstream}: first python -m boards build {arguments.board}"
+        why = obstacle(board)
+        raise TernError(missing, *[f"flashing it will not work yet: {why}"] * bool(why))
     if why := obstacle(board, bitstream):
         raise TernError(why)
     if subprocess.run([Path(sys.executable).parent / TOOL, *words]).returncode:

