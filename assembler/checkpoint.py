@@ -323,7 +323,10 @@ class Checkpoint:
                 raise TernError(_instead_of_config(path))
             path = _checked(path / names[0], path)
         elif not os.path.lexists(path):
-            raise TernError(f"{path}: no such file or folder{_on_the_hub(path)}")
+            shipped = Path("models") / path.name
+            hint = (f"; did you mean {shipped}?" if os.path.lexists(shipped / "config.json")
+                    else _on_the_hub(path))
+            raise TernError(f"{path}: no such file or folder{hint}")
         self._check_kind(path)
         self.path = path
         self.config = files.read_json(path)

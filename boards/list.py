@@ -43,7 +43,7 @@ def rows():
     """One tuple of strings per board, in the order of ``HEADS``."""
     for name, board in BOARDS.items():
         config = PRESETS[name]
-        yield (name, board.device, f"{config.memory_bytes >> 20} MB {board.memory}",
+        yield (name, board.device, f"{config.memory_bytes >> 20} MiB {board.memory}",
                str(config.lanes), str(config.positions), str(board.clock),
                f"{config.word_bytes * board.clock * memory_of(name).peak:.0f}",
                f"{config.memory_bytes * TRITS_PER_BYTE / 1e6:.0f}",

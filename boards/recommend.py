@@ -18,10 +18,10 @@ __all__ = ["EXAMPLE", "HEADS", "prediction", "add_arguments", "rows", "run"]
 
 EXAMPLE = "python -m boards recommend models/stories-5m"
 
-HEADS = ("board", "MB", "of", "tokens/s", "streams", "in all", "limit")
+HEADS = ("board", "MiB", "of", "tokens/s", "streams", "in all", "limit")
 
 NOTES = """
-MB        what the compiled model takes, of the memory that there is
+MiB       what the compiled model takes, of the memory that there is
 tokens/s  of one stream, estimated
 streams   at most at a time: the positions of the machine
 in all    tokens/s of that many streams, estimated
@@ -55,8 +55,8 @@ def rows(model):
     for name, board in BOARDS.items():
         config = PRESETS[name]
         result, why = prediction(model, config, memory_of(name))
-        size   = f"{result.bytes / 1e6:.1f}" if result else "-"
-        memory = f"{config.memory_bytes / 1e6:.0f}"
+        size   = f"{result.bytes / 2 ** 20:.1f}" if result else "-"
+        memory = f"{config.memory_bytes >> 20}"
         if result is None or result.cycles is None:
             why = why or f"{result.bytes - config.memory_bytes:,} bytes too large"
             found.append(((bool(board.platform), 0, 0), (name, size, memory, "-", "-", "-", why)))

@@ -81,7 +81,7 @@ def run(args):
     race = Race(image, ids, args.tokens, choice)        # refuses ids before the long work
 
     console.print("\n[bold]2. Build[/] the core: Amaranth to Verilog to Verilator "
-                  "(half a minute, once)")
+                  "(about a minute, once)")
     race.start()
     console.print(f"ready after {time.monotonic() - started:.0f} s")
 

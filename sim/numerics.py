@@ -18,8 +18,8 @@ __all__ = ["HELP", "EXAMPLE", "FORMATS", "Row", "measure", "add_arguments", "run
 
 
 HELP = "perplexity and top-1 agreement of several float formats"
-EXAMPLE = ("python -m sim numerics models/stories-5m --text story.txt --limit 8500 "
-           "--report docs/reports/numerics.md")
+EXAMPLE = ("python -m sim numerics models/stories-5m --text models/data/harbour-tales.txt "
+           "--limit 2000")
 
 FORMATS = ((8, 6), (9, 6), (10, 6), (11, 6), (12, 5), (12, 6), (12, 8), (14, 6), (16, 6),
            (20, 6), (24, 8))    # bits of significand and exponent

@@ -22,7 +22,8 @@ __all__ = ["HELP", "EXAMPLE", "Score", "add_arguments", "run", "read_ids", "surp
 
 
 HELP = "how well a model predicts a text"
-EXAMPLE = "python -m sim perplexity build/stories --text story.txt --compare models/stories-5m"
+EXAMPLE = ("python -m sim perplexity build/stories --text models/data/harbour-tales.txt "
+           "--compare models/stories-5m")
 
 CONTEXT = 256
 

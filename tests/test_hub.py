@@ -16,6 +16,7 @@ from sim import perf
 from sim.__main__ import main as sim
 from tests import random_model
 from tests.hostile.corpus import tokenizers
+from tests.verilog import ROOT
 
 
 SHAPE = {"hidden": 10, "inner": 15, "layers": 1, "vocab": 20}
@@ -276,6 +277,12 @@ def test_other_paths_that_lead_nowhere_are_just_missing(tmp_path, monkeypatch, n
     monkeypatch.chdir(tmp_path)
     err = refused(capsys, name)
     assert "no such file or folder" in err and ("hub" in err) == (name == "./a/b")
+
+
+@pytest.mark.parametrize("name", ["stories-5m", "model/stories-5m"])
+def test_a_shipped_model_is_suggested(monkeypatch, name, capsys):
+    monkeypatch.chdir(ROOT)
+    assert refused(capsys, name).endswith("; did you mean models/stories-5m?\n")
 
 
 def test_nothing_is_written_into_the_folder_of_a_model(tmp_path, model, capsys):
