@@ -86,7 +86,7 @@ def _disassemble(args):
                  for n in range(0, len(data), _WORD_BYTES)]
     source = text.disassemble(words, config)
     if args.output:
-        files.write(args.output, source.encode())
+        files.write_text(args.output, source)
     else:
         sys.stdout.write(source)
 

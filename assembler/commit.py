@@ -44,5 +44,5 @@ def write_report(path, page, **figures):
     the commit. README and docs quote figures from there: see :mod:`tests.figures`.
     """
     text = json.dumps({"commit": commit(), **figures}, indent=1) + "\n"
-    files.write(Path(path).with_suffix(".json"), text.encode())
-    files.write(path, page.encode())
+    files.write_text(Path(path).with_suffix(".json"), text)
+    files.write_text(path, page)

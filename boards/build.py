@@ -274,8 +274,8 @@ def _make(name, board, config, seeds, console, begin):
 def _write(result, *stems):
     """The report as JSON and as a page, beside each of the paths without a suffix."""
     for stem in stems:
-        files.write(f"{stem}.json", (json.dumps(result, indent=1) + "\n").encode())
-        files.write(f"{stem}.md", results.page(result).encode())
+        files.write_text(f"{stem}.json", json.dumps(result, indent=1) + "\n")
+        files.write_text(f"{stem}.md", results.page(result))
 
 
 def run(arguments):

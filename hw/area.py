@@ -174,7 +174,7 @@ def measure(block, *, device, tools=()):
         run_tool("yosys", "top.ys", folder=folder)
         row = cells(json.loads((folder / "stat.json").read_text(encoding="utf-8")), "top.block")
         row["ff"] -= absorb_registers(folder / "top.json")
-        files.write(result, json.dumps(row).encode())
+        files.write_text(result, json.dumps(row))
     row = json.loads(result.read_text(encoding="utf-8"))
     row["seed"], row["fmax_mhz"] = _reach(folder, device)
     return row
@@ -237,8 +237,8 @@ def main(argv=None):
                 "device": f"LFE5U-{DEVICES[target].upper().replace('K', 'F')}", "grade": GRADE,
                 "package": PACKAGE, "clock_mhz": CLOCK, "blocks": rows}
             REPORTS.mkdir(parents=True, exist_ok=True)
-            files.write(path, (json.dumps(reports, indent=1) + "\n").encode())
-            files.write(REPORTS / "area.md", page(reports).encode())
+            files.write_text(path, json.dumps(reports, indent=1) + "\n")
+            files.write_text(REPORTS / "area.md", page(reports))
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def export(model, tokenizer, out):
     there. Only then the state that a run resumes from is removed."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     write(tensors, out / "model.safetensors", {"format": "pt"})
-    files.write(out / "config.json", (json.dumps(model.shape.config(), indent=1) + "\n").encode())
-    files.write(out / "tokenizer.json", tokenizer.to_str(pretty=True).encode())
+    files.write_text(out / "config.json", json.dumps(model.shape.config(), indent=1) + "\n")
+    files.write_text(out / "tokenizer.json", tokenizer.to_str(pretty=True))
     (out / STATE).unlink(missing_ok=True)
 
 

@@ -82,7 +82,7 @@ def run(args):
     equal = netlist == rtl and all(netlist[key] == golden[key] for key in ("tokens", "logits"))
     console.print("equal: tokens, all logits, clock cycles" if equal else "[red]they differ[/]")
     if args.report and equal:
-        files.write(args.report, _page(args, config, image, netlist).encode())
+        files.write_text(args.report, _page(args, config, image, netlist))
     return 0 if equal else 1
 
 

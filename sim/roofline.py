@@ -172,6 +172,6 @@ def run(args):
     except ImportError:
         raise TernError("--report: needs matplotlib: pip install '.[plots]'") from None
     values = [point.values for point in points]
-    files.write(numbers, (json.dumps(values, indent=1) + "\n").encode())
-    files.write(args.report, _PAGE.format(made=made_by("make roofline"), json=numbers.name,
-                                          svg=picture.name, table="\n".join(lines)).encode())
+    files.write_text(numbers, json.dumps(values, indent=1) + "\n")
+    files.write_text(args.report, _PAGE.format(made=made_by("make roofline"), json=numbers.name,
+                                          svg=picture.name, table="\n".join(lines)))

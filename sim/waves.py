@@ -121,7 +121,7 @@ class Waves:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise TernError(f"{path.parent}: cannot make: {error.strerror}") from None
-            files.write(path, text.encode())
+            files.write_text(path, text)
         return [translate, *views]
 
 

@@ -1,12 +1,10 @@
 """What surrounds the netlist's simulation, and the cell models on their own."""
 
-import shutil
 import subprocess
-
-import pytest
 
 from sim import netlist
 from sim.rtl import _SOURCES
+from tests.verilog import icarus
 
 
 def test_cells_are_counted():
@@ -99,7 +97,7 @@ endmodule
 """
 
 
-@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed")
+@icarus
 def test_cell_models(tmp_path):
     (tmp_path / "test.v").write_text(BENCH, encoding="utf-8")
     subprocess.run(["iverilog", "-g2012", "-o", tmp_path / "test", "-s", "test",

@@ -7,7 +7,6 @@ The million words of each part are ``make sdram``; these are shorter runs of the
 from dataclasses import replace
 from fractions import Fraction
 import gc
-import shutil
 from types import SimpleNamespace
 
 from amaranth.back import verilog
@@ -27,12 +26,11 @@ from sim import hardware, host, perf, sdram, sdram_parts
 from sim.golden.machine import Machine
 from sim.rtl import RtlMachine
 from tests.compiled import CONFIGS, TINY_A, compiled
-from tests.verilog import run_verilog
+from tests.verilog import icarus, run_verilog
 
 
 CONFIG = preset("ulx3s-85f")
 FAST   = replace(CONFIGS["narrow"], memory_bits=32, lanes=20)
-icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus")
 
 
 @pytest.mark.parametrize("name, clock, cas", [("AS4C32M16SB-7", "100", 2),

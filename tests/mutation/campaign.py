@@ -109,7 +109,7 @@ class Campaign:
             while wanted:
                 start   = os.times()
                 present = self._work(node, wanted, results,
-                                     lambda: files.write(path, json.dumps(kept).encode()))
+                                     lambda: files.write_text(path, json.dumps(kept)))
                 spent   = os.times()
                 if present is None:
                     self.broken.append(node)
@@ -118,7 +118,7 @@ class Campaign:
                 kept["absent"]  += [self.mutants[n - 1].name for n in wanted if n not in present]
                 kept["seconds"] += (spent.children_user + spent.children_system
                                     - start.children_user - start.children_system)
-                files.write(path, json.dumps(kept).encode())
+                files.write_text(path, json.dumps(kept))
                 wanted = [n for n in present if self.mutants[n - 1].name not in results]
             met[function] |= set(results)
             self.seconds[node] = kept["seconds"]
