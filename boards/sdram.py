@@ -109,13 +109,14 @@ class BoardSdram(wiring.Component):
 
 
 def add_arguments(parser):
-    parser.add_argument("board", metavar="BOARD")
+    parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     parser.add_argument("--config", type=Path, metavar="FILE",
                         help="JSON object with the parameters of assembler.config.Config "
                              "(default: the preset of that name)")
     parser.add_argument("--power-up-us", type=float, metavar="US",
                         help="time before the part is set up (default: what it asks)")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
+                        help="Verilog")
 
 
 def sdram_verilog(name, config=None, **options):

@@ -107,7 +107,8 @@ def add_arguments(parser):
                         help="default: all; may be repeated")
     parser.add_argument("--words", type=int, default=1_000_000, metavar="N",
                         help="words of each run (default: a million)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--seed", type=int, default=1, metavar="N",
+                        help="of the words and addresses (default: 1)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the table there")
 
 

@@ -58,7 +58,8 @@ def _page(seconds, peak, token):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.large",
+                                     description=__doc__.splitlines()[0])
     parser.add_argument("--keep", metavar="DIR", type=Path,
                         help="work here, and leave or reuse the checkpoint")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write a page there")

@@ -144,7 +144,8 @@ def _page(head, rows):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.rates",
+                                     description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", metavar="WORD",
                         help="pairs with this in the name of model or machine; may be repeated")
     parser.add_argument("--reports", metavar="DIR", type=Path, help="write the pages there")
