@@ -24,7 +24,7 @@ _SPACE     = b" \t\r\n"
 _DEPTH     = 100
 # What memory and time go to: some 140 bytes an object, 250 a name, 60 another entry. The largest
 # vocabularies have 2^18 words, and twice as many pairs of pieces to merge.
-_MOST = {"objects and lists": (b"{[", 1 << 19), "names": (b":", 1 << 19),
+_MOST = {"objects and lists": (b"{[", 5 << 17), "names": (b":", 1 << 19),
          "entries": (b",", 3 << 19)}
 
 
@@ -63,9 +63,8 @@ def as_text(data, name):
 
     Raises TernError, which calls the bytes ``name``, if they are not UTF-8.
     """
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")):
-        if data.startswith(mark):
-            raise TernError(f"{name}: is not text: {encoding}, not UTF-8; save it as UTF-8")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise TernError(f"{name}: is not text: UTF-16, not UTF-8; save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
