@@ -56,12 +56,13 @@ class _Output(io.TextIOWrapper):
 
 
 def _prepare():
-    """Both outputs take whatever is printed; one that is closed takes it, too."""
+    """Both outputs take whatever is printed; one that is closed takes it, too, and an input that
+    is closed is an empty one."""
     if type(sys.stdout) is io.TextIOWrapper:        # not where a test listens
         sys.stdout = _Output(sys.stdout)
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

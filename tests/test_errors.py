@@ -63,6 +63,14 @@ def test_closed_outputs_are_no_mistake(program):
         assert done.returncode == status and "Traceback" not in done.stderr
 
 
+def test_a_closed_input_is_an_empty_one():
+    code = ("import sys; from assembler.errors import report; from firmware import chat; "
+            "sys.exit(report(lambda argv: len(list(chat._lines()))))")
+    done = subprocess.run(["sh", "-c", f"exec {sys.executable} -c '{code}' <&-"], cwd=ROOT,
+                          encoding="utf-8", stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("env", [
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1:strict"}])
