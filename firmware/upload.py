@@ -80,11 +80,11 @@ def upload(board, image, progress=None):
 def show(board, image, name):
     """:func:`upload` with a progress bar; says what was done. ``name``: of the image."""
     console = Console(stderr=True, highlight=False)
-    name = terminal.markup(name)
+    name, there = terminal.markup(name), terminal.markup(board.name)
     with Progress("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(),
                   TimeRemainingColumn(), console=console, transient=True,
                   disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"{name} to {board.name}", total=None)
+        task = bar.add_task(f"{name} to {there}", total=None)
         start = board.port.time()
         sent, size = upload(board, image, lambda now, total: bar.update(
             task, completed=now, total=total))
@@ -95,7 +95,7 @@ def show(board, image, name):
                f"compared where each part begins")
     else:
         how = f"{sent:,} of them sent now in {seconds:.2f} s"
-    console.print(f"{name}: {size:,} bytes are on {board.name}, {how}, "
+    console.print(f"{name}: {size:,} bytes are on {there}, {how}, "
                   f"checksums right, {board.link.retries} repeats", soft_wrap=True)
 
 

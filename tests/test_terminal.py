@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 from tokenizers import Tokenizer, decoders, models
 
-from assembler import __main__ as compiler, terminal, tokenizer
+from assembler import __main__ as compiler, link, terminal, tokenizer
 from assembler.compile import compile_model
 from assembler.config import preset
 from assembler.errors import report
 from assembler.image import TOKENIZER
 from boards import __main__ as boards
-from firmware import __main__ as firmware, port
+from firmware import __main__ as firmware, port, programs, upload
+from firmware.board import Board
 from sim import __main__ as sim, demo
 from tests import random_model
 from tests.compiled import CONFIGS, random_image
@@ -178,15 +179,13 @@ def test_generate_on_a_terminal(image, monkeypatch, capsys):
     harmless(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("lines", [None, f"{HOSTILE}\n{HOSTILE}\n"])
-@pytest.mark.parametrize("more", [[], [f"--prompt={HOSTILE}", "--prompt=x"],
-                                  [f"--prompt={HOSTILE}"]])
+@pytest.mark.parametrize("more, lines", [
+    ([], f"{HOSTILE}\n{HOSTILE}\n"), ([f"--prompt={HOSTILE}"], ""),
+    ([f"--prompt={HOSTILE}", "--prompt=x"], "")], ids=["lines", "prompt", "prompts"])
 def test_chat(image, more, lines, monkeypatch, capsys):
-    if bool(more) == bool(lines):
-        return
     monkeypatch.setattr(port, "SerialPort", lambda name, baud: GoldenPort(CONFIGS["wide"]))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(
-        io.BytesIO((lines or "").encode()), encoding="utf-8"))
+        io.BytesIO(lines.encode()), encoding="utf-8"))
     assert report(firmware.main, ["chat", str(image), "--port", "golden", "--tokens", "20",
                                   "--temperature", "9", *more]) == 0
     out, err = capsys.readouterr()
@@ -228,6 +227,14 @@ def test_names_are_not_obeyed(tmp_path, monkeypatch, capsys):
     harmless(out)
     harmless(err)
     assert "[bold" in out and "[bold" in err
+
+
+def test_the_name_of_a_board_is_not_obeyed(capsys):
+    line = GoldenPort(CONFIGS["narrow"])
+    *numbers, _ = link.IDENTITY.unpack(line.link.identity)
+    line.link.identity = link.IDENTITY.pack(*numbers, b"[/red] [bold]")
+    upload.show(Board(line), programs.token_loop(CONFIGS["narrow"]), "x")
+    assert " bytes are on [/red] [bold], " in capsys.readouterr().err
 
 
 def test_tables_do_not_obey_names(monkeypatch, capsys):
