@@ -7,6 +7,7 @@ import numpy as np
 
 from assembler import checksum, isa, messages, packing, text
 from assembler.config import Config
+from assembler.errors import TernError
 from assembler.image import Image, Section
 
 
@@ -101,12 +102,20 @@ def memory_test(config, words=None):
     -------
     (image, result) : assembler.image.Image, int
         The memory word where the program leaves a row of floats: zeros if all is well.
+
+    Raises
+    ------
+    TernError
+        That is less than a block of the test, or more than the memory.
     """
-    words = words or config.memory_words
+    words = config.memory_words if words is None else words
     whole = config.memory_bits // gcd(config.row_bits, config.memory_bits) * config.vector_lanes
     most = min(4 * config.register_elements, 1024)
     n = most // whole * whole
     block = config.vector_words(n)
+    if not block <= words <= config.memory_words:
+        raise TernError(f"the memory test takes {block} words to the machine's "
+                        f"{config.memory_words}, not {words}")
     pattern = _pattern(config, n)
     last = words - block
     place = 64 * _INSTRUCTION_BYTES // config.word_bytes

@@ -119,8 +119,10 @@ def lines(board, config, args):
 
 
 def memory(board, config, args):
-    words = args.words or (min(config.memory_words, _SIM_BYTES // board.word_bytes)
-                           if args.port == port.SIM else config.memory_words)
+    words = args.words
+    if words is None:
+        words = (min(config.memory_words, _SIM_BYTES // board.word_bytes)
+                 if args.port == port.SIM else config.memory_words)
     image, result = programs.memory_test(config, words)
     upload(board, image)
     board.start(image.program_address, image.program_length)

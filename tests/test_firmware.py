@@ -1,5 +1,6 @@
 """The host's side of the link and the programs, on the golden board; serial ports."""
 
+from argparse import Namespace
 from contextlib import suppress
 import errno
 import io
@@ -20,7 +21,7 @@ from assembler.errors import TernError, report
 from assembler.messages import conversation
 from assembler.registers import MessageKind, message
 from assembler.sampling import Sampling
-from firmware import counters, port, programs
+from firmware import counters, port, programs, selftest
 from firmware.__main__ import main
 from firmware.board import Board
 from firmware.link import LinkError
@@ -259,6 +260,16 @@ def test_memory_test_sees_every_bit(name):
 
         whole[:] = 0
         assert any(run(whole.view(Stuck))), (place, bit, level)
+
+
+@pytest.mark.parametrize("words", [-5, 0, 1, 100, CONFIG.memory_words + 1, 1 << 40])
+def test_a_memory_test_of_no_such_size_is_one_line(words):
+    """Not lines of the program that it would be, nor another size, nor words beyond the memory."""
+    with pytest.raises(TernError, match=rf"the memory test takes \d+ words to .*, not {words}$"):
+        programs.memory_test(CONFIG, words)
+    args = Namespace(words=words, port="golden")
+    with pytest.raises(TernError, match="the memory test takes"):
+        selftest.memory(Board(GoldenPort(CONFIG)), CONFIG, args)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -647,9 +658,10 @@ def test_a_slow_port_without_a_board_is_told_soon(pty, monkeypatch, capsys):
     assert time.monotonic() - start < 10 * 1.1         # ten times what an answer may take
 
 
-def test_a_board_that_is_pulled_out_while_it_talks_is_one_line(monkeypatch):
+def test_a_board_that_is_pulled_out_while_it_talks_is_one_line(monkeypatch, capsys):
     """Whatever the first failing call is."""
     gone = termios.error(5, "Input/output error")
     for fails in ("write", "read", "flush"):
         monkeypatch.setattr(serial, "Serial", lambda *words, **options: Adapter(fails, gone))
         assert report(main, ["selftest", "--port", "p"]) == 2
+        assert re.fullmatch(r"error: p: the port went away .*\n", capsys.readouterr().err)
