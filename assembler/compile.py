@@ -31,9 +31,12 @@ _WRAPPERS = {              # what puts a part of its own into the names of a sta
 
 def _check_names(checkpoint, expected):
     """TernError if the tensors are those of the model, under names with more or with less."""
+    longest = max(name.count(".") for name in expected) + 1     # words of a name
     for there in checkpoint.tensors:
-        bare = ".".join(part for part in there.split(".") if part not in _WRAPPERS)
-        name = next((name for name in expected if f".{bare}".endswith(f".{name}")), None)
+        words = [part for part in there.split(".") if part not in _WRAPPERS]
+        bare = ".".join(words)
+        ends = (".".join(words[-n:]) for n in range(1, min(len(words), longest) + 1))
+        name = next((end for end in ends if end in expected), None)
         short = f"model.{bare}"
         if there in expected or name is None and short not in expected:
             continue

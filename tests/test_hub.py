@@ -5,13 +5,17 @@ import os
 from pathlib import Path
 import re
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from assembler import files, image as images
 from assembler.__main__ import main
 from assembler.checkpoint import INDEX, SINGLE, Checkpoint
+from assembler.compile import _check_names
 from assembler.errors import TernError, report
+from assembler.model import load as model_of
 from sim import perf
 from sim.__main__ import main as sim
 from tests import random_model
@@ -343,6 +347,17 @@ def test_a_stale_index_beside_a_whole_checkpoint_is_named(tmp_path, model):
     assert Checkpoint(folder / "model.json").tensors        # the user has named one
     (folder / SINGLE).unlink()
     assert Checkpoint(folder / "config.json").tensors
+
+
+def test_many_names_of_another_model_are_looked_at_in_time(tmp_path):
+    """As many as a header may hold, against a model of 140 layers."""
+    expected = model_of({**json.loads((random_model.write(tmp_path, **SHAPE) / "config.json")
+                                      .read_text(encoding="utf-8")),
+                         "num_hidden_layers": 140}, "x").shapes()
+    tensors = {f"layers.{n}.other.weight": None for n in range(100_000)}
+    start = time.process_time()
+    _check_names(SimpleNamespace(tensors=tensors, path="x"), expected)
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("rename, what", [
