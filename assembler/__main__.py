@@ -127,6 +127,7 @@ def _compile(args):
     output = Path(args.output or Path("build") / files.model_name(checkpoint.path))
     if files.is_model(output):
         raise TernError(f"{output}: is the folder of a model; name another with -o")
+    image.check_folder(output)
     files.can_be_folder(output)
     total = _weights(checkpoint)
     with _bar() as bar:

@@ -109,8 +109,7 @@ def export(checkpoint, directory, progress=lambda done, what: None):
     if directory.resolve() in (source.resolve(), checkpoint.path.resolve().parent):
         raise TernError(f"{directory}: is the model's own folder; name another for the copy")
     if (directory / INDEX).exists():
-        raise TernError(f"{directory}: holds a checkpoint in several files, which would be read "
-                        f"instead; name another folder")
+        raise TernError(f"{directory}: holds a checkpoint in several files; name another folder")
     files.can_be_folder(directory)
     copied = [name for name in _COPIED if (source / name).is_file()]
     for name in copied:

@@ -32,7 +32,8 @@ from assembler.config import Config
 from assembler.errors import TernError
 
 
-__all__ = ["Section", "Image", "load", "token_ids", "BINARY", "MANIFEST", "PROGRAM", "TOKENIZER"]
+__all__ = ["Section", "Image", "load", "check_folder", "token_ids", "BINARY", "MANIFEST",
+           "PROGRAM", "TOKENIZER"]
 
 
 BINARY, MANIFEST = "image.bin", "manifest.json"
@@ -56,6 +57,15 @@ def token_ids(value, vocabulary):
     if not all(type(n) is int and 0 <= n < vocabulary for n in ids):
         raise ValueError(f"{value!r} is outside of the vocabulary, 0 to {vocabulary - 1}")
     return tuple(dict.fromkeys(ids))
+
+
+def check_folder(directory):
+    """TernError if the folder holds the tokenizer of something that is no image, which an image
+    would replace: for before the work, too."""
+    directory = Path(directory)
+    if os.path.lexists(directory / TOKENIZER) and not os.path.lexists(directory / BINARY):
+        raise TernError(f"{directory}: holds the {TOKENIZER} of something that is no image; "
+                        f"name another folder")
 
 
 @dataclass(frozen=True)
@@ -183,9 +193,7 @@ class Image:
             The directory cannot be written.
         """
         directory = Path(directory)
-        if os.path.lexists(directory / TOKENIZER) and not os.path.lexists(directory / BINARY):
-            raise TernError(f"{directory}: holds the {TOKENIZER} of something that is no image; "
-                            f"name another folder")
+        check_folder(directory)
         try:
             directory.parent.mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))

@@ -299,6 +299,13 @@ def test_nothing_is_written_into_the_folder_of_a_model(tmp_path, model, capsys):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_folder_of_a_tokenizer_is_refused_before_the_work(tmp_path, model, monkeypatch, capsys):
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "tokenizer.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("assembler.__main__.compile_model", None)
+    assert "of something that is no image" in refused(capsys, model, "-o", tmp_path / "words")
+
+
 def test_a_model_where_an_image_is_asked_for_says_what_to_type(tmp_path, model, capsys):
     for given in (model, model / "config.json"):
         assert report(sim, ["generate", str(given), "--ids", "1"]) == 2
