@@ -171,20 +171,21 @@ class SimPort:
     _place = struct.Struct("<Q")
 
     def __init__(self, config, options=()):
-        self._folder = tempfile.TemporaryDirectory()
-        file = Path(self._folder.name) / "config.json"
-        file.write_text(json.dumps(asdict(config)), encoding="utf-8")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sim", "board", "--config", file, *options],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            start_new_session=True)     # Ctrl-C is for us, as with a board; it ends with its input
         self._now = 0
         self._early = b""           # bytes that came while we slept
-        try:
-            hello = self._process.stdout.readline()
-        except BaseException:           # Ctrl-C, while it is built
-            self.close()
-            raise
+        # Until it has read the config: what ends us later leaves nothing behind.
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "config.json"
+            file.write_text(json.dumps(asdict(config)), encoding="utf-8")
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sim", "board", "--config", file, *options],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                start_new_session=True)     # Ctrl-C is for us, as with a board; its input ends it
+            try:
+                hello = self._process.stdout.readline()
+            except BaseException:           # Ctrl-C, while it is built
+                self.close()
+                raise
         if not hello:
             self.close()
             raise TernError("the simulated board could not be built, see above")
@@ -239,7 +240,6 @@ class SimPort:
             except BrokenPipeError:
                 pass
         self._process.wait()
-        self._folder.cleanup()
 
 
 def add_arguments(parser):

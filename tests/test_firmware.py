@@ -658,6 +658,22 @@ def test_a_slow_port_without_a_board_is_told_soon(pty, monkeypatch, capsys):
     assert time.monotonic() - start < 10 * 1.1         # ten times what an answer may take
 
 
+def test_a_simulated_board_leaves_no_folder_where_its_host_is_killed(monkeypatch):
+    """It has its config when it first answers."""
+    said = "import sys; print('{\"baud\": 1}', flush=True); sys.stdin.read()"
+    start, files = port.subprocess.Popen, []
+
+    def stub(argv, **options):
+        files.append(argv[argv.index("--config") + 1])
+        assert files[0].exists()
+        return start([sys.executable, "-c", said], **options)
+
+    monkeypatch.setattr(port.subprocess, "Popen", stub)
+    line = port.SimPort(CONFIG)
+    assert line.baud == 1 and not files[0].parent.exists()
+    line.close()
+
+
 def test_a_board_that_is_pulled_out_while_it_talks_is_one_line(monkeypatch, capsys):
     """Whatever the first failing call is."""
     gone = termios.error(5, "Input/output error")
