@@ -255,8 +255,9 @@ def _read(path):
 
 
 def _read_alone(path):
-    """As :func:`_read`, of weights that were found by their name: an index beside a whole
-    checkpoint is refused, for one of them is stale, and programs differ in which they take."""
+    """As :func:`_read`, of weights that were found by their name. Beside a whole checkpoint, an
+    index that names other files is refused, for one of them is stale, and programs differ in which
+    they take; of one that names the checkpoint alone, the checkpoint is read."""
     single = path.parent / SINGLE
     if path.name != INDEX or not os.path.lexists(single):
         return _read(path)
@@ -268,7 +269,7 @@ def _read_alone(path):
     if any(tensor.path != single for tensor in tensors.values()):
         raise TernError(f"{path.parent}: holds {SINGLE}, and {INDEX} that names other files; "
                         f"remove what is stale")
-    return tensors
+    return _read(single)
 
 
 def _on_the_hub(path):

@@ -343,6 +343,9 @@ def test_a_stale_index_beside_a_whole_checkpoint_is_named(tmp_path, model):
     folder = shutil.copytree(model, tmp_path / "model")
     stale(folder, SINGLE)               # they agree
     assert set(Checkpoint(folder).tensors) == set(random_model.shapes(**SHAPE))
+    for tensors in ({}, {"lm_head.weight": SINGLE}):        # the file is whole, whatever it says
+        (folder / INDEX).write_text(json.dumps({"weight_map": tensors}), encoding="utf-8")
+        assert set(Checkpoint(folder).tensors) == set(random_model.shapes(**SHAPE))
     stale(folder, "model-00001-of-00001.safetensors")
     with pytest.raises(TernError, match=f"{INDEX}: names shard .* missing; .*{SINGLE} too"):
         Checkpoint(folder)
