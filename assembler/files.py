@@ -252,7 +252,7 @@ def model_name(path):
         real = folder
     repository = _snapshot(real)
     found = repository and _HUB.fullmatch(repository.name)
-    if found:
+    if found and found[2].strip("."):   # or it leads out of the folder that it is put into
         return found[2]
     if path.name not in MODELS:
         return path.stem

@@ -166,7 +166,8 @@ def test_loops_of_links_get_one_line(tmp_path, model, name, capsys):
     ("a/../b/config.json", "b"), ("config.json", "work"), ("../config.json", "over"),
     ("sub/../config.json", "work"), ("/config.json", "model"), ("a\0b/config.json", "a\0b"),
     ("gone/models--org--x/snapshots/1/config.json", "x"),
-    ("models--gpt/snapshots/1/inner/config.json", "gpt")])
+    ("models--gpt/snapshots/1/inner/config.json", "gpt"),
+    ("models--org--../snapshots/1/config.json", "1")])
 def test_names_of_models(tmp_path, monkeypatch, path, name):
     (tmp_path / "over" / "work" / "sub").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "over" / "work")
