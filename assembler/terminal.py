@@ -54,4 +54,5 @@ def stream(words, ids=()):
 
 def typed(text):
     """A prompt as it was meant: without a byte order mark, and LF where lines end with CR LF."""
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+    # The second: its bytes where the locale has no such character.
+    return text.removeprefix("\ufeff").removeprefix("\udcef\udcbb\udcbf").replace("\r\n", "\n")

@@ -251,6 +251,8 @@ def test_tables_do_not_obey_names(monkeypatch, capsys):
 def test_a_prompt_without_its_byte_order_mark(image, capsys, monkeypatch):
     """As an editor saved it: the mark and CR LF are not there."""
     assert terminal.typed("\ufeffa\r\nb\rc\ufeff") == "a\nb\rc\ufeff"
+    mark = b"\xef\xbb\xbfa".decode("ascii", "surrogateescape")       # in the locale C
+    assert terminal.typed(mark) == "a"
 
     def said(*argv):
         assert report(sim.main, ["generate", str(image), "--tokens", "3", *argv]) == 0
