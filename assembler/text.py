@@ -35,6 +35,7 @@ _OPTIONAL = {"address", "pitch"}            # 0 when left out
 _LONGEST = 4096                             # characters of a line
 _MOST = 100                                 # mistakes that are told
 _NAMES = 200                                # names among which a mistaken one is looked for
+_END = re.compile(r"\r\n?|\n")             # of a line, as editors count; others may be in a comment
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _REGISTER = re.compile(r"([vusqr])([0-9]+)(\+x)?\Z")
 _STATS = {stat.name.lower(): stat for stat in isa.Stat if stat is not isa.Stat.NONE}
@@ -241,7 +242,7 @@ def assemble(text, config=None, name="program"):
         ``name:line: what``, a line for each mistake, up to a hundred of them.
     """
     program, code, mistakes = Program(), [], []     # mistakes: (line, what)
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_END.split(text), 1):
         try:
             if len(line) > _LONGEST:
                 raise ValueError(f"a line of {len(line)} characters; the most are {_LONGEST}")

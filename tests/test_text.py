@@ -182,6 +182,15 @@ def test_a_file_of_mistakes_is_cut_short():
         "x.tasm: more than 100 mistakes, of which these are the first")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_are_those_of_an_editor(end):
+    """Unicode has more ends of lines, which come with pasted text: here they end no comment."""
+    source = f"\fnext ; a\u2028frob\x85frob\x0bfrob{end}halt"
+    assert text.assemble(source).lines == [1, 2]
+    with pytest.raises(TernError, match="^x.tasm:3: no instruction 'what'"):
+        text.assemble(f"{source}{end}what", name="x.tasm")
+
+
 def test_a_number_without_a_float_format_is_refused():
     with pytest.raises(TernError, match="program:1: the number 0.5 needs a target"):
         text.assemble("const s1, 0.5")
