@@ -81,6 +81,13 @@ def _config(checkpoint):
     return json.dumps(config | {"quantization_config": ternary.CONFIG}, indent=1) + "\n"
 
 
+def _is_ours(directory):
+    """Whether the checkpoint in a folder is such a copy, which another may replace."""
+    config = directory / _CONFIG
+    return (os.path.lexists(config)
+            and files.read_json(config).get("quantization_config") == ternary.CONFIG)
+
+
 def export(checkpoint, directory, progress=lambda done, what: None):
     """Write ``checkpoint`` to ``directory``; what was there stays whole until all is written.
 
@@ -100,7 +107,7 @@ def export(checkpoint, directory, progress=lambda done, what: None):
     ------
     TernError
         The checkpoint is not a supported model or is damaged, or the directory is the
-        checkpoint's own, holds another in several files, or cannot be written.
+        checkpoint's own, holds another that is no copy of this kind, or cannot be written.
     """
     directory = Path(directory)
     model = models.load(checkpoint.config, checkpoint.path)
@@ -110,6 +117,8 @@ def export(checkpoint, directory, progress=lambda done, what: None):
         raise TernError(f"{directory}: is the model's own folder; name another for the copy")
     if (directory / INDEX).exists():
         raise TernError(f"{directory}: holds a checkpoint in several files; name another folder")
+    if files.is_model(directory) and not _is_ours(directory):
+        raise TernError(f"{directory}: is the folder of a model; name another for the copy")
     files.can_be_folder(directory)
     copied = [name for name in _COPIED if (source / name).is_file()]
     for name in copied:

@@ -220,6 +220,20 @@ def test_mistakes_leave_nothing(tmp_path, capsys):
     assert not (tmp_path / "copy").exists()
 
 
+def test_only_a_copy_is_written_over(tmp_path):
+    """The weights of another checkpoint would be lost; those of a copy can be made again."""
+    model = random_model.write(tmp_path / "model", **SHAPE)
+    other = random_model.write(tmp_path / "other", **SHAPE, seed=1)
+    before = {path.name: path.read_bytes() for path in other.iterdir()}
+    with pytest.raises(TernError, match="other: is the folder of a model"):
+        export(Checkpoint(model), other)
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == before
+    export(Checkpoint(other), tmp_path / "copy")
+    export(Checkpoint(model), tmp_path / "copy")
+    export(Checkpoint(model), tmp_path / "again")
+    assert (tmp_path / "copy" / SINGLE).read_bytes() == (tmp_path / "again" / SINGLE).read_bytes()
+
+
 def test_a_folder_of_shards_is_not_written_into(tmp_path):
     model = random_model.write(tmp_path / "model", **SHAPE)
     sharded = random_model.write(tmp_path / "sharded", **SHAPE, shards=2)
