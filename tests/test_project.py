@@ -72,7 +72,8 @@ def nameless(source):
                 yield node.lineno
         elif name in ("open", "fdopen", "TextIOWrapper") and (owner, name) not in (
                 ("os", "open"), ("lzma", "open")):
-            place = 1 if owner in (None, "os", "io") else 0     # of the mode: file.open("w")
+            # Of the mode: a.file.open("w") has it first.
+            place = 1 if isinstance(function, ast.Name) or owner in ("os", "io") else 0
             mode = given.get("mode", getattr(node.args[place], "value", None)
                              if len(node.args) > place else "r")
             if not isinstance(mode, str) or "b" not in mode:
@@ -99,8 +100,9 @@ def test_encoding_that_is_not_named_is_found(call):
 
 
 @pytest.mark.parametrize("call", [
-    "open(p, 'rb')", "p.open('wb')", "p.read_text('utf-8')", "p.write_text(x, 'utf-8')",
-    "p.read_text(encoding='ascii')", "open(p, encoding='utf-8')", "os.fdopen(n, 'wb')",
+    "open(p, 'rb')", "p.open('wb')", "a.p.open('rb')", "p.read_text('utf-8')",
+    "p.write_text(x, 'utf-8')", "p.read_text(encoding='ascii')",
+    "open(p, encoding='utf-8')", "os.fdopen(n, 'wb')",
     "os.open(p, os.O_RDONLY)", "subprocess.run(x, encoding='utf-8')", "open(p, mode='rb')"])
 def test_encoding_that_is_named_is_not(call):
     assert not list(nameless(call))
