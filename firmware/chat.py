@@ -17,7 +17,7 @@ import signal
 import sys
 
 from assembler import image as images, sampling, terminal, tokenizer
-from assembler.errors import TernError
+from assembler.errors import TernError, one_line
 from assembler.registers import PAYLOAD_BITS
 from firmware import port
 from firmware.board import Board
@@ -158,7 +158,8 @@ class _Chat:
         self._ends = () if args.ignore_eos else ends
         self._choice, self._asked = sampling.from_arguments(args), 0
 
-    def _encode(self, text, **options):
+    def encode(self, text, **options):
+        """The tokens of a prompt; TernError if the model has none for it."""
         ids = self._words.encode(text, **options)
         if not ids or min(ids) < 0 or max(ids) >= self._vocabulary:
             raise TernError(f"the prompt {text!r} has no token, or one that the model does not "
@@ -167,12 +168,11 @@ class _Chat:
 
     def answer_all(self, texts):
         """Continue prompts independently of each other, at the same time."""
-        prompts = [self._encode(text) for text in texts]
+        prompts = [self.encode(text) for text in texts]
         self._answer(texts, prompts, prompts)
 
-    def answer(self, text, conversation):
-        """Continue a conversation."""
-        ids = self._encode(text, continues=bool(conversation.ids))
+    def answer(self, text, ids, conversation):
+        """Continue a conversation. ``ids``: of ``text``, by :meth:`encode`."""
         said, fresh = conversation.ask(ids)
         (found,), complete = self._answer([text], [said], [conversation.ids], slots=[_SLOT],
                                           fresh=fresh)
@@ -237,15 +237,23 @@ def _talk(chat):
     """A conversation over lines of the input."""
     conversation = _Conversation()
     for line in _lines():
-        if line == "/reset":
+        command = line.strip()
+        if command == "/reset":
             conversation = _Conversation()
             print("forgotten; the next line begins anew", file=sys.stderr)
-        elif line == "/help":
+        elif command == "/help":
             print(_HELP, file=sys.stderr)
-        elif re.fullmatch(r"/[a-z]+", line):
-            print(f"{line} is no command; /help lists them", file=sys.stderr)
+        elif re.fullmatch(r"/[a-z]+", command):
+            print(f"{command} is no command; /help lists them", file=sys.stderr)
         else:
-            chat.answer(line, conversation)
+            try:
+                ids = chat.encode(line, continues=bool(conversation.ids))
+            except TernError as error:
+                if not sys.stdin.isatty():
+                    raise
+                print(one_line(error), file=sys.stderr)     # a slip, and the text goes on
+                continue
+            chat.answer(line, ids, conversation)
 
 
 def run(args):

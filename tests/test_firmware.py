@@ -388,15 +388,16 @@ def as_lines(prompts, answers):
 @pytest.fixture
 def talk_to(tmp_path, monkeypatch, capsys):
     """A function of an image, lines and options that returns what a chat printed, and its line."""
-    def chat(image, lines, *options, line=None):
+    def chat(image, lines, *options, line=None, source=io.TextIOWrapper, status=0):
         folder = tmp_path / str(len(os.listdir(tmp_path)))
         image.save(folder)
         line = line or GoldenPort(image.config)
         monkeypatch.setattr(port, "SerialPort", lambda name, baud: line)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("".join(
+        monkeypatch.setattr(sys, "stdin", source(io.BytesIO("".join(
             f"{','.join(map(str, text)) if isinstance(text, list) else text}\n"
             for text in lines).encode()), encoding="utf-8"))
-        assert report(main, ["chat", str(folder), "--port", "golden", "--ids", *options]) == 0
+        assert report(main, ["chat", str(folder), "--port", "golden", "--ids",
+                             *options]) == status
         return capsys.readouterr()
     return chat
 
@@ -449,9 +450,25 @@ def test_a_chat_draws_as_the_golden_machine(talk_to):
 
 def test_commands_of_a_chat(talk_to):
     image = compiled(TINY_A, CONFIGS["wide"])
-    out, err = talk_to(image, ["/help", "/rest", [3, 1, 4], "/reset"], "--tokens", "2")
+    out, err = talk_to(image, ["/help", "/rest", [3, 1, 4], " /reset "], "--tokens", "2")
     assert out == as_lines([[3, 1, 4]], golden_conversation(image, [[3, 1, 4]], 2))
     assert "/reset   begin anew" in err and "/rest is no command; /help lists them" in err
+    assert "forgotten" in err
+
+
+class Typed(io.TextIOWrapper):
+    def isatty(self):
+        return True
+
+
+def test_a_slip_of_the_fingers_does_not_end_a_conversation(talk_to):
+    """On a terminal; in a pipe a mistake is an error, as anywhere."""
+    image = compiled(TINY_A, CONFIGS["wide"])
+    lines = [CONTINUED[0], "foo", "1,256", CONTINUED[1]]
+    assert "not 'foo'" in talk_to(image, lines, "--tokens", "2", status=2).err
+    out, err = talk_to(image, lines, "--tokens", "2", source=Typed)
+    assert out == as_lines(CONTINUED[:2], golden_conversation(image, CONTINUED[:2], 2))
+    assert "not 'foo'" in err and "'1,256' has no token, or one that the model does not" in err
 
 
 @pytest.mark.parametrize("after", [0, 4])
