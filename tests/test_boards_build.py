@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+import gc
 import json
 import os
 from pathlib import Path
@@ -481,6 +482,19 @@ def test_a_refused_clock_is_one_line_without_warnings():
                           encoding="utf-8")
     assert done.returncode == 2 and not done.stdout
     assert re.fullmatch(r"error: .* does not run at 700 MHz .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("words, message", [
+    (["build", "ulx3s-85f-133", "--sdram-clock", "1e-30"], "1e-30 MHz are too slow"),
+    (["build", "ulx3s-25f", "--set", "positions=--4"], "--set takes NAME=NUMBER"),
+    (["build", "ulx3s-25f", "--capture", "99"], "capture must be at most"),
+    (["sdram", "ulx3s-85f", "-o", "/"], "cannot write"),
+    (["sdram", "ulx3s-85f", "-o", "no.v", "--power-up-us", "inf"], "power_up_us must be 0 to"),
+    (["sdram", "ulx3s-85f", "-o", "no.v", "--power-up-us", "-5"], "power_up_us must be 0 to")])
+def test_what_no_hardware_can_be_is_one_line(folders, capsys, words, message):
+    assert boards_command(*words) == 2
+    assert re.fullmatch(f"error: .*{message}.*\n", capsys.readouterr().err)
+    gc.collect()
 
 
 @pytest.mark.parametrize("option", [
