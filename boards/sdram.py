@@ -13,15 +13,15 @@ from amaranth.back import verilog as backend
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
+from assembler import files
 from assembler.config import preset
-from assembler.errors import TernError
 from boards.parts import find
 from boards.pins import SdramIo
 from boards.top import sdram_controller
 from hw.crossing import memory_side
 from hw.sdram import SdramPins
 from hw.signatures import MemoryPort, connect
-from hw.verilog import read_config, write
+from hw.verilog import made, read_config
 
 
 __all__ = ["EXAMPLE", "BoardSdram", "sdram_verilog", "add_arguments", "run"]
@@ -122,17 +122,14 @@ def add_arguments(parser):
 def sdram_verilog(name, config=None, **options):
     """Verilog text for the board ``name``; ``options`` of the controller."""
     board = find(name)
-    made = BoardSdram(board=board, config=config or preset(name), **options)
+    sdram = BoardSdram(board=board, config=config or preset(name), **options)
     if board.sdram_clock is None:
-        made = DomainRenamer({"memory": "sync"})(made)
-    return backend.convert(made, name="sdram_controller", platform=_Pads(made.narrow),
+        sdram = DomainRenamer({"memory": "sync"})(sdram)
+    return backend.convert(sdram, name="sdram_controller", platform=_Pads(sdram.narrow),
                            emit_src=False)
 
 
 def run(arguments):
-    try:
-        config = arguments.config and read_config(arguments.config)
-        text = sdram_verilog(arguments.board, config, power_up_us=arguments.power_up_us)
-    except ValueError as error:
-        raise TernError(str(error)) from None
-    write(arguments.output, text)
+    config = arguments.config and read_config(arguments.config)
+    files.write_text(arguments.output, made(
+        lambda: sdram_verilog(arguments.board, config, power_up_us=arguments.power_up_us)))

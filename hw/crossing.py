@@ -57,7 +57,7 @@ class MemoryCrossing(wiring.Component):
         ``memory_bits`` does not divide the core's.
     """
     def __init__(self, *, config, memory_bits):
-        if config.memory_bits % memory_bits:
+        if memory_bits <= 0 or config.memory_bits % memory_bits:
             raise ValueError(f"words of {config.memory_bits} bits cannot be cut into words of "
                              f"{memory_bits!r}")
         self.config = config

@@ -10,10 +10,11 @@ import tempfile
 
 from amaranth.back import rtlil
 
+from assembler import files
 from assembler.errors import TernError
 from hw.absorb import absorb_registers
 from hw.core import Core
-from hw.verilog import chosen_config, machine_arguments as add_arguments
+from hw.verilog import chosen_config, machine_arguments as add_arguments, made
 from hw.yosys import HIDE_ELEMENTS, ToolError, run_tool
 
 
@@ -32,8 +33,10 @@ WRITING = """
 
 
 def run(arguments):
-    netlist = rtlil.convert(Core(config=chosen_config(arguments)), name="core", emit_src=False)
-    with tempfile.TemporaryDirectory(dir=arguments.output.parent) as folder:
+    config = chosen_config(arguments)
+    files.has_folder(arguments.output)
+    netlist = made(lambda: rtlil.convert(Core(config=config), name="core", emit_src=False))
+    with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "core.il").write_text(netlist, encoding="utf-8")
         (folder / "core.ys").write_text(SYNTHESIS, encoding="utf-8")
@@ -44,4 +47,4 @@ def run(arguments):
             run_tool("yosys", "write.ys", folder=folder)
         except ToolError as error:
             raise TernError(str(error).partition(" (see ")[0]) from None    # the log goes too
-        (folder / "core.v").rename(arguments.output)
+        files.write(arguments.output, (folder / "core.v").read_bytes())

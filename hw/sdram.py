@@ -18,6 +18,8 @@ __all__ = ["SdramController", "SdramPins"]
 
 
 READ_WORDS = 8              # words that a READ brings: the burst length of the mode register
+MOST_CAPTURE     = 64       # half cycles: more than any board's delays
+MOST_POWER_UP_US = 1_000_000
 
 
 class SdramPins(wiring.Signature):
@@ -203,7 +205,8 @@ class SdramController(wiring.Component):
     Raises
     ------
     ValueError
-        The part is too slow or too small, or ``capture`` is too early.
+        The part is too slow, too fast or too small, or ``capture`` or ``power_up_us`` is out of
+        its range.
     """
     def __init__(self, *, config, part, clock_mhz, cas_latency=None, capture=0, power_up_us=None):
         self.config  = config
@@ -215,7 +218,11 @@ class SdramController(wiring.Component):
                              f"{config.memory_words}")
         if capture < -2:
             raise ValueError(f"capture must be at least -2, not {capture!r}")
+        if capture > MOST_CAPTURE:
+            raise ValueError(f"capture must be at most {MOST_CAPTURE}, not {capture!r}")
         power_up_us = part.power_up_us if power_up_us is None else power_up_us
+        if not 0 <= power_up_us <= MOST_POWER_UP_US:
+            raise ValueError(f"power_up_us must be 0 to {MOST_POWER_UP_US:,}, not {power_up_us!r}")
         self.pause  = ceil(power_up_us * clock_mhz / self.timing.refi)
         super().__init__({
             "port":  In(MemoryPort(config)),

@@ -7,7 +7,7 @@ With ``--sdram-bits`` it has a clock of its own, ``memory_clk``: see :class:`hw.
 
 from amaranth.back import verilog as backend
 
-from assembler.errors import TernError
+from assembler import files
 from assembler.sdram_parts import PARTS, part
 from hw import verilog
 from hw.crossing import FastSdram
@@ -45,8 +45,6 @@ def controller_verilog(config, name, sdram_bits=None, **options):
 def run(arguments):
     options = {name: getattr(arguments, name)
                for name in ("clock_mhz", "cas_latency", "capture", "power_up_us", "sdram_bits")}
-    try:
-        text = controller_verilog(verilog.chosen_config(arguments), arguments.part, **options)
-    except ValueError as error:
-        raise TernError(str(error)) from None
-    verilog.write(arguments.output, text)
+    config = verilog.chosen_config(arguments)
+    files.write_text(arguments.output, verilog.made(
+        lambda: controller_verilog(config, arguments.part, **options)))

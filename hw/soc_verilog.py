@@ -5,7 +5,7 @@
 
 from amaranth.back import verilog as backend
 
-from assembler.errors import TernError
+from assembler import files
 from hw import verilog
 from hw.soc import Soc
 
@@ -30,8 +30,5 @@ def soc_verilog(config, **options):
 
 def run(arguments):
     options = {name: getattr(arguments, name) for name in ("clock_hz", "baud", "name")}
-    try:
-        text = soc_verilog(verilog.chosen_config(arguments), **options)
-    except ValueError as error:
-        raise TernError(str(error)) from None
-    verilog.write(arguments.output, text)
+    config = verilog.chosen_config(arguments)
+    files.write_text(arguments.output, verilog.made(lambda: soc_verilog(config, **options)))

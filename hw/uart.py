@@ -22,6 +22,8 @@ def bit_time(clock_hz, baud):
     ValueError
         A bit is shorter than 4 cycles, or 65,536 or longer.
     """
+    if baud <= 0:
+        raise ValueError(f"baud must be more than 0, not {baud!r}")
     if not SHORTEST_BIT * baud <= clock_hz < LONGEST_BIT * baud:
         raise ValueError(f"a bit must take {SHORTEST_BIT} to {LONGEST_BIT - 1} clock cycles, and "
                          f"{baud!r} baud at {clock_hz!r} Hz makes {clock_hz / baud:.2f}")

@@ -4,19 +4,25 @@
 """
 
 from dataclasses import fields, replace
-import json
-import os
+import gc
 from pathlib import Path
+import warnings
 
 from amaranth.back import verilog
+from amaranth.hdl import UnusedElaboratable
 
+from assembler import files
 from assembler.config import PRESETS, Config, preset
 from assembler.errors import TernError
 from hw.core import Core
 
 
 __all__ = ["add_arguments", "run", "machine_arguments", "core_verilog", "chosen_config",
-           "read_config", "write"]
+           "read_config", "Refused", "made"]
+
+
+class Refused(TernError):
+    """No hardware can be made as it is asked for."""
 
 
 def add_arguments(parser):
@@ -42,10 +48,13 @@ def chosen_config(arguments):
     changes = {}
     for text in arguments.set:
         name, equals, value = text.partition("=")
-        if name not in known or not equals or not value.lstrip("-").isdigit():
+        try:
+            changes[name] = int(value)
+        except ValueError:
+            equals = ""
+        if name not in known or not equals:
             raise TernError(f"--set takes NAME=NUMBER with NAME one of {', '.join(known)}, "
                             f"not {text!r}")
-        changes[name] = int(value)
     if arguments.config is not None:
         return read_config(arguments.config, **changes)
     try:
@@ -56,10 +65,25 @@ def chosen_config(arguments):
 
 def read_config(path, **changes):
     """The machine of the JSON file ``path``; TernError on a mistake."""
+    found = files.read_json(path)
     try:
-        return Config(**{**json.loads(path.read_text(encoding="utf-8")), **changes})
-    except (OSError, ValueError, TypeError) as error:
+        return Config(**{**found, **changes})
+    except (ValueError, TypeError) as error:
         raise TernError(f"{path}: {error}") from None
+
+
+def made(make):
+    """What ``make()`` gives; a ValueError of the hardware is :class:`Refused`, in one line."""
+    why = None
+    with warnings.catch_warnings():
+        try:
+            return make()
+        except ValueError as error:
+            why = str(error)
+            # Amaranth warns of the half that was made when that is collected.
+            warnings.simplefilter("ignore", UnusedElaboratable)
+        gc.collect()
+    raise Refused(why)
 
 
 def core_verilog(config, **options):
@@ -67,17 +91,6 @@ def core_verilog(config, **options):
     return verilog.convert(Core(config=config, **options), name="core", emit_src=False)
 
 
-def write(path, text):
-    """Write ``text``; the name appears only when the file is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise TernError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def run(arguments):
-    write(arguments.output, core_verilog(chosen_config(arguments), gated=arguments.gated))
+    config = chosen_config(arguments)
+    files.write_text(arguments.output, made(lambda: core_verilog(config, gated=arguments.gated)))

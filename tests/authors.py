@@ -9,12 +9,15 @@ A folder holds a checkpoint and ``golden.safetensors`` with ``input_ids`` and ``
 import argparse
 from dataclasses import replace
 from pathlib import Path
+import sys
 
 import numpy as np
 from safetensors.numpy import load_file
 
+from assembler import files
 from assembler.commit import commit, made_by, write_report
 from assembler.config import PRESETS
+from assembler.errors import report
 from sim.reference import Reference
 from tests.compiled import compiled
 from tests.test_golden_model import compare
@@ -46,12 +49,14 @@ def _page(rows):
           for row in rows), ""])
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tests.authors",
                                      description=__doc__.splitlines()[0])
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write a page there")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.report:
+        files.has_folder(args.report)
     commit()                        # the one that begins
     rows = []
     for folder in args.folders:
@@ -64,4 +69,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(report(main))

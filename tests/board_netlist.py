@@ -15,8 +15,10 @@ import re
 import sys
 import time
 
+from assembler import files
 from assembler.commit import made_by
 from assembler.config import preset
+from assembler.errors import report
 from boards import flow
 from boards.parts import BOARDS
 from hw.yosys import run_tool
@@ -130,6 +132,9 @@ def main(argv=None):
     parser.add_argument("--reports", type=Path, metavar="DIR", help="write a page there")
     arguments = parser.parse_args(argv)
     name = arguments.board
+    page = arguments.reports and arguments.reports / f"netlist-{name}.md"
+    if page:
+        files.has_folder(page)
     config, figures = boards_sim.FACTS[name].small if arguments.small else preset(name), {}
     start = time.monotonic()
     netlist = synthesised(name, config)
@@ -140,11 +145,10 @@ def main(argv=None):
     print(f"{name}: {seconds:.0f} s, {figures}")
     for complaint in found:
         print(f"    {complaint}")
-    if arguments.reports and not found:
-        (arguments.reports / f"netlist-{name}.md").write_text(
-            _page(name, config, netlist, figures, seconds), encoding="utf-8")
+    if page and not found:
+        files.write_text(page, _page(name, config, netlist, figures, seconds))
     return int(bool(found))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

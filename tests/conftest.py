@@ -24,6 +24,20 @@ if threading.current_thread() is threading.main_thread():
             signal.signal(number, usual)
 
 
+# What people and CI set for their terminals, and what `make VENV=...` hands on to what it starts.
+OUTSIDE = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+           "VENV", "MODELS_VENV")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_environment():
+    """Commands in tests say the same wherever the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OUTSIDE:
+            patch.delenv(name, raising=False)
+        yield
+
+
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true",
                      help="fail if any test was not run, whatever the reason")

@@ -14,8 +14,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from assembler import image as images
+from assembler import files, image as images
 from assembler.commit import commit, made_by, write_report
+from assembler.errors import report
 from assembler.sampling import Sampling
 from sim.host import conversation
 from sim.perf import chosen_memory, model_name
@@ -66,6 +67,8 @@ def main(argv=None):
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write a page there")
     args = parser.parse_args(argv)
+    if args.report:
+        files.has_folder(args.report)
     commit()                        # the one that begins
     image = images.load(args.directory)
     machine = RtlMachine(image, memory=chosen_memory(image.manifest.get("target"), "sdram"))
@@ -85,4 +88,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

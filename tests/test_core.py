@@ -1,16 +1,21 @@
 import argparse
 from dataclasses import asdict, replace
+import gc
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
+import threading
 
 from amaranth.back import rtlil
 from amaranth.lib.wiring import In, Out
 import pytest
 
 from assembler.config import preset
+from assembler.errors import report
+from hw.__main__ import main
 from hw.core import Core
 from hw.verilog import add_arguments, chosen_config, core_verilog
 
@@ -59,6 +64,9 @@ def test_presets_elaborate_with_the_ports_of_the_architecture(target):
     (["--set", "lanes=7"], "lanes must be"),
     (["--set", "lane=10"], "--set takes NAME=NUMBER"),
     (["--set", "lanes"], "--set takes NAME=NUMBER"),
+    (["--set", "lanes=--5"], "--set takes NAME=NUMBER"),
+    (["--set", "lanes=\u00b2"], "--set takes NAME=NUMBER"),
+    (["-o", "/"], "cannot write"),
     (["-o", "/nonexistent/core.v"], "cannot write"),
 ])
 def test_mistakes_get_one_line(arguments, message, tmp_path):
@@ -68,8 +76,34 @@ def test_mistakes_get_one_line(arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", [
+    "sdram --target ulx3s-85f --clock-mhz 0", "sdram --target ulx3s-85f --clock-mhz 0.01",
+    "sdram --target ulx3s-85f --power-up-us inf", "sdram --target ulx3s-85f --power-up-us -5",
+    "sdram --target ulx3s-85f --capture 9999999999", "sdram --target ulx3s-85f --sdram-bits 0",
+    "soc --target sim-tiny --baud 0", "soc --target sim-tiny --name \u00e9"])
+def test_hardware_that_cannot_be_made_gets_one_line(command, tmp_path, capsys):
+    """Also where half of it was made: Amaranth would warn of that, and warnings are errors here."""
+    assert report(main, [*command.split(), "-o", str(tmp_path / "out.v")]) == 2
+    assert not list(tmp_path.iterdir())
+    assert re.fullmatch("error: .*\n", capsys.readouterr().err)
+    gc.collect()
+
+
+def test_a_pipe_is_written_and_not_replaced(tmp_path):
+    """Nor is a device, which `-o /dev/stdout` names."""
+    pipe, came = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: came.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert hw("verilog", "--target", "sim-tiny", "-o", pipe).returncode == 0
+    assert pipe.is_fifo()
+    reader.join(10)
+    assert came == [core_verilog(preset("sim-tiny")).encode()]
+
+
 def test_unreadable_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"lane": 3}', encoding="utf-8")
-    for name in ("config.json", "missing.json"):
+    (tmp_path / "deep.json").write_text("[" * 100_000, encoding="utf-8")
+    for name in ("config.json", "deep.json", "missing.json"):
         done = hw("verilog", "--config", tmp_path / name, "-o", tmp_path / "core.v")
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr

@@ -13,7 +13,10 @@ ROOT = Path(__file__).parents[1]
 
 PYTHON = """#!/bin/sh
 case "$1 $2" in
+"-c import pip") [ ! -e @LOG@.no-pip ];;
+"-m ensurepip") rm -f @LOG@.no-pip;;
 "-m pip")
+    [ ! -e @LOG@.no-pip ] || exit 1
     echo "begin $*" >> @LOG@; sleep ${SLOW:-0.2}; echo "end $*" >> @LOG@
     case "$*" in *$BROKEN*) exit 1;; esac;;
 esac
@@ -89,6 +92,26 @@ def test_install_that_fails_ends_make_and_leaves_no_lock(project):
     assert project.make("demo", BROKEN="-e .").returncode
     assert not (project.folder / ".venv" / ".installed-base").exists()
     assert project.make("demo").returncode == 0
+
+
+def test_an_environment_without_pip_gets_it(project):
+    """As it is while another make, or one that was killed, has only begun it."""
+    missing = Path(f"{project.log}.no-pip")
+    missing.touch()
+    assert project.make("demo").returncode == 0
+    assert project.installs == ["-e ."] and not missing.exists()
+    assert "-m venv --without-pip" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_waiting_for_another_process_is_said(project):
+    (project.folder / ".venv" / ".lock").symlink_to(str(os.getpid()))
+    call = project.make("demo", start=subprocess.Popen)
+    try:
+        assert str(os.getpid()) in call.stdout.readline()
+        (project.folder / ".venv" / ".lock").unlink()
+    finally:
+        out, _ = call.communicate(timeout=30)
+    assert call.returncode == 0 and "Installing" in out and project.installs == ["-e ."]
 
 
 def test_lock_of_a_killed_make_is_taken(project):

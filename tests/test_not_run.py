@@ -75,6 +75,13 @@ def test_a_failure_stays_one(session):
     assert status == 5                      # of a wrong selection, as ever
 
 
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "COLUMNS", "VENV"])
+def test_what_terminals_are_set_to_does_not_reach_a_test(session, monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    status, text = session(test_some=f"import os\ndef test_it(): assert {name!r} not in os.environ")
+    assert status == 0, text
+
+
 def test_ci_wants_all():
     """Of the tests, and of those of training."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")

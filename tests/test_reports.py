@@ -1,7 +1,9 @@
 """What was measured is told, whatever becomes of the report about it."""
 
 from dataclasses import replace
+import importlib
 import json
+import re
 
 import pytest
 
@@ -130,3 +132,16 @@ def test_a_failure_half_way_leaves_what_was_measured(name, image, point, monkeyp
     assert told in captured.out and captured.err == "error: half-way\n"
     if name.endswith("json"):
         assert len(json.loads(captured.out)) == 1
+
+
+@pytest.mark.parametrize("words", ["authors FOLDER --report nowhere/x.md",
+                                   "board_netlist ulx3s-25f --reports nowhere",
+                                   "boards_sim -o nowhere/x.md",
+                                   "draws FOLDER --report nowhere/x.md",
+                                   "large --report nowhere/x.md"])
+def test_what_is_measured_by_hand_asks_for_its_folder_before_the_work(words, tmp_path, monkeypatch,
+                                                                     capsys):
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = words.split()
+    assert report(importlib.import_module(f"tests.{name}").main, arguments) == 2
+    assert re.fullmatch(r"error: nowhere/\S+: no such folder\n", capsys.readouterr().err)

@@ -92,13 +92,19 @@ class _FirstFailure:
     pytest_runtest_logreport = pytest_collectreport = _note
 
 
+class NotTried(Exception):
+    """There is no such test, or what tries a fault is wrong itself."""
+
+
 def _tests(*arguments):
-    """The first test that fails and what it says; None if all pass."""
+    """The first test that fails and what it says; None if all pass. NotTried without a test."""
     found  = _FirstFailure()
     status = pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:xdist",
                           *arguments], plugins=[found])
     if status == pytest.ExitCode.OK:
         return None
+    if status in (pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR):
+        raise NotTried(f"pytest {' '.join(arguments)}: {pytest.ExitCode(status).name}")
     return found.node or "pytest", found.what or str(status)
 
 
@@ -124,7 +130,8 @@ def _buildable():
 
 
 def _in_child(work):
-    """What ``work()``, a value of JSON, gives in a process of its own; None if it does not end."""
+    """What ``work()``, a value of JSON, gives in a process of its own; None if it does not end.
+    NotTried with what it raises."""
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()
@@ -141,7 +148,11 @@ def _in_child(work):
                 os.dup2(null, stream)
             os.chdir(ROOT)
             with os.fdopen(writing, "w", encoding="utf-8") as channel:
-                json.dump(work(), channel)
+                try:
+                    result = work()
+                except Exception as error:
+                    result = {"error": f"{type(error).__name__}: {error}"}
+                json.dump(result, channel)
             status = 0
         finally:
             os._exit(status)
@@ -162,7 +173,10 @@ def _in_child(work):
         except ProcessLookupError:
             pass
         os.waitpid(child, 0)
-    return json.loads(text) if text else None
+    result = json.loads(text) if text else None
+    if isinstance(result, dict) and "error" in result:
+        raise NotTried(result["error"])
+    return result
 
 
 def _forget():
@@ -176,20 +190,22 @@ def _trial(fault, stages, right):
     _forget()
     if fault:
         sys.meta_path.insert(0, _Faulty(fault))
-    if right:
-        try:
+    try:
+        if right:
             shipped(QUICK)
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            said  = str(error).splitlines() or [""]
-            return "refused", f"{Path(where.filename).name}:{where.lineno}", \
-                f"{type(error).__name__}: {said[0]}"[:200]
-    for stage in stages:
-        if found := _tests(*stage):
-            return "found", *found
-        if right and shipped(_buildable()) == right:
-            return "same", "", ""
-        right = None
+        for stage in stages:
+            if found := _tests(*stage):
+                return "found", *found
+            if right and shipped(_buildable()) == right:
+                return "same", "", ""
+            right = None
+    except NotTried:
+        raise
+    except Exception as error:          # of the boards that are made: tests report theirs
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said  = str(error).splitlines() or [""]
+        return "refused", f"{Path(where.filename).name}:{where.lineno}", \
+            f"{type(error).__name__}: {said[0]}"[:200]
     return "survived", "", ""
 
 
@@ -202,7 +218,10 @@ def _right():
 
 
 def try_fault(fault, stages=STAGES, *, named=False):
-    """The :class:`Verdict` on a fault, or on none; a named one is always put to all tests."""
+    """The :class:`Verdict` on a fault, or on none; a named one is always put to all tests.
+
+    NotTried if a stage selects no test, or the trial itself fails.
+    """
     if fault and fault.key in EQUIVALENT:
         return Verdict("known", what=EQUIVALENT[fault.key])
     right  = None if named else _right()
