@@ -2,25 +2,22 @@
 
 from dataclasses import asdict
 
-import pytest
-
 from assembler.config import Config
 from hw.array import ArrayUnit
 from hw.codes import ColumnLoader
-from tests.verilog import over_simulators, run_bench
+from tests.verilog import run_bench, simulated
 
 
 SMALL = {"memory_bytes": 1 << 16, "registers": 32, "register_elements": 16, "code_registers": 32,
          "accumulator_rows": 32}
 
 
-@over_simulators
-@pytest.mark.parametrize("shape, seeds", [
+@simulated("shape, seeds", [
     ({"lanes": 10, "positions": 1, "vector_lanes": 1}, [1, 2]),
     ({"lanes": 20, "positions": 2, "vector_lanes": 4, "significand": 8, "exponent": 5}, [3]),
     ({"lanes": 40, "positions": 4, "vector_lanes": 2, "significand": 24, "exponent": 8}, [5]),
     ({"lanes": 20, "positions": 8, "vector_lanes": 4}, [6]),
-])
+], icarus_too=[1])
 def test_rtl_equals_golden(simulator, shape, seeds):
     config = Config(**SMALL, **shape)
     unit = ArrayUnit(config=config)

@@ -124,6 +124,6 @@ def test_faults_with_a_name_are_found():
     assert f"{len(NAMED)} found" in _campaign("--faults", "0")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_faults_drawn_by_seed_are_found(seed):
-    assert "8 found" in _campaign("--no-named", "--faults", "8", "--seed", str(seed))
+def test_faults_drawn_by_seed_are_found():
+    """Some; `make board-faults` draws 24."""
+    assert "4 found" in _campaign("--no-named", "--faults", "4", "--seed", "1")

@@ -1,4 +1,4 @@
-"""The whole core with the memory model, under both simulators."""
+"""The whole core with the memory model, at its ports."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from sim import host
 from sim.golden.machine import Machine
 from sim.rtl import top_sources
 from tests.compiled import random_image
-from tests.verilog import over_simulators, run_verilog
+from tests.verilog import run_verilog, simulated
 
 
 CONFIG = Config(memory_bytes=1 << 16, lanes=20, positions=2, vector_lanes=2, registers=64,
@@ -23,9 +23,8 @@ def image(tmp_path_factory):
     return folder / "image", image
 
 
-@over_simulators
-@pytest.mark.parametrize("seed, latency, gap, busy, duty", [(1, 2, 0, 0, 1.0),
-                                                            (2, 40, 100, 100, 0.4)])
+@simulated("seed, latency, gap, busy, duty", [(1, 2, 0, 0, 1.0), (2, 40, 100, 100, 0.4)],
+           icarus_too=[1])
 def test_tokens_over_the_ports(image, simulator, seed, latency, gap, busy, duty):
     folder, image = image
     messages = [*host.conversation(CONFIG, [1, 52, 7], 3, slot=1),

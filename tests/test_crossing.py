@@ -7,12 +7,12 @@ import pytest
 
 from assembler.config import Config
 from hw.crossing import MemoryCrossing
-from tests.verilog import over_simulators, run_bench
+from tests.verilog import run_bench, simulated
 
 
-@over_simulators
-@pytest.mark.parametrize("core_bits, memory_bits, periods", [
-    (32, 16, [7500, 5002, 11_000, 23_456]), (16, 16, [10_000, 13_002]), (64, 16, [3002])])
+@simulated("core_bits, memory_bits, periods", [
+    (32, 16, [7500, 5002, 11_000, 23_456]), (16, 16, [10_000, 13_002]), (64, 16, [3002])],
+    icarus_too=[1])
 def test_crossing(simulator, core_bits, memory_bits, periods):
     """Periods of the memory in ps; the core's is 10 ns."""
     config = Config(memory_bits=core_bits, lanes=core_bits // 8 * 5, memory_bytes=1 << 16,

@@ -1,18 +1,15 @@
 from dataclasses import asdict
 
-import pytest
-
 from assembler.config import Config
 from hw.draw import Draw
-from tests.verilog import over_simulators, run_bench
+from tests.verilog import run_bench, simulated
 
 
-@over_simulators
-@pytest.mark.parametrize("shape, seeds, turns", [
+@simulated("shape, seeds, turns", [
     ({"positions": 1, "significand": 24, "exponent": 8}, [1], 6),
     ({"positions": 8}, [2], 8),
     ({"positions": 2}, [3], 4),
-])
+], icarus_too=[2])
 def test_rtl_equals_golden(simulator, shape, seeds, turns):
     config = Config(**shape)
     tokens = 128        # fewer than there are rows, and quickly forgotten

@@ -1,14 +1,11 @@
 from dataclasses import asdict
 
-import pytest
-
 from assembler.config import Config
 from hw.scheduler import Scheduler
-from tests.verilog import over_simulators, run_bench
+from tests.verilog import run_bench, simulated
 
 
-@over_simulators
-@pytest.mark.parametrize("positions", [1, 2, 4, 8])
+@simulated("positions", [1, 2, 4, 8], icarus_too=[1])
 def test_rtl_equals_golden(simulator, positions):
     config = Config(positions=positions)
     run_bench(Scheduler(config=config), "cocotb_scheduler", simulator, config=asdict(config),

@@ -3,7 +3,6 @@
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-import pytest
 
 from assembler import isa
 from assembler.config import Config
@@ -11,7 +10,7 @@ from hw.signatures import MemoryPort, VectorRead, VectorWrite, connect, step_lay
 from hw.transfer import TransferUnit
 from hw.vector_memory import VectorMemory
 from tests.board import run_on_board
-from tests.verilog import over_simulators
+from tests.verilog import simulated
 
 
 class Bench(wiring.Component):
@@ -63,8 +62,7 @@ CASES = {
 }
 
 
-@over_simulators
-@pytest.mark.parametrize("case", CASES)
+@simulated("case", CASES, icarus_too=[0, 4])
 def test_transfer(case, simulator):
     config = CASES[case]
     run_on_board(Bench(config), config, "cocotb_transfer", simulator, port="port",

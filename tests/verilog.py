@@ -28,6 +28,15 @@ over_simulators = pytest.mark.parametrize("simulator", [
     "verilator", pytest.param("icarus", marks=icarus)])
 
 
+def simulated(names, cases, *, icarus_too):
+    """Cases for Verilator, and those numbered ``icarus_too`` for Icarus, which is slow: what it
+    sees otherwise are rules of the language, and these do not depend on sizes."""
+    cases = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return pytest.mark.parametrize(f"{names}, simulator", [
+        *((*case, "verilator") for case in cases),
+        *(pytest.param(*cases[n], "icarus", marks=icarus) for n in icarus_too)])
+
+
 def run_bench(component, bench, simulator, **parameters):
     """Convert ``component``, run all tests of the cocotb module ``tests.<bench>`` on it.
 
