@@ -32,7 +32,7 @@ help:
 demo: $(BASE)
 	@$(VENV)/bin/python -m sim demo
 
-## make test     ruff, mypy and all tests; PYTEST_ARGS="tests/test_isa.py -k trip" picks some
+## make test     ruff, mypy and all tests; PYTEST_ARGS="tests/assembler/test_isa.py -k trip" picks some
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: lint
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations=15 $(PYTEST_ARGS)
@@ -48,12 +48,12 @@ lint: $(TEST)
 
 ## make area     synthesise every block and the core for ECP5: docs/reports/area.md (long)
 area: $(TOOLS)
-	$(VENV)/bin/python -m hw.area
+	$(VENV)/bin/python -m tern_fpga.hw.tools.area
 
 ## make netlist  sim-tiny's core and all of ulx3s-25f after synthesis, cell by cell (long)
 netlist: $(TEST)
 	$(VENV)/bin/python -m sim netlist --report docs/reports/netlist.md
-	$(VENV)/bin/python -m tests.board_netlist ulx3s-25f --reports docs/reports
+	$(VENV)/bin/python -m tests.campaigns.board_netlist ulx3s-25f --reports docs/reports
 
 ## make sdram    prove the SDRAM controller on all parts: docs/reports/sdram.md
 sdram: $(BASE)
@@ -69,7 +69,7 @@ positions: $(BASE)
 
 ## make rates    estimates and wide machines against the RTL: docs/reports/estimator.md, wide.md
 rates: $(TEST)
-	$(VENV)/bin/python -m tests.rates --reports docs/reports
+	$(VENV)/bin/python -m tests.campaigns.rates --reports docs/reports
 
 ## make roofline  the shipped models under the ceilings of every board: docs/reports/roofline.md
 roofline: $(PLOTS)
@@ -91,40 +91,40 @@ numerics: $(PLOTS)
 
 ## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
 noise: $(TEST)
-	$(VENV)/bin/python -m tests.noise --runs 20 -o docs/reports/link.md
+	$(VENV)/bin/python -m tests.campaigns.noise --runs 20 -o docs/reports/link.md
 
 ## make programs  100,000 random instructions, RTL against golden machine: docs/reports/programs.md
 programs: $(TEST)
-	$(VENV)/bin/python -m tests.programs --instructions 100000 --words 2600 --seed 1 \
+	$(VENV)/bin/python -m tests.campaigns.programs --instructions 100000 --words 2600 --seed 1 \
 	    -o docs/reports/programs.md
 
 ## make boards-sim   each board as shipped, simulated at its pins: docs/reports/boards-sim.md (long)
 boards-sim: $(TEST)
-	$(VENV)/bin/python -m tests.boards_sim -o docs/reports/boards-sim.md
+	$(VENV)/bin/python -m tests.campaigns.boards_sim -o docs/reports/boards-sim.md
 
 ## make board-faults  faults in the sources of boards/, and the tests that find them (long)
 board-faults: $(TEST)
-	$(VENV)/bin/python -m tests.board_faults
+	$(VENV)/bin/python -m tests.campaigns.board_faults
 
 ## make hostile  5,000 hostile inputs: docs/reports/hostile.md (long)
 hostile: $(TEST)
-	$(VENV)/bin/python -m tests.hostile --inputs 5000 --seed 1 --every 20 -o docs/reports/hostile.md
+	$(VENV)/bin/python -m tests.campaigns.hostile --inputs 5000 --seed 1 --every 20 -o docs/reports/hostile.md
 
 ## make flips    500 bits of the weights that go bad in the core's memory: docs/reports/flips.md
 flips: $(TEST)
-	$(VENV)/bin/python -m tests.flips --flips 500 -o docs/reports/flips.md
+	$(VENV)/bin/python -m tests.campaigns.flips --flips 500 -o docs/reports/flips.md
 
 ## make mutants  80 faults in the generated hardware, and the tests: docs/reports/mutants.md (long)
 mutants: $(TEST)
-	$(VENV)/bin/python -m tests.mutation --mutants 80 --seed 1 -o docs/reports/mutants.md
+	$(VENV)/bin/python -m tests.campaigns.mutation --mutants 80 --seed 1 -o docs/reports/mutants.md
 
 ## make coverage  lines and branches that the tests reach: docs/reports/coverage.md (long)
 coverage: $(TEST)
-	$(VENV)/bin/python -m tests.cover -o docs/reports/coverage.md
+	$(VENV)/bin/python -m tests.campaigns.cover -o docs/reports/coverage.md
 
-## make formal   prove what tests/formal claims of the hardware: docs/reports/formal.md (long)
+## make formal   prove what tests/campaigns/formal claims of the hardware: docs/reports/formal.md (long)
 formal: $(FORMAL)
-	$(VENV)/bin/python -m tests.formal --report docs/reports/formal.md
+	$(VENV)/bin/python -m tests.campaigns.formal --report docs/reports/formal.md
 
 ## make bitstreams  bitstreams of the boards, and their reports in docs/reports (long)
 bitstreams: $(TOOLS) $(PLOTS)
@@ -136,8 +136,8 @@ bitstreams: $(TOOLS) $(PLOTS)
 
 ## make docs     write the generated pages, and the figures in all pages, again
 docs: $(BASE)
-	$(VENV)/bin/python -m assembler.manual
-	$(VENV)/bin/python -m tests.figures
+	$(VENV)/bin/python -m tern_fpga.assembler.asm.manual
+	$(VENV)/bin/python -m tests.project.figures
 
 ## make clean    remove everything that was built; the virtual environment stays
 clean:

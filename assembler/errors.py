@@ -10,7 +10,7 @@ __all__ = ["TernError", "one_line", "report", "missing"]
 
 
 _LONGEST = 500             # characters of a message; what is longer loses its middle
-_ROOT    = Path(__file__).parents[1]
+_ROOT    = Path(__file__).resolve().parents[1]
 
 
 class TernError(ValueError):
@@ -130,6 +130,11 @@ def missing(error):
     raised again if it is about a module of this project."""
     if error.name is None or (_ROOT / error.name.partition(".")[0]).is_dir():
         raise error
+    if not (_ROOT / "pyproject.toml").exists():         # of a wheel
+        _complain(f"the package {error.name} is not installed for {sys.executable}; type: "
+                  f"pip install {error.name.partition('.')[0]}, or tern-fpga with the extra that "
+                  f"has it: boards, plots or models")
+        return 2
     environment = _ROOT / ".venv"
     here = environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve()
     command = f". {environment / 'bin' / 'activate'}" if here else f"pip install -e {_ROOT}"

@@ -25,15 +25,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from assembler import files
-from assembler.commit import commit
-from assembler.config import PRESETS
-from assembler.errors import TernError, one_line
-from boards import flash, flow, results
-from boards.parts import find
-from boards.top import CAS_LATENCY
-from hw.verilog import chosen_config
-from hw.yosys import INSTALL
+from tern_fpga.assembler.console.commit import commit
+from tern_fpga.assembler.contract.config import PRESETS
+from tern_fpga.assembler.errors import TernError, one_line
+from tern_fpga.assembler.files import disk
+from tern_fpga.boards import flash, flow, results
+from tern_fpga.boards.parts import find
+from tern_fpga.boards.top import CAS_LATENCY
+from tern_fpga.hw.tools.verilog import chosen_config
+from tern_fpga.hw.tools.yosys import INSTALL
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run", "build"]
@@ -274,8 +274,8 @@ def _make(name, board, config, seeds, console, begin):
 def _write(result, *stems):
     """The report as JSON and as a page, beside each of the paths without a suffix."""
     for stem in stems:
-        files.write_text(f"{stem}.json", json.dumps(result, indent=1) + "\n")
-        files.write_text(f"{stem}.md", results.page(result))
+        disk.write_text(f"{stem}.json", json.dumps(result, indent=1) + "\n")
+        disk.write_text(f"{stem}.md", results.page(result))
 
 
 def run(arguments):

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.pll import Pll
+from tern_fpga.boards.pll import Pll
 
 
 __all__ = ["Clocks", "Release"]

@@ -10,10 +10,10 @@ import shlex
 import subprocess
 import sys
 
-from assembler.errors import TernError
-from boards import results
-from boards.parts import find
-from hw.yosys import INSTALL
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.boards import results
+from tern_fpga.boards.parts import find
+from tern_fpga.hw.tools.yosys import INSTALL
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run", "command", "obstacle"]

@@ -5,11 +5,11 @@ import importlib
 import json
 import re
 
-from assembler.errors import TernError
-from boards.top import Top
-from hw.absorb import absorb_registers
-from hw.verilog import made
-from hw.yosys import HIDE_ELEMENTS, INSTALL, PLACER, run_tool
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.boards.top import Top
+from tern_fpga.hw.tools.absorb import absorb_registers
+from tern_fpga.hw.tools.verilog import made
+from tern_fpga.hw.tools.yosys import HIDE_ELEMENTS, INSTALL, PLACER, run_tool
 
 
 __all__ = ["TOP", "prepare", "synthesise", "name_clocks", "check_constraints", "route", "pack"]
@@ -26,7 +26,7 @@ def prepare(name, board, folder, config=None):
     """Write netlist, constraints and script of the board ``name`` to ``folder``.
 
     Returns what nextpnr needs to know of the chip, and a digest of all that was written.
-    :class:`hw.verilog.Refused` where the board cannot be made as it is asked for.
+    :class:`hw.tools.verilog.Refused` where the board cannot be made as it is asked for.
     """
     module, platform = board.platform.split(".")
     try:

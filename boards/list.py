@@ -5,18 +5,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from assembler.config import PRESETS
-from assembler.estimate import memory_of
-from assembler.formats import TRITS_PER_BYTE
-from boards.parts import BOARDS, PUBLISHED, fitting
-from boards.recommend import prediction
+from tern_fpga.assembler.compiler.estimate import memory_of
+from tern_fpga.assembler.contract.config import PRESETS
+from tern_fpga.assembler.contract.formats import TRITS_PER_BYTE
+from tern_fpga.boards.parts import BOARDS, PUBLISHED, fitting
+from tern_fpga.boards.recommend import prediction
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run", "rows", "speeds"]
 
 
 EXAMPLE = "python -m boards list"
-MODELS  = Path(__file__).parents[1] / "models"
+MODELS  = Path(__file__).resolve().parents[1] / "models"
 
 HEADS = ("board", "FPGA", "memory", "lanes", "pos.", "MHz", "MB/s", "Mtrits", "published")
 

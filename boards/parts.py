@@ -5,10 +5,10 @@ import difflib
 from fractions import Fraction
 import re
 
-from assembler.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ
-from assembler.errors import TernError
-from assembler.formats import TRITS_PER_BYTE
-from assembler.sdram_parts import ANY_PART
+from tern_fpga.assembler.contract.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ
+from tern_fpga.assembler.contract.formats import TRITS_PER_BYTE
+from tern_fpga.assembler.contract.sdram_parts import ANY_PART
+from tern_fpga.assembler.errors import TernError
 
 
 __all__ = ["ANY_PART", "Board", "BOARDS", "named", "find", "Published", "PUBLISHED", "fitting"]
@@ -36,7 +36,8 @@ class Board:
         Degrees by which the SDRAM gets its clock later than half a period after the edge of the
         core's: see ``docs/boards.md``.
     capture : int
-        Half cycles by which its words are taken later: see :class:`hw.sdram.SdramController`.
+        Half cycles by which its words are taken later: see
+        :class:`hw.memory.sdr.sdram.SdramController`.
     high : tuple[tuple[str, str], ...]
         Resources and their parts that are held high.
     clock : int

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from assembler import files
-from assembler.errors import TernError
-from boards import results
-from boards.parts import BOARDS
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import disk
+from tern_fpga.boards import results
+from tern_fpga.boards.parts import BOARDS
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run"]
@@ -27,7 +27,7 @@ def run(arguments):
         raise TernError(f"{results.COMMITTED}: no reports of bitstreams; first python -m boards "
                         f"build BOARD --report {results.COMMITTED}")
     try:
-        files.write(arguments.output, lambda file: _draw(reports, file))
+        disk.write(arguments.output, lambda file: _draw(reports, file))
     except ModuleNotFoundError as error:
         raise TernError(f"{error.name} is missing: pip install -e '.[plots]'") from None
     print(arguments.output)

@@ -4,13 +4,13 @@ from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.sdram import SdramPins
+from tern_fpga.hw.memory.sdr.sdram import SdramPins
 
 
 __all__ = ["CAPTURE", "SdramIo", "SerialIo"]
 
 
-CAPTURE = 4                # half cycles that the registers of SdramIo add: see hw.sdram
+CAPTURE = 4                # half cycles that the registers of SdramIo add: see hw.memory.sdr.sdram
 
 
 class SdramIo(wiring.Component):
@@ -20,7 +20,7 @@ class SdramIo(wiring.Component):
 
     Parameters
     ----------
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
 
     Members
     -------

@@ -6,11 +6,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from assembler.config import PRESETS
-from assembler.errors import TernError
-from assembler.estimate import memory_of
-from assembler.predict import predicted
-from boards.parts import BOARDS
+from tern_fpga.assembler.compiler.estimate import memory_of
+from tern_fpga.assembler.compiler.predict import predicted
+from tern_fpga.assembler.contract.config import PRESETS
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.boards.parts import BOARDS
 
 
 __all__ = ["EXAMPLE", "HEADS", "prediction", "add_arguments", "rows", "run"]
@@ -38,7 +38,8 @@ def add_arguments(parser):
 
 @cache                      # boards share machines
 def prediction(model, config, memory):
-    """The :class:`assembler.predict.Prediction`, and "" or, without one, why there is none."""
+    """The :class:`assembler.compiler.predict.Prediction`, and "" or, without one, why there is
+    none."""
     try:
         return predicted(model, config, memory), ""
     except TernError as error:

@@ -1,23 +1,22 @@
 """Area, clock and critical path of a board's bitstream: of the last build, or as committed."""
 
 import json
-from pathlib import Path
 import sys
 
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from assembler.errors import TernError
-from boards import results
-from boards.parts import BOARDS, named
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.boards import results
+from tern_fpga.boards.parts import BOARDS, named
 
 
 __all__ = ["EXAMPLE", "add_arguments", "run", "AREA"]
 
 
 EXAMPLE = "python -m boards report ulx3s-85f"
-AREA    = Path(__file__).parents[1] / "docs" / "reports" / "area.json"     # of hw/area.py
+AREA    = results.ROOT / "docs" / "reports" / "area.json"     # of hw/tools/area.py
 
 # What the chips offer: LUT4, FF, DP16KD, MULT18X18D (Lattice FPGA-DS-02012).
 CHIPS = {

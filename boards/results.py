@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 import re
 
-from assembler.errors import TernError
+from tern_fpga.assembler.errors import TernError
 
 
 __all__ = ["COMMITTED", "BUILT", "digest_report", "read", "slack", "missed", "label", "page",
            "built", "committed"]
 
 
-ROOT      = Path(__file__).parents[1]
+ROOT      = Path(__file__).resolve().parents[1]
 COMMITTED = ROOT / "docs" / "reports"
 BUILT     = ROOT / "build" / "bitstreams"
 

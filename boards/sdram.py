@@ -13,15 +13,15 @@ from amaranth.back import verilog as backend
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
-from assembler import files
-from assembler.config import preset
-from boards.parts import find
-from boards.pins import SdramIo
-from boards.top import sdram_controller
-from hw.crossing import memory_side
-from hw.sdram import SdramPins
-from hw.signatures import MemoryPort, connect
-from hw.verilog import made, read_config
+from tern_fpga.assembler.contract.config import preset
+from tern_fpga.assembler.files import disk
+from tern_fpga.boards.parts import find
+from tern_fpga.boards.pins import SdramIo
+from tern_fpga.boards.top import sdram_controller
+from tern_fpga.hw.common.signatures import MemoryPort, connect
+from tern_fpga.hw.memory.crossing import memory_side
+from tern_fpga.hw.memory.sdr.sdram import SdramPins
+from tern_fpga.hw.tools.verilog import made, read_config
 
 
 __all__ = ["EXAMPLE", "BoardSdram", "sdram_verilog", "add_arguments", "run"]
@@ -65,7 +65,7 @@ class BoardSdram(wiring.Component):
     Parameters
     ----------
     board : boards.parts.Board
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
         The core's.
     **options
         Of the controller.
@@ -111,7 +111,7 @@ class BoardSdram(wiring.Component):
 def add_arguments(parser):
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     parser.add_argument("--config", type=Path, metavar="FILE",
-                        help="JSON object with the parameters of assembler.config.Config "
+                        help="JSON object with the parameters of tern_fpga.Config "
                              "(default: the preset of that name)")
     parser.add_argument("--power-up-us", type=float, metavar="US",
                         help="time before the part is set up (default: what it asks)")
@@ -131,5 +131,5 @@ def sdram_verilog(name, config=None, **options):
 
 def run(arguments):
     config = arguments.config and read_config(arguments.config)
-    files.write_text(arguments.output, made(
+    disk.write_text(arguments.output, made(
         lambda: sdram_verilog(arguments.board, config, power_up_us=arguments.power_up_us)))

@@ -3,16 +3,16 @@
 from amaranth import *
 from amaranth.lib import io
 
-from assembler.config import PRESETS
-from assembler.registers import Status
-from boards.clocks import Clocks
-from boards.lights import Lights
-from boards.parts import ANY_PART
-from boards.pins import CAPTURE, SdramIo, SerialIo
-from hw.crossing import FastSdram, memory_side
-from hw.sdram import SdramController
-from hw.signatures import connect
-from hw.soc import Soc
+from tern_fpga.assembler.contract.config import PRESETS
+from tern_fpga.assembler.contract.registers import Status
+from tern_fpga.boards.clocks import Clocks
+from tern_fpga.boards.lights import Lights
+from tern_fpga.boards.parts import ANY_PART
+from tern_fpga.boards.pins import CAPTURE, SdramIo, SerialIo
+from tern_fpga.hw.common.signatures import connect
+from tern_fpga.hw.memory.crossing import FastSdram, memory_side
+from tern_fpga.hw.memory.sdr.sdram import SdramController
+from tern_fpga.hw.soc import Soc
 
 
 __all__ = ["CAS_LATENCY", "sdram_controller", "Top"]
@@ -24,7 +24,8 @@ CAS_LATENCY = 3            # 5.4 ns to a word, where 2 would be 6 ns; a cycle a 
 def sdram_controller(board, config, **options):
     """The SDRAM controller of ``board``, in domain ``memory``; its port is in ``sync``.
 
-    ``options``: of :class:`hw.sdram.SdramController`, besides those that the board decides.
+    ``options``: of :class:`hw.memory.sdr.sdram.SdramController`, besides those that the board
+    decides.
     """
     options = {"part": ANY_PART, "clock_mhz": float(board.memory_clock),
                "cas_latency": CAS_LATENCY, "capture": board.capture + CAPTURE, **options}
@@ -42,7 +43,7 @@ class Top(Elaboratable):
     name : str
         Of ``boards.parts.BOARDS``, with SDR SDRAM.
     board : boards.parts.Board
-    config : assembler.config.Config or None
+    config : assembler.contract.config.Config or None
         None: the preset of that name.
     """
     def __init__(self, *, name, board, config=None):

@@ -2,13 +2,13 @@
 
 import zlib
 
-from assembler import link, registers
-from assembler.checksum import SUMS, WeightCheck
-from assembler.errors import TernError
-from assembler.link import Code, Status
-from assembler.registers import Control, MessageKind, message, register
-from assembler.streams import StreamError, Streams
-from firmware.link import Link, LinkError
+from tern_fpga.assembler.contract import link, registers
+from tern_fpga.assembler.contract.checksum import SUMS, WeightCheck
+from tern_fpga.assembler.contract.link import Code, Status
+from tern_fpga.assembler.contract.registers import Control, MessageKind, message, register
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.firmware.link import Link, LinkError
+from tern_fpga.firmware.streams import StreamError, Streams
 
 
 __all__ = ["Board", "CHECK_BYTES"]
@@ -44,7 +44,7 @@ class Board:
     word_bytes : int
         Of a memory word.
     digest : str
-        Of the core's config: see :class:`assembler.config.Config`.
+        Of the core's config: see :class:`assembler.contract.config.Config`.
 
     Raises
     ------
@@ -146,8 +146,8 @@ class Board:
     def start(self, address, length, weights=None):
         """Run a program from its first instruction; whatever ran is stopped before.
 
-        ``weights``: the :class:`assembler.checksum.WeightCheck` of its image, by which every
-        token's weights are checked; None: they are not.
+        ``weights``: the :class:`assembler.contract.checksum.WeightCheck` of its image, by which
+        every token's weights are checked; None: they are not.
         """
         self.stop()
         self._weights = weights or WeightCheck()
@@ -235,7 +235,7 @@ class Board:
         """Continue prompts independently, each in a slot; those that find none free wait.
 
         ``prompts``, ``slots``, ``ends``, ``sampling``, ``fresh``: as of
-        :class:`assembler.streams.Streams`. ``check`` is called often, between requests, and may
+        :class:`firmware.streams.Streams`. ``check`` is called often, between requests, and may
         raise what ends the work. Yields (number of the prompt, token, last), as they come.
         """
         streams = Streams(config, prompts, slots=slots, ends=ends, sampling=sampling, fresh=fresh)

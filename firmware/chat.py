@@ -16,13 +16,15 @@ import re
 import signal
 import sys
 
-from assembler import image as images, sampling, terminal, tokenizer
-from assembler.errors import TernError, one_line
-from assembler.registers import PAYLOAD_BITS
-from firmware import port
-from firmware.board import Board
-from firmware.link import LinkError
-from firmware.upload import show
+from tern_fpga.assembler.console import terminal
+from tern_fpga.assembler.contract import sampling
+from tern_fpga.assembler.contract.registers import PAYLOAD_BITS
+from tern_fpga.assembler.errors import TernError, one_line
+from tern_fpga.assembler.files import image as images, tokenizer
+from tern_fpga.firmware import port
+from tern_fpga.firmware.board import Board
+from tern_fpga.firmware.link import LinkError
+from tern_fpga.firmware.upload import show
 
 
 __all__ = ["add_arguments", "run"]

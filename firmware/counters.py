@@ -5,10 +5,10 @@
 Shares of the cycles that the running program took in that time, by unit. Nothing is stopped.
 """
 
-from assembler.errors import TernError
-from assembler.registers import GROUPS, counted, register
-from firmware import port
-from firmware.board import Board
+from tern_fpga.assembler.contract.registers import GROUPS, counted, register
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.firmware import port
+from tern_fpga.firmware.board import Board
 
 
 __all__ = ["add_arguments", "run", "lines"]

@@ -3,9 +3,9 @@
 from collections import deque
 import os
 
-from assembler import link
-from assembler.errors import TernError
-from assembler.link import Code, Status
+from tern_fpga.assembler.contract import link
+from tern_fpga.assembler.contract.link import Code, Status
+from tern_fpga.assembler.errors import TernError
 
 
 __all__ = ["Link", "LinkError"]

@@ -13,7 +13,7 @@ import time
 import serial
 from serial.tools import list_ports
 
-from assembler.errors import TernError
+from tern_fpga.assembler.errors import TernError
 
 
 try:
@@ -158,7 +158,7 @@ class SimPort:
 
     Parameters
     ----------
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
         The machine to simulate.
     options : list of str
         More arguments of ``python -m sim board``.
@@ -178,7 +178,7 @@ class SimPort:
             file = Path(folder) / "config.json"
             file.write_text(json.dumps(asdict(config)), encoding="utf-8")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sim", "board", "--config", file, *options],
+                [sys.executable, "-m", "tern_fpga.sim", "board", "--config", file, *options],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 start_new_session=True)     # Ctrl-C is for us, as with a board; its input ends it
             try:

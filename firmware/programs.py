@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from assembler import checksum, isa, messages, packing, text
-from assembler.config import Config
-from assembler.errors import TernError
-from assembler.image import Image, Section
+from tern_fpga.assembler.asm import text
+from tern_fpga.assembler.contract import checksum, isa, messages
+from tern_fpga.assembler.contract.config import Config
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import packing
+from tern_fpga.assembler.files.image import Image, Section
 
 
 __all__ = ["token_loop", "memory_test", "stream_test", "idle", "successor", "GO"]
@@ -100,7 +102,7 @@ def memory_test(config, words=None):
 
     Returns
     -------
-    (image, result) : assembler.image.Image, int
+    (image, result) : assembler.files.image.Image, int
         The memory word where the program leaves a row of floats: zeros if all is well.
 
     Raises

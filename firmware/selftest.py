@@ -5,13 +5,13 @@
 Each line says what to do if it fails. The memory is overwritten: upload the model again.
 """
 
-from assembler.checksum import SUMS
-from assembler.config import PRESETS, preset
-from assembler.errors import TernError
-from firmware import port, programs
-from firmware.board import Board
-from firmware.link import LinkError
-from firmware.upload import upload
+from tern_fpga.assembler.contract.checksum import SUMS
+from tern_fpga.assembler.contract.config import PRESETS, preset
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.firmware import port, programs
+from tern_fpga.firmware.board import Board
+from tern_fpga.firmware.link import LinkError
+from tern_fpga.firmware.upload import upload
 
 
 __all__ = ["add_arguments", "run"]

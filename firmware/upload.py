@@ -14,10 +14,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from assembler import image as images, link, terminal
-from assembler.errors import TernError
-from firmware import port
-from firmware.board import CHECK_BYTES, Board
+from tern_fpga.assembler.console import terminal
+from tern_fpga.assembler.contract import link
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import image as images
+from tern_fpga.firmware import port
+from tern_fpga.firmware.board import CHECK_BYTES, Board
 
 
 __all__ = ["add_arguments", "run", "upload"]
@@ -35,7 +37,7 @@ def upload(board, image, progress=None):
     Parameters
     ----------
     board : firmware.board.Board
-    image : assembler.image.Image
+    image : assembler.files.image.Image
     progress : function of (bytes sent, bytes to send), or None
 
     Returns

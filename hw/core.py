@@ -1,61 +1,67 @@
-"""The core: sequencer, units, memories and the host's registers, wired together."""
+"""The core: sequencer, units, memories and host registers, wired together."""
 
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.activity import CLIENTS, Activity
-from hw.array import ArrayUnit
-from hw.float import delay
-from hw.host import RESET_CYCLES, STATUS_BITS, HostRegisters, request_layout
-from hw.memory import MemoryArbiter
-from hw.ram import Buffer
-from hw.rest import RESTING, clocks_needed
-from hw.scheduler import Scheduler
-from hw.sequencer import Sequencer
-from hw.signatures import MemoryPort, beat_layout, connect, logits_layout
-from hw.transfer import TransferUnit
-from hw.vector import VectorUnit
-from hw.vector_memory import VectorMemory
-from hw.weights import WeightStream
+from tern_fpga.hw.array.array import ArrayUnit
+from tern_fpga.hw.common.float import delay
+from tern_fpga.hw.common.ram import Buffer
+from tern_fpga.hw.common.rest import RESTING, clocks_needed
+from tern_fpga.hw.common.signatures import MemoryPort, beat_layout, connect, logits_layout
+from tern_fpga.hw.control.activity import CLIENTS, Activity
+from tern_fpga.hw.control.host import RESET_CYCLES, STATUS_BITS, HostRegisters, request_layout
+from tern_fpga.hw.control.scheduler import Scheduler
+from tern_fpga.hw.control.sequencer import Sequencer
+from tern_fpga.hw.memory.memory import MemoryArbiter
+from tern_fpga.hw.memory.transfer import TransferUnit
+from tern_fpga.hw.memory.weights import WeightStream
+from tern_fpga.hw.vector.memory import VectorMemory
+from tern_fpga.hw.vector.vector import VectorUnit
 
 
 __all__ = ["Core"]
 
 
 class Core(wiring.Component):
-    """A machine as ``config`` describes it; what it does is in ``docs/architecture.md``.
+    """The machine that ``config`` describes; ``docs/architecture.md`` says what it computes.
 
-    The host starts a program through ``request``, sends messages and takes tokens; it may read
-    and write memory at any time, at the cost of the program's speed. After STOP it must not
-    expect words of transfers that were under way. ``memory`` alone may have any latency.
+    Protocol: the host starts a program through ``request``, sends messages and takes tokens. It
+    may read and write memory at any time; its accesses delay the program. After a STOP the
+    words of transfers that were in flight are lost. ``memory`` may have any latency.
+
+    Cost: see ``docs/reports/area.md`` (core).
 
     Parameters
     ----------
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
     gated : bool
-        Blocks that rest have clocks of their own, so that a simulator need not look at them: the
-        same in every cycle, and nothing for a bitstream.
+        Give each block of :data:`hw.common.rest.RESTING` a clock port of its own, so that a
+        simulator can skip the block while it rests. What the core does in each cycle does not
+        change. False for a bitstream.
 
     Members
     -------
     clocks, needed : :py:`In(len(RESTING))`, :py:`Out(len(RESTING))`
-        With ``gated`` only: the clocks of the blocks in :data:`hw.rest.RESTING`, each a copy of the
-        core's that may leave out the cycles in which ``needed`` is low.
+        With ``gated`` only, a bit for each block in the order of
+        :data:`hw.common.rest.RESTING`. ``clocks``: the block's clock, a copy of the core's that
+        may leave out the cycles in which the block's bit of ``needed`` is 0.
     memory : :py:`Out(MemoryPort(config))`
-        All memory.
+        To the memory controller: weights, program, vectors and the host's accesses.
     request, response : :py:`In(stream.Signature(request_layout))`, :py:`Out(stream.Signature(32))`
-        Control registers: see :class:`hw.host.HostRegisters`.
+        Access to the control registers: see :class:`hw.control.host.HostRegisters`.
     messages, tokens : :py:`In(stream.Signature(32))`, :py:`Out(stream.Signature(32))`
-        See :class:`hw.scheduler.Scheduler`.
+        Prompts and settings in, sampled tokens out: see
+        :class:`hw.control.scheduler.Scheduler`.
     logits : :py:`Out(stream.Signature(logits_layout(config)))`
-        Logits of every sampled position, if the host asked for them.
+        Logits of every sampled position, if the host set LOGITS.
     stopped : :py:`Out(1)`
-        A STOP is carried out: what waits on the streams of the core is to be dropped.
+        Level: a STOP is being carried out. Whatever waits in queues on the core's streams is to
+        be dropped.
     status : :py:`Out(STATUS_BITS)`
-        See :class:`assembler.registers.Status`.
+        See :class:`assembler.contract.registers.Status`.
     host : :py:`In(MemoryPort(config))`
-        The host's way to the memory.
+        The host's access to the memory.
 
     Golden twin: :class:`sim.golden.machine.Machine`.
     """
@@ -81,23 +87,25 @@ class Core(wiring.Component):
         config  = self.config
         flipped = wiring.flipped
 
+        # These three carry out a STOP, so they are not in its reset.
         registers = HostRegisters(config=config)
         arbiter   = MemoryArbiter(config=config, clients=CLIENTS)
         activity  = Activity()
         m.submodules.registers = registers
-        m.submodules.watcher   = activity       # units have ports of the other name
+        m.submodules.watcher   = activity       # units have ports called `activity`
         m.submodules.arbiter   = arbiter
         connect(m, flipped(self.request), registers.request)
         connect(m, registers.response, flipped(self.response))
         connect(m, arbiter.memory, flipped(self.memory))
         connect(m, flipped(self.host), arbiter.host)
-        m.d.sync += arbiter.stop.eq(registers.reset)    # before the first block is reset
+        m.d.sync += arbiter.stop.eq(registers.reset)    # no later than the first block's reset
         m.d.comb += [self.stopped.eq(registers.reset), self.status.eq(registers.status)]
         m.d.comb += registers.memory_idle.eq(arbiter.idle)
 
-        # Each block has a domain, to have a reset register of its own near by: one register would
-        # drive all of the chip. The resets form a chain, since synthesis merges equal registers;
-        # a reset is longer than the chain.
+        # Each block has a clock domain with a reset register of its own, placed near the block: a
+        # single register would drive about 20,000 flip-flops all over the chip. The registers form
+        # a chain, because synthesis merges registers that are equal. A reset lasts longer than the
+        # chain, so that for a time all blocks are in reset (docs/decisions/resets.md).
         resets = [ResetSignal() | registers.reset]
 
         clocks = dict(zip(RESTING, self.clocks)) if self.gated else {}
@@ -121,8 +129,9 @@ class Core(wiring.Component):
             config=config, draw_domain="draw" if self.gated else "sync"))
         vector_memory = block("vector_memory", VectorMemory(
             config=config, readers=("a", "b", "c", "store"), writers=("result", "drain", "load")))
-        sequencer     = block("sequencer", Sequencer(config=config))    # the last to be released
+        sequencer     = block("sequencer", Sequencer(config=config))    # released last
 
+        # `Draw` is inside the array unit and rests on its own, so it shares the array's reset.
         if self.gated:
             m.domains += (draw := ClockDomain("draw"))
             m.d.comb  += [
@@ -139,7 +148,8 @@ class Core(wiring.Component):
         connect(m, array.tokens, scheduler.emit)
         m.d.comb += [array.choice.eq(scheduler.choice), scheduler.forgetting.eq(array.forgetting)]
         m.d.comb += [
-            # In a reset the sequencer may still be at `next`: messages then are the next program's.
+            # During a reset the sequencer may still be at `next`. Messages that arrive then belong
+            # to the next program.
             scheduler.wanted.eq(sequencer.wanted & ~registers.reset),
             sequencer.start.eq(registers.start),
             sequencer.resume.eq(registers.step),
@@ -155,7 +165,7 @@ class Core(wiring.Component):
             registers.sums.eq(weights.sums),
         ]
 
-        # Counters
+        # Counters: taps of the units, which no unit depends on
         m.d.comb += [
             activity.running.eq(sequencer.running),
             activity.of_memory.eq(arbiter.activity),
@@ -170,7 +180,7 @@ class Core(wiring.Component):
 
         # Instructions
         connect(m, sequencer.weights, weights.i)
-        m.d.comb += [       # as a whole word
+        m.d.comb += [       # the unit's port is the plain word, so `connect` would refuse it
             transfer.i.payload.eq(sequencer.memory.payload),
             transfer.i.valid.eq(sequencer.memory.valid),
             sequencer.memory.ready.eq(transfer.i.ready),
@@ -178,8 +188,9 @@ class Core(wiring.Component):
         connect(m, sequencer.vector, vector.i)
         connect(m, sequencer.array, array.i)
         connect(m, sequencer.drain, array.i_drain)
-        # Each unit has its copy of the step near by, from its neighbour's, since synthesis merges
-        # equal registers. The sequencer needs more cycles than these to issue an instruction.
+        # Each unit has a copy of the step in registers near it, taken from its neighbour's copy,
+        # because synthesis merges equal registers. The copies are up to three cycles late; the
+        # sequencer takes longer than that to issue an instruction.
         step = sequencer.step
         for unit in (transfer, vector, array):
             step = delay(m, step, 1)
@@ -195,10 +206,11 @@ class Core(wiring.Component):
         connect(m, sequencer.port, arbiter.program)
         connect(m, transfer.port, arbiter.transfer)
         connect(m, weights.port, arbiter.weights)
-        # Whether a beat is taken depends on the array, and the beats come from afar.
+        # The weight stream and the array are far apart on the chip: the buffer cuts `ready` too.
         m.submodules.beats = DomainRenamer("array")(beats := Buffer(shape=beat_layout(config)))
         connect(m, weights.o, beats.i)
         connect(m, beats.o, array.weights)
+        # Ports of the vector memory; it ranks its clients in the order given to it above.
         connect(m, vector.a, vector_memory.a)
         connect(m, vector.b, vector_memory.b)
         connect(m, vector.c, vector_memory.c)

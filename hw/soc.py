@@ -1,59 +1,61 @@
-"""What every board has in common: the core, and the link that a host speaks to it through."""
+"""What every board has in common: the core, and the serial link to its host."""
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.core import Core
-from hw.host import STATUS_BITS
-from hw.link import HostLink
-from hw.signatures import MemoryPort, connect
-from hw.uart import UartReceiver, UartTransmitter, bit_time
+from tern_fpga.hw.common.signatures import MemoryPort, connect
+from tern_fpga.hw.control.host import STATUS_BITS
+from tern_fpga.hw.core import Core
+from tern_fpga.hw.link.link import HostLink
+from tern_fpga.hw.link.uart import UartReceiver, UartTransmitter, bit_time
 
 
 __all__ = ["Soc"]
 
 
-LIGHT_BITS = 20            # an event lights `active` for 2**20 cycles: 10 ms at 100 MHz
+LIGHT_BITS = 20            # a request lights `active` for 2**20 cycles: 10 ms at 100 MHz
 
 
 class Soc(wiring.Component):
-    """Core, host link and serial port; pins, clock and memory controller are the board's.
+    """Core, host link and serial port. The board adds pins, clock and memory controller.
+
+    Cost: see the board's report in ``docs/reports``.
 
     Parameters
     ----------
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
     clock_hz : int
-        Of ``sync``.
+        Frequency of ``sync``.
     baud : int
-        Of the serial line: see :func:`hw.uart.bit_time`.
+        Bit rate of the serial line: see :func:`hw.link.uart.bit_time`.
     name : str
-        Of the board: see :class:`hw.link.HostLink`.
+        Name of the board, which the host reads: see :class:`hw.link.link.HostLink`.
 
     Members
     -------
     rx, tx : :py:`In(1)`, :py:`Out(1)`
-        The serial line; ``rx`` is asynchronous.
+        The serial line. ``rx`` is asynchronous.
     memory : :py:`Out(MemoryPort(config))`
-        All memory.
+        To the memory controller.
     active : :py:`Out(1)`
-        A request came a short while ago.
+        High for ``2**20`` cycles after each request of the host.
     busy : :py:`Out(1)`
-        The memory is read or written.
+        In the cycle before, a word was read or offered for writing.
     stopped : :py:`Out(1)`
         The core carries out a STOP.
     status : :py:`Out(STATUS_BITS)`
-        Of the core: see :class:`assembler.registers.Status`.
+        The core's status: see :class:`assembler.contract.registers.Status`.
     token : :py:`Out(1)`
-        A token goes to the host.
+        The core offers a token to the host.
 
     Raises
     ------
     ValueError
-        The speeds do not go together, or the name is too long.
+        ``baud`` is out of range for ``clock_hz``, or ``name`` is too long or not ASCII.
     """
     def __init__(self, *, config, clock_hz, baud, name):
-        bit_time(clock_hz, baud)
+        bit_time(clock_hz, baud)        # raises the ValueError here, not while elaborating
         self.config   = config
         self.clock_hz = clock_hz
         self.baud     = baud
@@ -87,13 +89,15 @@ class Soc(wiring.Component):
         connect(m, link.memory, core.host)
         connect(m, core.memory, wiring.flipped(self.memory))
         m.d.comb += [
-            core.logits.ready.eq(1),        # the line is too slow for them
+            core.logits.ready.eq(1),        # dropped: the serial line is too slow for logits
+            # The link's queues of messages and tokens are emptied with the core.
             link.stopped.eq(core.stopped),
             self.stopped.eq(core.stopped),
             self.status.eq(core.status),
             self.token.eq(core.tokens.valid),
         ]
 
+        # A request lasts microseconds; the counter makes it long enough to be seen on an LED.
         light = Signal(LIGHT_BITS)
         m.d.comb += self.active.eq(light != 0)
         with m.If(link.heard):

@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 import torch
 
-from assembler import files
-from assembler.checkpoint import Checkpoint
-from assembler.errors import TernError
-from models.network import MatMulFreeLM, Shape
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import disk
+from tern_fpga.assembler.files.checkpoint import Checkpoint
+from tern_fpga.models.network import MatMulFreeLM, Shape
 
 
 __all__ = ["STATE", "write", "settle", "export", "load"]
@@ -58,8 +58,8 @@ def export(model, tokenizer, out):
     there. Only then the state that a run resumes from is removed."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     write(tensors, out / "model.safetensors", {"format": "pt"})
-    files.write_text(out / "config.json", json.dumps(model.shape.config(), indent=1) + "\n")
-    files.write_text(out / "tokenizer.json", tokenizer.to_str(pretty=True))
+    disk.write_text(out / "config.json", json.dumps(model.shape.config(), indent=1) + "\n")
+    disk.write_text(out / "tokenizer.json", tokenizer.to_str(pretty=True))
     (out / STATE).unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.scan import scan
+from tern_fpga.models.scan import scan
 
 
 __all__ = ["Shape", "MatMulFreeLM"]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from assembler import files
-from assembler.errors import TernError
-from assembler.tokenizer import SEPARATOR, documents
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import disk
+from tern_fpga.assembler.files.tokenizer import SEPARATOR, documents
 
 
 __all__ = ["SEPARATOR", "read_text", "train_tokenizer", "encode", "windows"]
@@ -27,7 +27,7 @@ def read_text(paths):
             raise TernError(f"{path}: cannot be read: {error.strerror or error}") from None
         except lzma.LZMAError:
             raise TernError(f"{path}: is not a whole .xz file") from None
-        text = files.as_text(data, path)
+        text = disk.as_text(data, path)
         if not text.strip():
             raise TernError(f"{path}: holds no text")
         texts.append(text.strip("\n"))

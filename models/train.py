@@ -1,4 +1,6 @@
-"""Train a MatMul-free language model on text: ``python -m models.train --text FILE --out DIR``.
+"""Train a MatMul-free language model on text.
+
+    python -m tern_fpga.models.train --text FILE --out DIR
 
 Everything that decides the result is in the preset, the text and the seed. The batch of step
 n, its dropout masks included, depends on the seed and n alone, so that a run resumed after a
@@ -23,12 +25,12 @@ from safetensors.torch import load_file
 import torch
 from torch.nn import functional as F
 
-from assembler import terminal
-from assembler.errors import TernError, report
-from models import text as texts
-from models.checkpoint import STATE, export, load, settle, write
-from models.network import MatMulFreeLM, Shape
-from models.writing import sample, write_windows
+from tern_fpga.assembler.console import terminal
+from tern_fpga.assembler.errors import TernError, report
+from tern_fpga.models import text as texts
+from tern_fpga.models.checkpoint import STATE, export, load, settle, write
+from tern_fpga.models.network import MatMulFreeLM, Shape
+from tern_fpga.models.writing import sample, write_windows
 
 
 __all__ = ["Recipe", "PRESETS", "train", "perplexity"]
@@ -341,8 +343,9 @@ def run(args):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
-        prog="python -m models.train", description=__doc__.splitlines()[0],
-        epilog="example: python -m models.train --text stories.txt --out my-model --preset toy")
+        prog="python -m tern_fpga.models.train", description=__doc__.splitlines()[0],
+        epilog="example: python -m tern_fpga.models.train --text stories.txt --out my-model "
+               "--preset toy")
     add_arguments(parser)
     run(parser.parse_args(argv))
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assembler import image as images
-from assembler.errors import TernError
-from assembler.sampling import Sampling
-from assembler.streams import StreamError, Streams
-from sim import host
-from sim.golden.machine import ProgramError
-from sim.golden.scheduler import parse_token
+from tern_fpga.assembler.contract.sampling import Sampling
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import image as images
+from tern_fpga.firmware.streams import StreamError, Streams
+from tern_fpga.sim import host
+from tern_fpga.sim.golden.machine import ProgramError
+from tern_fpga.sim.golden.scheduler import parse_token
 
 
 __all__ = ["ENGINES", "Token", "Engine", "load", "start", "add_argument"]
@@ -38,7 +38,7 @@ class Engine:
 
     Parameters
     ----------
-    image : assembler.image.Image
+    image : assembler.files.image.Image
     machine : sim.golden.machine.Machine, or alike
         Has ``send(words)``, ``run(tokens)``, ``tokens`` and ``logits``.
 
@@ -128,7 +128,7 @@ class Engine:
             Tokens to sample for each.
         ends : sequence of int
             A stream ends after any of these tokens.
-        sampling : assembler.sampling.Sampling, list of them, or None
+        sampling : assembler.contract.sampling.Sampling, list of them, or None
             How each stream chooses; None: the largest logit. If only one is given, prompt n has
             a seed that is n further on.
 
@@ -242,15 +242,15 @@ def start(image, engine, *, logits=False, copies=1):
     """An engine for an image. ``copies``: sequences that :meth:`Engine.predict_all` takes at a
     time, where the engine can."""
     if engine == "golden" and copies > 1:
-        from sim.golden.batch import Batch
+        from tern_fpga.sim.golden.batch import Batch
         return Engine(image, Batch(image, copies=copies, logits=logits))
     if engine == "golden":
-        from sim.golden.machine import Machine
+        from tern_fpga.sim.golden.machine import Machine
         return Engine(image, Machine(image, logits=logits))
     if engine == "float":
-        from sim.floating import FloatMachine
+        from tern_fpga.sim.reference.floating import FloatMachine
         return Engine(image, FloatMachine(image, logits=logits, copies=copies))
-    from sim.rtl import RtlMachine
+    from tern_fpga.sim.rtl.machine import RtlMachine
     return Engine(image, RtlMachine(image, logits=logits))
 
 

@@ -5,8 +5,8 @@ import argparse
 from rich.console import Console
 from rich.progress import Progress
 
-from assembler import registers
-from assembler.messages import conversation, prompt
+from tern_fpga.assembler.contract import registers
+from tern_fpga.assembler.contract.messages import conversation, prompt
 
 
 __all__ = ["parse_ids", "parse_count", "progress_bar", "prompt", "conversation"]

@@ -3,8 +3,8 @@
 import functools
 from pathlib import Path
 
-from assembler.compile import compile_model
-from assembler.config import Config
+from tern_fpga.assembler.compiler.compile import compile_model
+from tern_fpga.assembler.contract.config import Config
 from tests import random_model
 
 

@@ -5,7 +5,9 @@ A test that a machine cannot run is a skipped test with a reason: never an empty
 """
 
 import collections
+from pathlib import Path
 import signal
+import sys
 import threading
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 
 NOT_RUN = ("skipped", "xfailed")
 NAMED = 6                   # tests of a reason that are listed
+SHORT = ("assembler", "boards", "firmware", "hw", "models", "sim")
 
 
 # Tests send signals to what they start, which inherits what a shell lets this process ignore:
@@ -54,8 +57,18 @@ def not_run(reporter):
     return found
 
 
+def second_copies():
+    """Modules of the project that were imported by their short name, and so are there twice."""
+    root = Path(__file__).resolve().parents[1]
+    return sorted(name for name, module in sys.modules.items() if name.partition(".")[0] in SHORT
+                  and Path(getattr(module, "__file__", None) or "/").is_relative_to(root))
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session):
+    if (copies := second_copies()) and session.exitstatus == pytest.ExitCode.OK:
+        print(f"\nimport these from tern_fpga: {', '.join(copies)}", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if (session.config.option.all and reporter and not_run(reporter)
             and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)):

@@ -5,11 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from assembler import isa
-from assembler.config import Config
-from assembler.isa import Operand, Space
-from assembler.registers import PROMPT_FRESH, PROMPT_SAMPLE, MessageKind, message
-from sim.golden.machine import Machine
+from tern_fpga.assembler.contract import isa
+from tern_fpga.assembler.contract.config import Config
+from tern_fpga.assembler.contract.isa import Operand, Space
+from tern_fpga.assembler.contract.registers import PROMPT_FRESH, PROMPT_SAMPLE, MessageKind, message
+from tern_fpga.sim.golden.machine import Machine
 
 
 CONFIGS = {

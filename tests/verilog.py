@@ -14,7 +14,7 @@ import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 import pytest
 
-from sim import verilate
+from tern_fpga.sim.rtl import verilate
 
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def _inputs(source, module):
 def run_verilog(sources, top, bench, simulator, *, inputs=None, only=None, **parameters):
     """Run all tests of ``tests.<bench>`` on module ``top`` of ``sources`` (name: text).
 
-    ``inputs``: names and widths of those that get the noise of :func:`sim.streams.start`.
+    ``inputs``: names and widths of those that get the noise of :func:`sim.rtl.streams.start`.
     ``only``: name of a single test of the bench. A test that skips itself is a failure: nothing
     would say that it was not run.
     """
@@ -74,7 +74,7 @@ def run_verilog(sources, top, bench, simulator, *, inputs=None, only=None, **par
         results = Path(scratch) / "results.xml"
         try:
             get_runner(simulator).test(
-                hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=f"tests.{bench}",
+                hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=f"tests.hw.{bench}",
                 build_dir=folder, test_dir=ROOT, results_xml=str(results), log_file=log,
                 test_filter=only and rf"\.{only}\b",
                 extra_env={"BENCH_PARAMETERS": json.dumps(parameters),

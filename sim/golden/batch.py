@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from assembler.isa import Space
-from sim.golden.machine import Machine
-from sim.golden.registers import Registers
-from sim.golden.sampler import Sampler
-from sim.golden.scheduler import Scheduler
+from tern_fpga.assembler.contract.isa import Space
+from tern_fpga.sim.golden.machine import Machine
+from tern_fpga.sim.golden.registers import Registers
+from tern_fpga.sim.golden.sampler import Sampler
+from tern_fpga.sim.golden.scheduler import Scheduler
 
 
 __all__ = ["Batch"]
@@ -63,7 +63,7 @@ class Batch(Machine):
 
     Parameters
     ----------
-    image : assembler.image.Image
+    image : assembler.files.image.Image
     copies : int
     logits : bool
         Keep the logits of every sampled position.

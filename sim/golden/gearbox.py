@@ -1,4 +1,4 @@
-"""Golden twin of ``hw/gearbox.py``."""
+"""Golden twin of ``hw/common/gearbox.py``."""
 
 
 __all__ = ["regroup"]

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from assembler import tables
+from tern_fpga.assembler.contract import tables
 
 
 __all__ = ["random_bits", "gumbel"]
 
 
-# As in hw/gumbel.py, on purpose a second time: a constant that changes on one side only shows.
+# As in hw/sample/gumbel.py, on purpose a second time: a constant that changes on one side only
+# shows.
 _ROUNDS   = 7
 _MULTIPLY = 0x2d9eb
 _CONSTANT = 0x1e377

@@ -1,16 +1,16 @@
-"""Golden twin of ``hw/link.py``: what a board answers to the bytes of the line."""
+"""Golden twin of ``hw/link/link.py``: what a board answers to the bytes of the line."""
 
 import zlib
 
-from assembler import link
-from assembler.link import Code, Status
+from tern_fpga.assembler.contract import link
+from tern_fpga.assembler.contract.link import Code, Status
 
 
 __all__ = ["HostLink"]
 
 
 _WORD = 4
-_WORDS = 256               # messages that wait; hw.link.WORDS
+_WORDS = 256               # messages that wait; hw.link.link.WORDS
 _REGISTERS = 256
 
 
@@ -19,7 +19,7 @@ class HostLink:
 
     Parameters
     ----------
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
     clock_hz : int
     name : str
         For the identity.

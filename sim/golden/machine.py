@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from assembler import isa, packing
-from assembler.isa import Operand, Space, Stat
-from sim.golden import ternary
-from sim.golden.registers import Registers
-from sim.golden.sampler import Sampler
-from sim.golden.scheduler import Scheduler, Step
-from sim.golden.vector import VectorUnit
-from sim.golden.weights import WeightStream
+from tern_fpga.assembler.contract import isa
+from tern_fpga.assembler.contract.isa import Operand, Space, Stat
+from tern_fpga.assembler.files import packing
+from tern_fpga.sim.golden import ternary
+from tern_fpga.sim.golden.registers import Registers
+from tern_fpga.sim.golden.sampler import Sampler
+from tern_fpga.sim.golden.scheduler import Scheduler, Step
+from tern_fpga.sim.golden.vector import VectorUnit
+from tern_fpga.sim.golden.weights import WeightStream
 
 
 __all__ = ["Machine", "ProgramError"]
@@ -28,7 +29,7 @@ class Machine:
 
     Parameters
     ----------
-    image : assembler.image.Image
+    image : assembler.files.image.Image
         See :meth:`bare` for a machine without one.
     logits : bool
         Keep the logits of every sampled position (``Control.LOGITS``).
@@ -54,8 +55,8 @@ class Machine:
         Elements and weights that the instructions so far worked on, and how many they may: who
         runs a program that he does not know sets a limit, for it may have no end.
     counters : dict
-        Those of ``assembler.registers`` that know nothing of time. They are the core's when no
-        instruction is under way; it may have fetched more weights.
+        Those of ``assembler.contract.registers`` that know nothing of time. They are the core's
+        when no instruction is under way; it may have fetched more weights.
     weight_words, array_beats : int
         Two of them.
     sums : dict
@@ -152,9 +153,9 @@ class Machine:
         Returns
         -------
         str
-            ``running``; ``waiting`` at a ``next`` without a step; ``halted``; or ``fault`` at
-            a word that :func:`assembler.isa.decode` refuses. After all but the first ``pc`` is
-            still that instruction's.
+            ``running``; ``waiting`` at a ``next`` without a step; ``halted``; or ``fault`` at a
+            word that :func:`assembler.contract.isa.decode` refuses. After all but the first ``pc``
+            is still that instruction's.
         """
         word = self.program[self.pc] if self.pc < len(self.program) else 0
         if word not in self._decoded:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from assembler import isa
-from assembler.isa import Space
+from tern_fpga.assembler.contract import isa
+from tern_fpga.assembler.contract.isa import Space
 
 
 __all__ = ["Registers"]
@@ -14,7 +14,7 @@ class Registers:
 
     Parameters
     ----------
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
 
     Members
     -------

@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from assembler import tables
-from assembler.sampling import (
+from tern_fpga.assembler.contract import tables
+from tern_fpga.assembler.contract.sampling import (
     INVERSE_FRACTION,
     PENALTY_FRACTION,
     REWARD_FRACTION,
     SEEN_TOKENS,
 )
-from sim.golden.gumbel import gumbel, random_bits
+from tern_fpga.sim.golden.gumbel import gumbel, random_bits
 
 
 __all__ = ["Setting", "Sampler", "factor_of", "keys_of"]
@@ -85,7 +85,7 @@ class Sampler:
 
     Where all positions are greedy the score is the sum: comparing the exact sums rather than the
     rounded logits leaves no ties to rounding; a row's scale is common to all rows of a position
-    and positive. Otherwise it is as :class:`hw.draw.Draw` says.
+    and positive. Otherwise it is as :class:`hw.sample.draw.Draw` says.
 
     Parameters
     ----------

@@ -3,10 +3,10 @@
 from collections import deque
 from dataclasses import dataclass
 
-from assembler import registers
-from assembler.registers import MessageKind
-from assembler.sampling import INVERSE_BITS, MAX_TOP_K, PENALTY_BITS
-from sim.golden.sampler import Setting
+from tern_fpga.assembler.contract import registers
+from tern_fpga.assembler.contract.registers import MessageKind
+from tern_fpga.assembler.contract.sampling import INVERSE_BITS, MAX_TOP_K, PENALTY_BITS
+from tern_fpga.sim.golden.sampler import Setting
 
 
 __all__ = ["Step", "Scheduler", "token_word", "parse_token"]
@@ -19,7 +19,7 @@ _PAYLOAD_MASK = (1 << registers.PAYLOAD_BITS) - 1
 
 @dataclass(frozen=True)
 class Step:
-    """One pass over the weights; the fields are those of ``hw.signatures.step_layout``.
+    """One pass over the weights; the fields are those of ``hw.common.signatures.step_layout``.
 
     ``live`` and ``sample`` are masks over positions (bit p is position p); ``tokens`` has one
     id per position, 0 where the position is not live.
@@ -49,7 +49,7 @@ class Scheduler:
 
     Parameters
     ----------
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
 
     Members
     -------

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from assembler import formats, tables
+from tern_fpga.assembler.contract import formats, tables
 
 
 __all__ = ["VectorUnit"]
@@ -20,7 +20,7 @@ class VectorUnit:
 
     Parameters
     ----------
-    fmt : assembler.formats.Float
+    fmt : assembler.contract.formats.Float
 
     Members
     -------

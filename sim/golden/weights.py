@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from assembler import packing
+from tern_fpga.assembler.files import packing
 
 
 __all__ = ["WeightStream"]
@@ -19,7 +19,7 @@ class WeightStream:
 
     Parameters
     ----------
-    config : assembler.config.Config
+    config : assembler.contract.config.Config
     read : callable
         ``read(address, words)`` returns the bytes of memory words, uint8.
 

@@ -1,5 +1,5 @@
 // The model of soc.v, its clock, and the host's end of its serial line, behind plain C functions
-// that sim/board.py calls. It knows bits and bytes of the line and nothing of what they mean.
+// that sim/commands/board.py calls. It knows bits and bytes of the line and nothing of what they mean.
 
 #include <cstdint>
 #include <deque>

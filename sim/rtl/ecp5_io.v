@@ -2,7 +2,7 @@
 // Lattice's FPGA-TN-02032 (I/O cells) and FPGA-TN-02200 (PLL). What is not modelled is refused:
 // by its missing parameter or port, or by $fatal.
 //
-// Module `bench` is the top: sim/pins.py writes it, sim/rtl/pins.cpp drives it.
+// Module `bench` is the top: sim/rtl/pins.py writes it, sim/rtl/pins.cpp drives it.
 
 module IB (input wire I, output wire O);
     assign O = I;
@@ -61,7 +61,7 @@ module ODDRX1F (input wire SCLK, input wire RST, input wire D0, input wire D1, o
     assign Q = SCLK ? high : low;
 endmodule
 
-// Its clocks come from outside, which computes them from the parameters: sim/pins.py refuses those
+// Its clocks come from outside, which computes them from the parameters: sim/rtl/pins.py refuses those
 // that it does not know.
 module EHXPLLL #(
     parameter CLKI_DIV = 1, parameter CLKFB_DIV = 1,

@@ -1,7 +1,7 @@
 // The simulated board: the model of harness.v, its clock, and buffers at its streams, behind plain
-// C functions that sim/rtl.py calls. Nothing here decides anything; loops are here for speed.
+// C functions that sim/rtl/machine.py calls. Nothing here decides anything; loops are here for speed.
 //
-// sim/rtl.py defines TERN_LONG, TERN_IDLE and TERN_FAILED, bits that tern_until adds to a status,
+// sim/rtl/machine.py defines TERN_LONG, TERN_IDLE and TERN_FAILED, bits that tern_until adds to a status,
 // and, if the memory has a clock of its own, TERN_CORE_HALF and TERN_SDRAM_HALF.
 
 #include <array>
@@ -68,7 +68,7 @@ struct KeptFile : VerilatedVcdFile {
 
 // Waveforms of one stretch of cycles: from the first in which all limits hold to the last.
 struct Waves {
-    enum { CYCLES, TOKENS, INSTRUCTIONS };      // what is limited, in the order of sim/waves.py
+    enum { CYCLES, TOKENS, INSTRUCTIONS };      // what is limited, in the order of sim/rtl/waves.py
     std::string path;
     std::vector<std::pair<int, std::string>> scopes;    // levels that are written; none: all
     std::array<uint64_t, 3> first{}, last{};    // both count
@@ -82,7 +82,7 @@ struct Waves {
     bool failed() const { return kept.failed; }
 #else
     WaveFile file;
-    bool failed() const { return false; }       // sim/waves.py looks
+    bool failed() const { return false; }       // sim/rtl/waves.py looks
 #endif
 };
 #endif

@@ -1,4 +1,4 @@
-// Memory behind the burst port (hw.signatures.MemoryPort), for benches and for the whole core.
+// Memory behind the burst port (tern_fpga.hw.common.signatures.MemoryPort), for benches and for the whole core.
 //
 // Commands queue up (16) and are carried out in order. A command starts `latency` cycles after it
 // was taken, or when the one before it has ended; so a queue of reads delivers a word in every

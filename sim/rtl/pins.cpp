@@ -1,5 +1,5 @@
 // Everything around a board's FPGA, in real time: oscillator, PLL, delays of pads and board, SDRAM
-// at its pins, the host's end of the serial line. sim/pins.py loads it, and next to it the models
+// at its pins, the host's end of the serial line. sim/rtl/pins.py loads it, and next to it the models
 // that it joins: each is a library of its own, known here by its functions and its ports.
 //
 // Times are in femtoseconds, so that no clock of a PLL drifts by rounding.
@@ -152,7 +152,7 @@ struct Pins {
 struct Arrival { Time at; Pins pins; };
 struct Edge { Time at; bool drives; uint32_t word; };
 
-// Bits of Pins::command, as sim/pins.py joins them.
+// Bits of Pins::command, as sim/rtl/pins.py joins them.
 constexpr uint32_t CKE = 1 << 0, CS_N = 1 << 1, RAS_N = 1 << 2, CAS_N = 1 << 3, WE_N = 1 << 4;
 constexpr int BA = 5, A = 7, DQM = 20;
 

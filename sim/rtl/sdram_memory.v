@@ -59,7 +59,7 @@ module tern_memory #(
         .pins__dq_o(dq_o), .pins__dq_oe(dq_oe), .pins__dq_i(dq)
     );
 
-    // The name `memory` is where sim/rtl.py looks for the words.
+    // The name `memory` is where sim/rtl/machine.py looks for the words.
     tern_sdram #(.DQ_BITS(SDRAM_BITS), `TERN_PART) memory (
         .Dq(dq), .Addr(a), .Ba(ba), .Clk(part_clk), .Cke(cke), .Cs_n(cs_n), .Ras_n(ras_n),
         .Cas_n(cas_n), .We_n(we_n), .Dqm(dqm)

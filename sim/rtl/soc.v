@@ -1,6 +1,6 @@
-// A board without its pins: hw.soc.Soc and a memory model, as sim/board.py sees them.
+// A board without its pins: tern_fpga.hw.soc.Soc and a memory model, as sim/commands/board.py sees them.
 //
-// sim/board.py puts the widths in front of this file: TERN_MEMORY_BITS, TERN_COMMAND_BITS and
+// sim/commands/board.py puts the widths in front of this file: TERN_MEMORY_BITS, TERN_COMMAND_BITS and
 // TERN_DEPTH (words that the memory model holds).
 
 module top (

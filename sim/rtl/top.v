@@ -1,6 +1,6 @@
 // Core and memory model, as the harness and the cocotb bench see them.
 //
-// sim/rtl.py puts the widths in front of this file: TERN_MEMORY_BITS, TERN_COMMAND_BITS,
+// sim/rtl/machine.py puts the widths in front of this file: TERN_MEMORY_BITS, TERN_COMMAND_BITS,
 // TERN_LOGIT_BITS and TERN_DEPTH (words that the memory model holds); TERN_SDRAM_BITS if the memory
 // has a clock of its own; TERN_CLOCKS, their number, if blocks that rest have.
 

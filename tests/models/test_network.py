@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from assembler.checkpoint import Checkpoint
-from assembler.compile import compile_model
-from assembler.config import preset
-from assembler.export import export as export_ternary
-from assembler.tokenizer import FileTokenizer
-from models import checkpoint, network, text as texts, train
-from sim import perplexity
-from sim.reference import Reference
+from tern_fpga.assembler.compiler.compile import compile_model
+from tern_fpga.assembler.compiler.export import export as export_ternary
+from tern_fpga.assembler.contract.config import preset
+from tern_fpga.assembler.files.checkpoint import Checkpoint
+from tern_fpga.assembler.files.tokenizer import FileTokenizer
+from tern_fpga.models import checkpoint, network, text as texts, train
+from tern_fpga.sim.commands import perplexity
+from tern_fpga.sim.reference.model import Reference
 from tests.models import toy
 
 

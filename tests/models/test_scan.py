@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.scan import scan
+from tern_fpga.models.scan import scan
 
 
 def loop(f, i):

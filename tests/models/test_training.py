@@ -13,11 +13,11 @@ import pytest
 from safetensors.numpy import load_file
 import torch
 
-from assembler.compile import compile_model
-from assembler.config import preset
-from assembler.errors import TernError, report
-from models import checkpoint, text as texts, train
-from sim import engines
+from tern_fpga.assembler.compiler.compile import compile_model
+from tern_fpga.assembler.contract.config import preset
+from tern_fpga.assembler.errors import TernError, report
+from tern_fpga.models import checkpoint, text as texts, train
+from tern_fpga.sim import engines
 from tests.models import toy
 
 
@@ -31,7 +31,8 @@ def story(tmp_path):
 def test_the_command_gives_a_model_that_compiles(story, tmp_path):
     """The command of the GPU runs, with a preset for one core."""
     done = subprocess.run(
-        [sys.executable, "-m", "models.train", "--text", story, "--val", story, "--preset", "toy",
+        [sys.executable, "-m", "tern_fpga.models.train", "--text", story, "--val", story,
+         "--preset", "toy",
          "--out", tmp_path / "model", "--device", "cpu",
          "--prompt", "\ufeffThe little[red]\x1b]0;x\x07\u202e:cat:"],
         capture_output=True, encoding="utf-8")
@@ -117,7 +118,8 @@ def test_a_model_that_cannot_be_written_leaves_the_state(tmp_path):
 def test_terminal_that_takes_nothing_ends_no_training(story, tmp_path):
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "models.train", "--text", story, "--preset", "toy", "--steps",
+            [sys.executable, "-m", "tern_fpga.models.train", "--text", story, "--preset",
+             "toy", "--steps",
              "4", "--out", tmp_path / "model", "--device", "cpu"], stdout=full,
             stderr=subprocess.PIPE)
     assert done.returncode
@@ -203,7 +205,7 @@ def test_mistakes_get_one_line_and_status_2(story, tmp_path, capsys):
 
     text("holds no text", file("empty.txt", b""))
     text("holds no text", story, file("blank.txt", b"\n \n"))
-    text("is not text: not UTF-8 at byte 3 (0xff)", file("bytes.txt", b"abc\xff"))
+    text("is not UTF-8 text (byte 3 is 0xff)", file("bytes.txt", b"abc\xff"))
     text("cannot be read", tmp_path / "missing.txt")
     text("is not a whole .xz file", file("cut.xz", b"no xz"))
     text("a window needs", file("short.txt", b"one fox"))

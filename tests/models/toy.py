@@ -3,8 +3,8 @@
 from dataclasses import replace
 import random
 
-from models import text as texts
-from models.train import PRESETS
+from tern_fpga.models import text as texts
+from tern_fpga.models.train import PRESETS
 
 
 __all__ = ["RECIPE", "story", "tokens"]

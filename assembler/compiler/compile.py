@@ -1,0 +1,277 @@
+"""From a checkpoint to an image."""
+
+import os
+
+import numpy as np
+
+from tern_fpga.assembler.asm import text
+from tern_fpga.assembler.compiler.layout import advice, plan
+from tern_fpga.assembler.contract import checksum
+from tern_fpga.assembler.contract.isa import WORD_BITS
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import packing
+from tern_fpga.assembler.files.checkpoint import Checkpoint
+from tern_fpga.assembler.files.disk import kept_in, read_json, read_json_bytes
+from tern_fpga.assembler.files.image import PROGRAM, TOKENIZER, Image, Section, token_ids
+from tern_fpga.assembler.files.tokenizer import FileTokenizer
+from tern_fpga.assembler.models import hgrn as models
+
+
+__all__ = ["GENERATION", "compile_model", "check_tensors"]
+
+
+GENERATION = "generation_config.json"
+
+
+_ROWS = 4096               # rows of the embedding converted at a time
+
+
+_WRAPPERS = {              # what puts a part of its own into the names of a state dict
+    "module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile",
+    "_forward_module": "DeepSpeed or Fabric", "_fsdp_wrapped_module": "FSDP",
+}
+
+
+def _check_names(checkpoint, expected):
+    """TernError if the tensors are those of the model, under names with more or with less."""
+    longest = max(name.count(".") for name in expected) + 1     # words of a name
+    for there in checkpoint.tensors:
+        words = [part for part in there.split(".") if part not in _WRAPPERS]
+        bare = ".".join(words)
+        ends = (".".join(words[-n:]) for n in range(1, min(len(words), longest) + 1))
+        name = next((end for end in ends if end in expected), None)
+        short = f"model.{bare}"
+        if there in expected or name is None and short not in expected:
+            continue
+        parts = [f"{part!r} of {why}" for part, why in _WRAPPERS.items() if part in
+                 there.split(".")]
+        if name is None:
+            raise TernError(f"{checkpoint.path}: tensor {there} should be {short}: the names lack "
+                            f"'model.', as those of a model without its head do; save the whole "
+                            f"AutoModelForCausalLM")
+        more = bare.removesuffix(name)
+        if more:
+            parts.append(f"{more!r}")
+        raise TernError(f"{checkpoint.path}: tensor {there} should be {name}: the names have "
+                        f"{' and '.join(parts)} in them; rename the tensors, or save the state "
+                        f"dict of the model inside of the wrapper")
+
+
+def check_tensors(checkpoint, model):
+    """TernError unless the checkpoint has the tensors of ``model``, and no others."""
+    expected = model.shapes()
+    for name, shape in expected.items():
+        tensor = checkpoint.tensors.get(name)
+        if tensor is None:
+            _check_names(checkpoint, expected)
+            raise TernError(f"{checkpoint.path}: tensor {name} is missing in the checkpoint")
+        if tensor.shape != shape:
+            raise TernError(f"{tensor.path}: tensor {name} has shape {list(tensor.shape)}, but "
+                            f"{checkpoint.path.name} asks for {list(shape)}")
+    for name, tensor in checkpoint.tensors.items():
+        if name not in expected:
+            raise TernError(f"{tensor.path}: tensor {name} belongs to no part of the model that "
+                            f"{checkpoint.path.name} describes")
+
+
+def _ends(checkpoint, vocabulary):
+    """The model's ends of sequence for the manifest: None, an id, or a list of ids.
+
+    As in transformers, those of ``generation_config.json`` take the place of the config's.
+    """
+    path, value = checkpoint.path, checkpoint.config.get("eos_token_id")
+    generation = path.parent / GENERATION
+    if os.path.lexists(generation):
+        named = read_json(kept_in(generation, path.parent)).get("eos_token_id")
+        if named is not None:
+            path, value = generation, named
+    try:
+        ends = token_ids(value, vocabulary)
+    except ValueError:
+        raise TernError(f"{path}: eos_token_id must be a token from 0 to {vocabulary - 1}, or "
+                        f"several, not {value!r}") from None
+    return list(ends) if len(ends) > 1 else (*ends, None)[0]
+
+
+def _lower_bounds(checkpoint):
+    """(layers, d) float64: the running sum over the layers of their softmax; row 0 is 0."""
+    x = checkpoint.tensors["model.lower_bounds"].array().astype(np.float64)
+    x = np.exp(x - x.max(axis=0))
+    x /= x.sum(axis=0)
+    return np.cumsum(x, axis=0) - x[0]
+
+
+def _parameter(p, prefix, layer, checkpoint, scales, bounds):
+    """The vector of a :class:`assembler.compiler.expand.Parameter`: (elements,) float64."""
+    def read(name):
+        # The tensors of the head and of the final norm do not belong to a layer.
+        name = name if layer is None else prefix + name
+        return checkpoint.tensors[f"{name}.weight"].array().astype(np.float64)
+
+    if p.kind == "outer":
+        return read(p.op.outer)
+    if p.kind == "gain":
+        gain = read(p.op.inner) * scales[p.op.matrix]
+        return gain * read(p.op.outer) if p.op.outer else gain
+    return bounds[layer] if p.kind == "floor" else 1 - bounds[layer]
+
+
+class _Memory:
+    """The sections' bytes, filled piece by piece; notes what lies where for the manifest."""
+
+    def __init__(self, planned):
+        self.plan, self.config = planned, planned.config
+        self.data = {name: np.zeros(words * self.config.word_bytes, np.uint8)
+                     for name, words in planned.sizes.items() if name != "states"}
+        self.tensors = []
+
+    def put(self, section, offset, data):
+        start = offset * self.config.word_bytes
+        self.data[section][start:start + len(data)] = data
+
+    def note(self, name, section, offset, size, **more):
+        self.tensors.append({"name": name, "address": self.plan.addresses[section] + offset,
+                             "bytes": size, **more})
+
+    def vector(self, name, section, offset, x, where):
+        largest = float(np.abs(x).max())
+        if largest > self.config.float.max:
+            raise TernError(f"{where}: {name} holds {largest:.3g}, more than the "
+                            f"{self.config.float.max:.3g} of the target's float")
+        data = packing.pack_vector(x, self.config).reshape(-1)
+        self.put(section, offset, data)
+        return len(data)
+
+    def sections(self):
+        return [Section(name, self.plan.addresses[name], words * self.config.word_bytes,
+                        self.data.get(name))
+                for name, words in self.plan.sizes.items()]
+
+
+def _embedding(memory, tensor, planned):
+    words = planned.config.vector_words(planned.model.hidden)
+    rows, row, size = [], 0, 0
+    left = np.zeros(0, np.float32)
+    # Chunks of the file do not end at rows: what is left over goes with the next.
+    for chunk in tensor.chunks():
+        left = np.concatenate([left, chunk])
+        while len(left) >= planned.model.hidden:
+            count = min(_ROWS, len(left) // planned.model.hidden)
+            rows = left[:count * planned.model.hidden].reshape(count, -1)
+            left = left[rows.size:]
+            size += memory.vector(tensor.name, "embedding", row * words, rows, tensor.path)
+            row += count
+    memory.note(tensor.name, "embedding", 0, size, shape=list(tensor.shape), pitch=words)
+
+
+def _weights(memory, checkpoint, planned, progress):
+    """Ternarise and pack all matrices. Returns {layer or None: {matrix: scale}} and counts."""
+    scales, zeros, done = {}, 0, 0
+    trits = scale = None
+    held = None                             # tensor whose trits are held
+    for matrix in planned.matrices:
+        progress(done, matrix.tensor)
+        if held != matrix.tensor:
+            trits, scale = checkpoint.tensors[f"{matrix.tensor}.weight"].ternary()
+            held = matrix.tensor
+            zeros += trits.size - np.count_nonzero(trits)
+            scales.setdefault(matrix.layer, {})[matrix.name] = scale
+        data = packing.tile(trits[matrix.start:matrix.stop], planned.config)
+        memory.put("weights", matrix.offset, data)
+        memory.note(f"{matrix.tensor}.weight", "weights", matrix.offset, len(data),
+                    rows=[matrix.start, matrix.stop], columns=matrix.columns, scale=scale)
+        done += (matrix.stop - matrix.start) * matrix.columns
+    return scales, zeros
+
+
+def _parameters(memory, checkpoint, planned, scales):
+    bounds = _lower_bounds(checkpoint) if planned.model.lower_bounds else None
+    pitch = planned.lowered.pitch
+    for layer in [*range(planned.model.layers), None]:
+        prefix = "" if layer is None else f"model.layers.{layer}."
+        base = (planned.model.layers if layer is None else layer) * pitch
+        block = planned.lowered.head_block if layer is None else planned.lowered.layer_block
+        for p in block:
+            x = _parameter(p, prefix, layer, checkpoint, scales[layer], bounds)
+            size = memory.vector(prefix + p.name, "parameters", base + p.offset, x,
+                                 checkpoint.path)
+            memory.note(prefix + p.name, "parameters", base + p.offset, size,
+                        elements=p.elements)
+
+
+def _streams(memory, planned):
+    """What the program streams: the matrices of all layers, and those of the head."""
+    data = memory.data["weights"]
+    body = next(matrix.offset for matrix in planned.matrices if matrix.layer is None)
+    size = body * planned.config.word_bytes
+    return [checksum.entry("body", body, data[:size]),
+            checksum.entry("head", planned.sizes["weights"] - body, data[size:])]
+
+
+def compile_model(path, config, target, progress=lambda done, what: None):
+    """Compile a checkpoint.
+
+    Parameters
+    ----------
+    path : path or Checkpoint
+        See :class:`assembler.files.checkpoint.Checkpoint`.
+    config : Config
+    target : str
+        Name of the preset that ``config`` is or comes from, for messages and the manifest.
+    progress : callable
+        ``progress(weights done, what is next)``.
+
+    Returns
+    -------
+    Image
+        Its manifest also holds what the summary tells.
+
+    Raises
+    ------
+    TernError
+        The checkpoint cannot be read or is not supported, or the model does not fit.
+    """
+    checkpoint = path if isinstance(path, Checkpoint) else Checkpoint(path)
+    model = models.load(checkpoint.config, checkpoint.path)
+    check_tensors(checkpoint, model)
+    try:
+        planned = plan(model, config, checkpoint.path)
+    except TernError as error:
+        raise TernError(f"{error}: too large for {target}; {advice(model)}") from None
+    if planned.bytes > config.memory_bytes:
+        raise TernError(f"{checkpoint.path}: needs {planned.bytes:,} bytes and {target} has "
+                        f"{config.memory_bytes:,}: {planned.bytes - config.memory_bytes:,} bytes "
+                        f"are missing; {advice(model)}")
+    program = text.assemble(planned.source, config, PROGRAM)
+    memory = _Memory(planned)
+    memory.put("program", 0, np.frombuffer(
+        b"".join(word.to_bytes(WORD_BITS // 8, "little") for word in program.words), np.uint8))
+    progress(0, "embedding")
+    _embedding(memory, checkpoint.tensors["model.embeddings.weight"], planned)
+    scales, zeros = _weights(memory, checkpoint, planned, progress)
+    _parameters(memory, checkpoint, planned, scales)
+    weights = sum((m.stop - m.start) * m.columns for m in planned.matrices)
+    manifest = {
+        "target": target,
+        "model": {"type": checkpoint.config["model_type"], "source": str(checkpoint.path),
+                  "hidden_size": model.hidden, "intermediate_size": model.inner,
+                  "layers": model.layers, "vocab_size": model.vocab,
+                  "use_lower_bound": model.lower_bounds,
+                  "bos_token_id": checkpoint.config.get("bos_token_id"),
+                  "eos_token_id": _ends(checkpoint, model.vocab),
+                  "parameters": sum(t.count for t in checkpoint.tensors.values()),
+                  "ternary_weights": weights, "zero_weights": int(zeros)},
+        "vocab_size": model.vocab,
+        "weight_streams": _streams(memory, planned),
+        "states_in_registers": planned.lowered.resident,
+        "symbols": planned.lowered.symbols,
+        "lines": program.lines,
+        "tensors": memory.tensors,
+    }
+    files = {PROGRAM: planned.source.encode()}
+    if checkpoint.tokenizer is not None:
+        data = read_json_bytes(checkpoint.tokenizer)
+        FileTokenizer(data, checkpoint.tokenizer)       # a mistake is found here, not by a prompt
+        files[TOKENIZER] = data
+    return Image(config, memory.sections(), planned.addresses["program"], len(program.words),
+                 manifest, files)

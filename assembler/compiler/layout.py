@@ -1,0 +1,133 @@
+"""What lies where in memory, decided from a model's sizes alone."""
+
+from dataclasses import dataclass
+
+from tern_fpga.assembler.asm import text
+from tern_fpga.assembler.compiler import lower
+from tern_fpga.assembler.compiler.allocate import NoRoom
+from tern_fpga.assembler.contract.config import PRESETS, Config
+from tern_fpga.assembler.contract.isa import WORD_BITS
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import packing
+from tern_fpga.assembler.models import hgrn as models
+
+
+__all__ = ["Matrix", "Plan", "plan", "advice"]
+
+
+_ALIGN = 64                # memory words: sections start where a burst does
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows ``start`` to ``stop`` of a ternary matrix; ``layer`` is None for the head's.
+
+    ``words`` of memory from ``offset`` on, counted from the first word of the weights.
+    """
+    name: str
+    layer: int | None
+    start: int
+    stop: int
+    columns: int
+    offset: int
+    words: int
+
+    @property
+    def tensor(self):
+        """Name of the checkpoint's tensor, less ``.weight``."""
+        return self.name if self.layer is None else f"model.layers.{self.layer}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What lies where, known before any weight is read.
+
+    ``addresses`` and ``sizes``: section -> memory words. ``source``: the whole program text.
+    """
+    model: models.Hgrn
+    config: Config
+    lowered: lower.Lowered
+    matrices: list[Matrix]
+    addresses: dict[str, int]
+    sizes: dict[str, int]
+    source: str
+
+    @property
+    def words(self):
+        return max(self.addresses[name] + self.sizes[name] for name in self.sizes)
+
+    @property
+    def bytes(self):
+        return self.words * self.config.word_bytes
+
+
+def _matrices(program, config):
+    """All matrices in the order of their use, and the words of those of the layers."""
+    out, offset, body = [], 0, 0
+    for layer in [*range(program.layers), None]:
+        for op in program.layer if layer is not None else program.head:
+            if isinstance(op, models.Linear):
+                columns = program.matrices[op.matrix][1]
+                words = packing.matrix_words(op.stop - op.start, columns, config)
+                out.append(Matrix(op.matrix, layer, op.start, op.stop, columns, offset, words))
+                offset += words
+        if layer is not None:
+            body = offset
+    return out, body, offset - body
+
+
+def plan(model, config, where="model"):
+    """Lower a model for a machine and lay out its memory.
+
+    Parameters
+    ----------
+    model : assembler.models.hgrn.Hgrn
+    config : Config
+    where : str
+        What messages begin with.
+
+    Raises
+    ------
+    TernError
+        Registers, program memory or a field of an instruction are too small. The size of the
+        memory is not checked.
+    """
+    program = model.program()
+    matrices, body, head = _matrices(program, config)
+    try:
+        lowered = lower.lower(program, config, body, head)
+    except NoRoom as error:
+        raise TernError(f"{where}: {error}") from None
+    names = ("parameters", "embedding", "weights", "states")
+    # Addresses do not change the number of instructions: count them first.
+    zeros = "".join(f".alias {name} 0\n" for name in names)
+    count = len(text.assemble(zeros + lowered.text, config, str(where)).words)
+    block = sum(config.vector_words(p.elements) for p in lowered.head_block)
+    sizes = {"program": count * WORD_BITS // config.memory_bits,
+             "parameters": program.layers * lowered.pitch + block,
+             "embedding": model.vocab * config.vector_words(model.hidden),
+             "weights": body + head,
+             "states": lowered.state_words}
+    addresses, address = {}, 0
+    for name, words in sizes.items():
+        addresses[name] = address
+        address += -(-words // _ALIGN) * _ALIGN
+    head = "".join(f".alias  {name:<12} {addresses[name]:#x}\n" for name in names)
+    return Plan(model, config, lowered, matrices, addresses, sizes, head + lowered.text)
+
+
+def _targets_that_fit(model):
+    fitting = []
+    for name, config in PRESETS.items():
+        try:
+            if plan(model, config).bytes <= config.memory_bytes:
+                fitting.append(name)
+        except TernError:
+            pass
+    return fitting
+
+
+def advice(model):
+    """Words for who meets a model that does not fit."""
+    fitting = _targets_that_fit(model)
+    return f"it fits {', '.join(fitting)}" if fitting else "it fits no known target"

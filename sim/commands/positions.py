@@ -1,0 +1,170 @@
+"""What positions bring: prompts and several streams against one stream, measured in the RTL."""
+
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from tern_fpga.assembler.console import terminal
+from tern_fpga.assembler.console.commit import made_by, write_report
+from tern_fpga.assembler.contract.config import CLOCK_MHZ, SDRAM_MHZ
+from tern_fpga.assembler.contract.sdram_parts import BOARDS
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import disk, image as images
+from tern_fpga.sim import host
+from tern_fpga.sim.commands.generate import positive
+from tern_fpga.sim.commands.perf import chosen_memory, memory_name, model_name
+from tern_fpga.sim.rtl import sdram_parts
+from tern_fpga.sim.rtl.machine import RtlMachine
+
+
+__all__ = ["HELP", "EXAMPLE", "Rates", "measure", "add_arguments", "run"]
+
+
+HELP = "measure prompts and several streams in the RTL"
+EXAMPLE = "python -m sim positions build/stories-5m"
+
+_WARM_UP = 2                # tokens before those that count
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Mean cycles of a token, in steady state.
+
+    ``decode``: of one stream. ``prompt``: from a prompt of ``prompt_tokens`` to its first sampled
+    token, over its tokens. ``streams``: of all positions at once, over all their tokens.
+    ``simulated``: cycles that a second of one processor simulates.
+    """
+    positions: int
+    decode: float
+    prompt: float
+    prompt_tokens: int
+    streams: float
+    simulated: float
+
+    @property
+    def prefill_gain(self):
+        return self.decode / self.prompt
+
+    @property
+    def streams_gain(self):
+        return self.decode / self.streams
+
+
+class _Clocked:
+    """A machine whose tokens are counted."""
+    def __init__(self, image, options):
+        self.config = image.config
+        self.machine = RtlMachine(image, **options)
+        self.tokens = 0
+
+    def converse(self, ids, count, slot=0):
+        self.machine.send(host.conversation(self.config, ids, count, slot=slot))
+
+    def after(self, tokens):
+        """The cycle in which that many more tokens have come."""
+        self.tokens += tokens
+        while len(self.machine.tokens) < self.tokens:
+            self.machine.run(tokens=self.tokens)
+        return self.machine.total_cycles
+
+
+def measure(image, *, tokens=8, chunks=4, **options):
+    """Run one stream, a prompt of ``chunks`` times ``positions`` tokens, and a stream in every
+    position; returns :class:`Rates`. ``options``: those of :class:`sim.rtl.machine.RtlMachine`."""
+    positions = image.config.positions
+    vocabulary, _ = image.model()
+    core = _Clocked(image, options)
+    began = time.process_time(), core.machine.total_cycles
+    core.converse([1], _WARM_UP + tokens)
+    start = core.after(_WARM_UP)
+    end = core.after(tokens)
+    decode = (end - start) / tokens
+
+    prompt = [1 + n % (vocabulary - 1) for n in range(chunks * positions)]
+    core.converse(prompt, 1)
+    prefill = (core.after(1) - end) / len(prompt)
+
+    for slot in range(positions):
+        core.converse(prompt[slot:slot + 1], _WARM_UP + tokens, slot)
+    # The first token of each comes from a prompt step of its own.
+    start = core.after(positions * _WARM_UP)
+    streams = (core.after(positions * tokens) - start) / (positions * tokens)
+    seconds = time.process_time() - began[0]
+    return Rates(positions, decode, prefill, len(prompt), streams,
+                 (core.machine.total_cycles - began[1]) / seconds)
+
+
+def add_arguments(parser):
+    parser.add_argument("directories", metavar="DIR", nargs="+",
+                        help="image directories, from the assembler")
+    parser.add_argument("--memory", metavar="KIND", choices=("sdram", "plain", *sdram_parts.PARTS),
+                        help="as in perf (default: sdram where the board has one)")
+    parser.add_argument("--tokens", type=positive(int), default=4, metavar="N",
+                        help="tokens of each stream to measure (default: %(default)s)")
+    parser.add_argument("--chunks", type=positive(int), default=4, metavar="N",
+                        help="length of the prompt, in times the positions (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a page there")
+
+
+_PAGE = """\
+# What positions bring
+
+{made}
+
+One pass over the weights serves as many tokens as the machine has positions: those of a prompt, or
+one of each stream. Measured in the RTL with the board's SDRAM, its controller and refreshes, in
+steady state: one stream; a prompt, from its first word to the token sampled after it; a stream in
+every position. *simulated*: what Verilator does in a second of processor time.
+
+| model | machine | positions | one stream | prompt | | all streams | | simulated |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+
+
+def _cells(rates, clock):
+    def rate(cycles):
+        return f"{clock * 1e6 / cycles:,.0f} tokens/s"
+
+    return [str(rates.positions), rate(rates.decode),
+            f"{rate(rates.prompt)} ({rates.prompt_tokens} tokens)", f"{rates.prefill_gain:.2f} x",
+            rate(rates.streams), f"{rates.streams_gain:.2f} x",
+            f"{rates.simulated:,.0f} cycles/s"]
+
+
+def run(args):
+    if args.report:
+        disk.has_folder(args.report)
+    found, lines = [], []
+    table = Table("model", "machine", "pos.", "one stream", "prompt", "", "all streams", "",
+                  "simulated", box=None, pad_edge=False)
+    loaded = [(directory, images.load(directory)) for directory in args.directories]
+    try:
+        for directory, image in loaded:
+            target = image.manifest.get("target")
+            if target not in CLOCK_MHZ:
+                raise TernError(f"{directory}: made for no known board")
+            memory, clock = chosen_memory(target, args.memory), CLOCK_MHZ[target]
+            rates = measure(image, tokens=args.tokens, chunks=args.chunks, memory=memory,
+                            clock_mhz=clock,
+                            sdram_mhz=SDRAM_MHZ[target] if memory else clock)
+            name = model_name(image)
+            found.append({"model": name, "target": target, "digest": image.config.digest,
+                          "memory": BOARDS.get(memory, memory) or "plain",
+                          "controller": memory, "clock_mhz": clock, **asdict(rates),
+                          "prefill_gain": rates.prefill_gain, "streams_gain": rates.streams_gain})
+            cells = [name, f"{target}, {memory_name(memory)}", *_cells(rates, clock)]
+            table.add_row(*map(terminal.markup, cells))
+            lines.append("| " + " | ".join(cells) + " |\n")
+    finally:                # what was measured is told, whatever ends the rest
+        if found and args.json:
+            print(json.dumps(found, indent=1))
+        elif found:
+            Console().print(table)
+    if args.report:
+        write_report(args.report, _PAGE.format(made=made_by("make positions")) + "".join(lines),
+                     rows=found)

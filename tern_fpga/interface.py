@@ -1,0 +1,122 @@
+"""What ``import tern_fpga`` offers; all else may change."""
+
+from dataclasses import replace
+
+from tern_fpga.assembler.compiler.compile import compile_model
+from tern_fpga.assembler.contract.config import CLOCK_MHZ, SDRAM_MHZ, Config, preset
+from tern_fpga.assembler.contract.sampling import Sampling
+from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files import tokenizer
+from tern_fpga.assembler.files.image import Image, load
+from tern_fpga.sim import engines
+from tern_fpga.sim.commands import perf
+
+
+__all__ = ["Config", "Image", "Machine", "Sampling", "TernError", "compile", "load"]
+
+
+def compile(checkpoint, target="sim-tiny", **changes):
+    """Compile a checkpoint for a machine.
+
+    Parameters
+    ----------
+    checkpoint : path
+        A folder with ``config.json`` and safetensors, or a ``model.json``.
+    target : str
+        A preset, which `tern-fpga boards list` shows.
+    changes
+        Fields of :class:`Config` that differ from the preset.
+
+    Returns
+    -------
+    Image
+        ``image.save(directory)`` writes it, and :func:`load` reads it again.
+
+    Raises
+    ------
+    TernError
+        The checkpoint cannot be read or is not supported, or the model does not fit.
+    ValueError
+        There is no such preset, or a field breaks a rule.
+    """
+    return compile_model(checkpoint, replace(preset(target), **changes), target)
+
+
+class Machine:
+    """A compiled model on an engine.
+
+    Every call starts from an empty state.
+
+    Parameters
+    ----------
+    image : Image or path
+        Of :func:`compile`, or a folder that an image was saved to.
+    engine : str
+        ``golden``: the bit-exact model in NumPy. ``rtl``: the core's Verilog in a simulator, which
+        computes the same bits. ``float``: the same program in float64.
+
+    Raises
+    ------
+    TernError
+        The image cannot be read.
+    """
+    def __init__(self, image, engine="golden"):
+        if engine not in engines.ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(engines.ENGINES)}, not {engine!r}")
+        self.image  = image if isinstance(image, Image) else load(image)
+        self.engine = engine
+        self.words  = tokenizer.load(self.image)
+
+    def _ids(self, prompt):
+        if not isinstance(prompt, str):
+            return [int(token) for token in prompt]
+        if self.words is None:
+            raise TernError("the model has no tokenizer: give token ids")
+        return self.words.encode(prompt)
+
+    def tokens(self, prompt, count=32, *, ignore_eos=False, **sampling):
+        """Yield up to ``count`` token ids that continue ``prompt``, text or ids.
+
+        ``sampling``: fields of :class:`Sampling`; without any, the most likely token each time.
+        """
+        ids    = self._ids(prompt)
+        engine = engines.start(self.image, self.engine)
+        ends   = () if ignore_eos else engine.ends
+        for token in engine.generate([ids], count, ends=ends, sampling=Sampling(**sampling)):
+            yield token.id
+
+    def generate(self, prompt, count=32, *, ignore_eos=False, **sampling):
+        """As :meth:`tokens`, as pieces of text: joined, they are the text of all tokens.
+
+        The text is as the model gives it. Escape it before you show it on a terminal.
+        """
+        if self.words is None:
+            raise TernError("the model has no tokenizer: use tokens()")
+        ids  = self._ids(prompt)
+        text = self.words.stream(ids)
+        for token in self.tokens(ids, count, ignore_eos=ignore_eos, **sampling):
+            if piece := text.push(token):
+                yield piece
+        if piece := text.flush():
+            yield piece
+
+    def logits(self, prompt):
+        """Yield the logits after each token of ``prompt``, text or ids: (vocabulary,) float64."""
+        ids = self._ids(prompt)
+        engine = engines.start(self.image, self.engine, logits=True)
+        for part in engine.logits(ids, batch=self.image.config.positions):
+            yield from part
+
+    def perf(self, *, tokens=2, streams=1):
+        """Measure decoding on the RTL with the board's memory, whatever the engine is.
+
+        Returns a :class:`tern_fpga.sim.commands.perf.Performance`. TernError if the image was made
+        for no known target.
+        """
+        target = self.image.manifest.get("target")
+        if target not in CLOCK_MHZ:
+            raise TernError(f"the image was made for {target!r}, which is no known target")
+        memory = perf.chosen_memory(target, None)
+        return perf.measure(self.image, clock_mhz=CLOCK_MHZ[target],
+                            sdram_mhz=SDRAM_MHZ[target] if memory else None, memory=memory,
+                            tokens=tokens, streams=streams)

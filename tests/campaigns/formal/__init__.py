@@ -1,0 +1,1 @@
+"""Proofs about the hardware: ``python -m tests.campaigns.formal``; see ``docs/verification.md``."""

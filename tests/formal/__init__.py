@@ -1,1 +1,0 @@
-"""Proofs about the hardware: ``python -m tests.formal``; see ``docs/verification.md``."""
