@@ -1,27 +1,40 @@
 """The one exception for a user's mistake, and how a command line reports it."""
 
+from collections.abc import Callable, Sequence
 import io
 import os
 from pathlib import Path
 import sys
+from typing import ParamSpec, TextIO, TypeVar
 
 
-__all__ = ["TernError", "one_line", "report", "missing"]
+__all__ = ["TernError", "Main", "one_line", "report", "missing"]
 
 
-_LONGEST = 500             # characters of a message; what is longer loses its middle
+Main = Callable[[Sequence[str] | None], int | None]     # a command line: argv -> exit status
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_LONGEST = 500             # characters of a message; a longer one loses its middle
 _ROOT    = Path(__file__).resolve().parents[1]
 
 
 class TernError(ValueError):
-    """A mistake of the user, or a failure of the machine: one line that says what, where, and what
-    to do. Several arguments are as many mistakes, a line each."""
-    def __str__(self):
+    """A mistake of the user, or a failure of the machine.
+
+    Each argument is one mistake: a line that says what is wrong, where, and what to do.
+    """
+    def __str__(self) -> str:
         return "\n".join(map(str, self.args))
 
 
-def one_line(text):
-    """A message as a terminal can show it, whatever names and values of a file are in it."""
+def one_line(text: object) -> str:
+    """The message as one printable line.
+
+    Names and values from a file may hold line breaks and control characters: line breaks become
+    spaces, other characters that do not print are escaped. A long message loses its middle.
+    """
     text = " ".join(str(text).split())
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST * 2 // 3]} ... {text[-_LONGEST // 3 + 5:]}"
@@ -29,36 +42,39 @@ def one_line(text):
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output; what it cannot take is a TernError, unless its reader has left.
+    """Standard output. A failed write is a TernError; a closed pipe stays a BrokenPipeError.
 
-    What the encoding of its terminal lacks, as bytes of a prompt that are no text, is shown as
-    ``\\udcff``.
+    Characters that the terminal's encoding lacks, such as bytes of a prompt that are not text, are
+    written as escapes like ``\\udcff``.
     """
-    def __init__(self, stream):
-        self._stream = stream       # or it would close what both write to
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream = stream       # if it were collected, it would close the shared buffer
         super().__init__(stream.buffer, stream.encoding, "backslashreplace",
                          line_buffering=stream.line_buffering,
                          write_through=stream.write_through)
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         return self._try(super().write, text)
 
-    def flush(self):
+    def flush(self) -> None:
         return self._try(super().flush)
 
-    def _try(self, function, *arguments):
+    def _try(self, function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
         try:
-            return function(*arguments)
+            return function(*arguments, **options)
         except BrokenPipeError:
             raise
         except OSError as error:
             raise TernError(f"standard output: {error.strerror}") from None
 
 
-def _prepare():
-    """Both outputs take whatever is printed; one that is closed takes it, too, and an input that
-    is closed is an empty one."""
-    if type(sys.stdout) is io.TextIOWrapper:        # not where a test listens
+def _prepare() -> None:
+    """Make the standard streams safe to use.
+
+    Both outputs escape characters that they cannot encode. A closed output discards what is
+    written to it; a closed input reads as empty.
+    """
+    if type(sys.stdout) is io.TextIOWrapper:        # a test that captures output has replaced it
         sys.stdout = _Output(sys.stdout)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -68,8 +84,8 @@ def _prepare():
             stream.reconfigure(errors="backslashreplace")
 
 
-def _end(stream):
-    """Write what is still to be written, or drop it: Python would show a traceback."""
+def _end(stream: TextIO) -> None:
+    """Flush the stream. If that fails, discard its buffer, or Python would print a traceback."""
     try:
         stream.flush()
     except (TernError, OSError):
@@ -78,27 +94,28 @@ def _end(stream):
         os.close(nowhere)
 
 
-def _complain(*messages):
+def _complain(*messages: object) -> None:
     try:
         for message in messages:
             print(f"error: {one_line(message)}", file=sys.stderr)
-    except OSError:             # standard error is full: the status says it
+    except OSError:             # standard error failed; the exit status reports the error
         pass
 
 
-def report(main, argv=None):
+def report(main: Main, argv: Sequence[str] | None = None) -> int:
     """Run ``main(argv)`` and return its exit status (None counts as 0).
 
-    A :class:`TernError` becomes a line on standard error, and status 2; so does a file, a disk
-    or an output that fails (OSError), and a package that is not installed. Anything else is a
-    defect of Tern and keeps its traceback. ``main`` imports what is not in the standard library.
+    A :class:`TernError` becomes a line on standard error, and status 2. So does an OSError (a
+    file, a disk or an output fails) and a package that is not installed. Any other exception is a
+    defect of Tern and keeps its traceback. Import modules outside the standard library in
+    ``main``, so that a missing one is reported like this.
     """
     _prepare()
     status = 2
     try:
         try:
             status = main(argv) or 0
-        except SystemExit:      # of the parser, after the help
+        except SystemExit:      # the parser exits after it has printed the help
             sys.stdout.flush()
             raise
         sys.stdout.flush()
@@ -111,7 +128,7 @@ def report(main, argv=None):
     except MemoryError:
         status = 2
         _complain("this machine has too little memory for that")
-    except BrokenPipeError:     # the reader of our output has left; say nothing more to it
+    except BrokenPipeError:     # the reader of our output has closed it
         status = 1
     except OSError as error:
         status = 2
@@ -125,12 +142,14 @@ def report(main, argv=None):
     return status
 
 
-def missing(error):
-    """Exit status for a package that is not installed; says what to type. ``error``: of an import;
-    raised again if it is about a module of this project."""
+def missing(error: ModuleNotFoundError) -> int:
+    """Report a package that is not installed and how to install it; returns the exit status.
+
+    ``error`` was raised by an import. It is raised again if it names a module of this project.
+    """
     if error.name is None or (_ROOT / error.name.partition(".")[0]).is_dir():
         raise error
-    if not (_ROOT / "pyproject.toml").exists():         # of a wheel
+    if not (_ROOT / "pyproject.toml").exists():         # installed from a wheel
         _complain(f"the package {error.name} is not installed for {sys.executable}; type: "
                   f"pip install {error.name.partition('.')[0]}, or tern-fpga with the extra that "
                   f"has it: boards, plots or models")

@@ -1,8 +1,10 @@
-"""Checksum of the weight stream: whether what a core read is what the image put there.
+"""Checksum of the weight stream: shows whether a core read the weights that the image holds.
 
 Standard library only.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
 import zlib
 
 from tern_fpga.assembler.contract.registers import counted
@@ -11,14 +13,17 @@ from tern_fpga.assembler.contract.registers import counted
 __all__ = ["SUMS", "WeightCheck", "entry"]
 
 
-SUMS = ("streams", "stream_words", "stream_sum")    # registers; the first is to be read first
+SUMS = ("streams", "stream_words", "stream_sum")    # registers; read `streams` first
 
-_MOST = 1 << 22             # streams between two readings: no prompt takes as many
+_MOST = 1 << 22             # streams between two readings; no prompt needs as many
 _WORD = 1 << 32
 
 
-def entry(name, words, data):
-    """Entry of a manifest's ``weight_streams``: a stream of ``words`` words that are ``data``."""
+def entry(name: str, words: int, data: bytes | memoryview) -> dict[str, Any]:
+    """Entry of a manifest's ``weight_streams`` for a stream of ``words`` words.
+
+    ``data``: its bytes.
+    """
     return {"name": name, "words": words, "crc32": f"{zlib.crc32(data):08x}"}
 
 
@@ -28,16 +33,16 @@ class WeightCheck:
     Parameters
     ----------
     entries : list of dict
-        ``weight_streams`` of a manifest: the one or two kinds of streams that the program asks for,
-        any number of each, in any order. None: a program that is not checked.
+        ``weight_streams`` of a manifest: the one or two kinds of streams that the program reads,
+        any number of each, in any order. None: the program is not checked.
 
     Raises
     ------
     ValueError
-        That is not what it is.
+        ``entries`` do not describe one or two streams.
     """
-    def __init__(self, entries=None):
-        self._kinds = None
+    def __init__(self, entries: Iterable[Mapping[str, Any]] | None = None) -> None:
+        self._kinds: list[tuple[int, int]] | None = None        # (words, CRC-32) of each kind
         if entries is not None:
             try:
                 self._kinds = [(entry["words"], int(entry["crc32"], 16)) for entry in entries]
@@ -49,26 +54,28 @@ class WeightCheck:
         self.restart()
 
     @property
-    def active(self):
+    def active(self) -> bool:
+        """Whether there is anything to check."""
         return self._kinds is not None
 
-    def restart(self):
-        """The core was reset."""
+    def restart(self) -> None:
+        """Begin again from counts of 0, after a reset of the core."""
         self._before = dict.fromkeys(SUMS, 0)
 
-    def agrees(self, sums):
-        """Whether the streams since the last reading that agreed were the image's.
+    def agrees(self, sums: Mapping[str, int]) -> bool:
+        """Whether all streams since the last reading that agreed were those of the image.
 
-        ``sums``: the registers by name, read at one time. Wrong bits within 32 of each other in one
-        stream are always seen, others but for a chance of one in 2**32 for each way in which that
-        many streams of these lengths can be made up.
+        ``sums``: the registers by name, read at one time. Wrong bits of one stream that lie within
+        32 bits are always detected. Other errors are missed with a probability of 2**-32 for each
+        combination of the two kinds that has this number of streams and words.
         """
         if self.active and not self._explained(**counted(self._before, sums)):
             return False
         self._before = dict(sums)
         return True
 
-    def _explained(self, streams, stream_words, stream_sum):
+    def _explained(self, streams: int, stream_words: int, stream_sum: int) -> bool:
+        assert self._kinds is not None
         (words, crc), (other_words, other_crc) = self._kinds[0], self._kinds[-1]
         return streams <= _MOST and any(
             ((streams - n) * words + n * other_words - stream_words) % _WORD == 0

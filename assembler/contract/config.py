@@ -1,4 +1,4 @@
-"""One frozen description of a machine; compiler, golden machine, RTL and reports take it."""
+"""The frozen description of a machine that compiler, golden machine, RTL and reports share."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
@@ -11,13 +11,13 @@ from tern_fpga.assembler.contract import formats
 __all__ = ["Config", "PRESETS", "CLOCK_MHZ", "SDRAM_MHZ", "preset"]
 
 
-def _power_of_two(value, low, high):
+def _power_of_two(value: int, low: int, high: int) -> bool:
     return isinstance(value, int) and low <= value <= high and value & value - 1 == 0
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that changes the hardware or the image. The environment never does.
+    """All parameters that change the hardware or the image. The environment changes neither.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class Config:
     memory_bytes : int
         Size of the memory behind the port.
     lanes : int
-        Trits that the array takes in a cycle: 1, 2 or 4 times the trits of a memory word. More
-        than 1 lets the array catch up with what was prefetched while it waited.
+        Trits that the array takes in a cycle: 1, 2 or 4 times the trits of a memory word. With
+        more than 1, the array catches up with the words prefetched while it waited.
     positions : int
         Tokens that share one pass over the weights: 1, 2, 4 or 8.
     vector_lanes : int
@@ -36,13 +36,13 @@ class Config:
         Bits of :class:`assembler.contract.formats.Float`.
     registers, register_elements : int
         Vector registers, and elements in each, per position. Powers of two; a vector longer
-        than a register takes the registers after it too.
+        than a register also occupies the registers after it.
     code_registers : int
         Registers of int8 codes, of ``register_elements`` elements each, per position.
     accumulator_rows : int
-        Rows of a weight tile, and sums that wait for the drain: a power of two.
+        Rows of a weight tile, and of the sums buffered for the drain: a power of two.
     prefetch_words : int
-        Memory words of weights that may be fetched ahead: a power of two.
+        Memory words of weights that may be prefetched: a power of two.
     program_words : int
         Instructions that the program memory holds: a power of two.
 
@@ -65,12 +65,12 @@ class Config:
     prefetch_words: int = 2048
     program_words: int = 512
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for parameter in fields(self):
             value = getattr(self, parameter.name)
-            if type(value) is not int:      # 8.0 and True would pass for 8 and 1
+            if type(value) is not int:      # 8.0 and True would compare equal to 8 and 1
                 raise ValueError(f"{parameter.name} must be a whole number, not {value!r}")
-        self.float  # refuses a bad format
+        self.float  # raises ValueError for a bad format
         if self.memory_bits not in (16, 32, 64, 128):
             raise ValueError(f"memory_bits must be 16, 32, 64 or 128, not {self.memory_bits!r}")
         if self.lanes not in (self.word_trits, 2 * self.word_trits, 4 * self.word_trits):
@@ -92,61 +92,61 @@ class Config:
                              f"elements, not {self.register_elements!r}")
 
     @property
-    def float(self):
+    def float(self) -> formats.Float:
         return formats.Float(self.significand, self.exponent)
 
     @property
-    def word_bytes(self):
+    def word_bytes(self) -> int:
         """Bytes of a memory word."""
         return self.memory_bits // 8
 
     @property
-    def word_trits(self):
+    def word_trits(self) -> int:
         """Trits of a memory word."""
         return self.word_bytes * formats.TRITS_PER_BYTE
 
     @property
-    def beat_words(self):
+    def beat_words(self) -> int:
         """Memory words that the array takes in a cycle."""
         return self.lanes // self.word_trits
 
     @property
-    def memory_words(self):
+    def memory_words(self) -> int:
         return self.memory_bytes // self.word_bytes
 
     @property
-    def register_rows(self):
+    def register_rows(self) -> int:
         """Rows of ``vector_lanes`` elements in a register, of one position."""
         return self.register_elements // self.vector_lanes
 
     @property
-    def vector_rows(self):
+    def vector_rows(self) -> int:
         """Rows of the vector memory."""
         return self.registers * self.positions * self.register_rows
 
     @property
-    def code_rows(self):
+    def code_rows(self) -> int:
         """Rows of the code memory."""
         return self.code_registers * self.positions * self.register_rows
 
     @property
-    def row_bits(self):
-        """Bits of a vector row, in memory too, where rows lie without a gap."""
+    def row_bits(self) -> int:
+        """Bits of a vector row; in memory, rows follow each other without a gap."""
         return self.vector_lanes * self.float.width
 
-    def rows(self, elements):
-        """Rows that ``elements`` elements of one position take."""
+    def rows(self, elements: int) -> int:
+        """Rows that ``elements`` elements of one position occupy."""
         return -(-elements // self.vector_lanes)
 
-    def vector_words(self, elements):
-        """Memory words that a stored vector takes; it starts at a word."""
+    def vector_words(self, elements: int) -> int:
+        """Memory words that a vector of ``elements`` occupies; each vector starts at a word."""
         return -(-self.rows(elements) * self.row_bits // self.memory_bits)
 
     @property
-    def digest(self):
+    def digest(self) -> str:
         """64 bits of SHA-256 over all parameters, as 16 hexadecimal digits.
 
-        In the image and readable from the board: a mismatch is refused.
+        The image holds it and the board reports it; if they differ, the image is refused.
         """
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -159,8 +159,8 @@ _ECP5_64BIT = Config(memory_bits=64, memory_bytes=1 << 27, lanes=80, positions=1
 _ECP5_25F = Config(registers=128, register_elements=128, code_registers=64)
 
 PRESETS = {
-    # A float so fine that only rounding ties of the int8 codes tell the machine from PyTorch:
-    # simulation has no area to save.
+    # The finest float: the machine then differs from PyTorch only at rounding ties of the int8
+    # codes. In simulation, area costs nothing.
     "sim-tiny": Config(lanes=10, vector_lanes=1, significand=24, exponent=8, registers=256,
                        code_registers=128, accumulator_rows=256, prefetch_words=512),
     "ulx3s-85f": Config(positions=8, vector_lanes=4, registers=128, register_elements=64,
@@ -178,12 +178,12 @@ PRESETS = {
     "ecpix5-85f": replace(_ECP5_64BIT, memory_bytes=1 << 29),
 }
 
-# Of the core: what the boards' bitstreams reach, see docs/reports.
+# Clock of the core that each board's bitstream meets, see docs/reports.
 CLOCK_MHZ = dict.fromkeys(PRESETS, 100)
-SDRAM_MHZ = CLOCK_MHZ | {"ulx3s-85f-133": Fraction(400, 3)}     # where a board has SDR SDRAM
+SDRAM_MHZ = CLOCK_MHZ | {"ulx3s-85f-133": Fraction(400, 3)}     # for boards with SDR SDRAM
 
 
-def preset(name):
+def preset(name: str) -> Config:
     """The preset called ``name``; raises ValueError that lists the known ones."""
     try:
         return PRESETS[name]

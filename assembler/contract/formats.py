@@ -1,12 +1,13 @@
 """Number formats of the whole machine; see ``docs/numerics.md`` for the choice of widths.
 
-A format says how many bits, how a value is rounded into it and what happens when it does not
-fit. Nothing else in the repository may choose any of these.
+A format defines its number of bits, how a value is rounded to it, and what happens to a value that
+does not fit. Only this module defines these.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 
 __all__ = ["Fixed", "Float", "CODE", "CODE_MAX", "ACC", "TRITS_PER_BYTE", "MAX_LENGTH",
@@ -19,11 +20,11 @@ class Fixed:
     width: int
 
     @property
-    def min(self):
+    def min(self) -> int:
         return -(1 << self.width - 1)
 
     @property
-    def max(self):
+    def max(self) -> int:
         return (1 << self.width - 1) - 1
 
 
@@ -38,8 +39,8 @@ _FLOAT64_BITS = 53         # of its significand
 TRITS_PER_BYTE = 5         # 3**5 = 243 <= 256: 1.6 bits a trit
 
 
-def round_half_even(x):
-    """Nearest integer, ties to even; the only rounding in the machine. ``x``: float64."""
+def round_half_even(x: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Nearest integer, ties to even: the only rounding rule in the machine. ``x``: float64."""
     return np.rint(x)
 
 
@@ -49,13 +50,13 @@ class Float:
 
     The value of a word is ``(-1)**s * 1.m * 2**(e - bias)`` for ``e > 0``; the word 0 is zero.
     There are no subnormals, no infinities, no NaNs and no negative zero: the largest exponent
-    is an ordinary one. Results are rounded to nearest even with an unbounded exponent, then a
-    magnitude below ``tiny`` becomes zero (flush) and one above ``max`` becomes ``max``
+    has no special meaning. Results are rounded to nearest even with an unbounded exponent. Then a
+    magnitude below ``tiny`` becomes zero (flush), and one above ``max`` becomes ``max``
     (saturate, which sets the machine's sticky flag).
 
-    Float64 holds sums and products of two such numbers well enough that rounding its result
-    once more gives the correctly rounded one: 53 >= 2 * 24 + 2 (Figueroa, "When is double
-    rounding innocuous?", 1995).
+    A sum or product of two such numbers may be computed in float64 and then rounded to this
+    format. The result is the correctly rounded one, because 53 >= 2 * 24 + 2 (Figueroa, "When is
+    double rounding innocuous?", 1995).
 
     Parameters
     ----------
@@ -67,42 +68,42 @@ class Float:
     significand: int
     exponent: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.significand not in range(8, 25):
             raise ValueError(f"significand must be 8 to 24 bits, not {self.significand!r}")
         if self.exponent not in range(5, 9):
             raise ValueError(f"exponent must be 5 to 8 bits, not {self.exponent!r}")
 
     @property
-    def mantissa(self):
+    def mantissa(self) -> int:
         """Stored bits of the significand."""
         return self.significand - 1
 
     @property
-    def width(self):
-        """Bits of a word: sign, exponent, mantissa, from the top down."""
+    def width(self) -> int:
+        """Bits of a word: sign, exponent, mantissa, from the most significant bit down."""
         return 1 + self.exponent + self.mantissa
 
     @property
-    def bias(self):
+    def bias(self) -> int:
         return (1 << self.exponent - 1) - 1
 
     @property
-    def tiny(self):
+    def tiny(self) -> float:
         """Smallest positive value."""
         return 2.0 ** (1 - self.bias)
 
     @property
-    def max(self):
+    def max(self) -> float:
         """Largest value."""
         return (2 - 2.0 ** -self.mantissa) * 2.0 ** ((1 << self.exponent) - 1 - self.bias)
 
-    def round(self, x):
+    def round(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Nearest value of this format. ``x``: float64, any shape -> float64, same shape."""
         y = np.array(x, np.float64)
-        # On the bits of float64, ten times as fast as frexp and ldexp: add a little less than
-        # half of the last place that stays, a little more if that is odd, then cut. A carry
-        # out of the significand makes the exponent one larger, as it should.
+        # Works on the bits of float64, which is ten times as fast as frexp and ldexp. Add one less
+        # than half a unit of the last kept place, or exactly half if that place is odd; then clear
+        # the bits below. A carry out of the significand correctly increments the exponent.
         bits = y.view(np.int64)
         cut = _FLOAT64_BITS - self.significand
         carry = (bits >> cut & 1) + ((1 << cut - 1) - 1)
@@ -112,14 +113,14 @@ class Float:
         y[np.abs(y) < self.tiny] = 0.0
         return y
 
-    def saturates(self, x):
+    def saturates(self, x: npt.ArrayLike) -> bool:
         """Whether rounding ``x`` (float64, any shape) would saturate any of its elements."""
         significand, exponent = np.frexp(np.asarray(x, np.float64))
         scale = 1 << self.significand
         y = np.ldexp(round_half_even(significand * scale), exponent - self.significand)
         return bool((np.abs(y) > self.max).any())
 
-    def encode(self, x):
+    def encode(self, x: npt.ArrayLike) -> npt.NDArray[np.uint32]:
         """Words of values of this format. ``x``: float64, already rounded -> uint32."""
         x = np.asarray(x, np.float64)
         significand, exponent = np.frexp(np.abs(x))     # significand in [0.5, 1)
@@ -129,7 +130,7 @@ class Float:
                  | mantissa & (1 << self.mantissa) - 1)
         return np.where(x == 0, 0, words).astype(np.uint32)
 
-    def decode(self, words):
+    def decode(self, words: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Values of words. ``words``: integers -> float64. Exponent 0 reads as zero."""
         words = np.asarray(words, np.int64)
         exponent = words >> self.mantissa & (1 << self.exponent) - 1

@@ -6,6 +6,7 @@ Assembler, disassembler, sequencer, golden machine, lockstep, traces and the man
 
 from dataclasses import dataclass
 import enum
+from typing import Self
 
 
 __all__ = ["WORD_BITS", "Space", "Operand", "Stat", "Unit", "Field", "Instruction", "OPCODE",
@@ -35,7 +36,10 @@ class Stat(enum.IntEnum):
 
 
 class Unit(enum.Enum):
-    """Who executes an instruction. Units run in parallel; each takes its own in order."""
+    """The unit that executes an instruction.
+
+    Units run in parallel; each executes its own instructions in order.
+    """
     CONTROL = "control"
     MEMORY = "memory"
     VECTOR = "vector"
@@ -52,11 +56,11 @@ class Operand:
     WIDTH = 13
     NUMBER_BITS = 10
 
-    def to_bits(self):
+    def to_bits(self) -> int:
         return int(self.indexed) << 12 | int(self.space) << 10 | self.number
 
     @classmethod
-    def from_bits(cls, bits):
+    def from_bits(cls, bits: int) -> Self:
         return cls(Space(bits >> 10 & 3), bits & 0x3ff, bool(bits >> 12 & 1))
 
 
@@ -64,10 +68,10 @@ class Operand:
 class Field:
     """Bits ``hi..lo`` (inclusive) of an instruction word.
 
-    ``kind`` says how text writes it: ``operand`` (``v3``, ``u3``, ``s3``, ``v3+x``, ``_``),
+    ``kind`` says how it is written as text: ``operand`` (``v3``, ``u3``, ``s3``, ``v3+x``, ``_``),
     ``code`` (``q3``), ``scalar`` (``s3``), ``address`` (``r3``), ``target`` (a label),
-    ``float`` (a number, stored as a word of the machine's float), ``stat`` or ``int``. The core
-    stops with a fault at a value below ``least``.
+    ``float`` (a number, stored as a word of the machine's float), ``stat`` or ``int``. A value
+    below ``least`` stops the core with a fault.
     """
     name: str
     hi: int
@@ -77,7 +81,7 @@ class Field:
     least: int = 0
 
     @property
-    def width(self):
+    def width(self) -> int:
         return self.hi - self.lo + 1
 
 
@@ -105,8 +109,8 @@ TARGET  = Field("target",   31,   0, "target",  "instruction number")
 class Instruction:
     """One row of the table.
 
-    ``reads`` and ``writes`` name the fields whose registers the instruction reads and writes:
-    all that the scoreboard needs. ``spaces`` maps an operand field to the spaces it may name,
+    ``reads`` and ``writes`` name the fields whose registers the instruction reads and writes; the
+    scoreboard needs nothing else. ``spaces`` maps an operand field to the spaces that it may name,
     as letters of ``Space`` (``_`` for NONE).
     """
     mnemonic: str
@@ -119,7 +123,7 @@ class Instruction:
     spaces: tuple[tuple[str, str], ...] = ()
 
     @property
-    def pattern(self):
+    def pattern(self) -> str:
         """Bit pattern for ``m.Case``, most significant bit first, ``-`` for operand bits."""
         return f"{self.opcode:0{OPCODE.width}b}" + "-" * (WORD_BITS - OPCODE.width)
 
@@ -206,7 +210,7 @@ _BY_MNEMONIC = {i.mnemonic: i for i in INSTRUCTIONS}
 _BY_OPCODE   = {i.opcode: i for i in INSTRUCTIONS}
 
 
-def _check_table():
+def _check_table() -> None:
     if len(_BY_OPCODE) != len(INSTRUCTIONS) or len(_BY_MNEMONIC) != len(INSTRUCTIONS):
         raise ValueError("two instructions share an opcode or a mnemonic")
     for instr in INSTRUCTIONS:
@@ -230,7 +234,7 @@ def _check_table():
 _check_table()
 
 
-def lookup(mnemonic):
+def lookup(mnemonic: str) -> Instruction:
     """The row of ``mnemonic``; raises ValueError if there is none."""
     try:
         return _BY_MNEMONIC[mnemonic]
@@ -238,13 +242,13 @@ def lookup(mnemonic):
         raise ValueError(f"no instruction {mnemonic!r}") from None
 
 
-def _check_least(instr, field, value):
+def _check_least(instr: Instruction, field: Field, value: int) -> None:
     if value < field.least:
         raise ValueError(f"{instr.mnemonic} {field.name} must be at least {field.least}, not "
                          f"{value}")
 
 
-def encode(mnemonic, **operands):
+def encode(mnemonic: str, **operands: Operand | int) -> int:
     """Return the word for ``mnemonic``; operands are integers or :class:`Operand`.
 
     Raises ValueError on a missing, extra, wide or too small operand, or on a space that the
@@ -274,10 +278,10 @@ def encode(mnemonic, **operands):
     return word
 
 
-def decode(word):
-    """Return ``(mnemonic, operands)``; operand fields come as :class:`Operand`.
+def decode(word: int) -> tuple[str, dict[str, Operand | int]]:
+    """Return ``(mnemonic, operands)``; operand fields are returned as :class:`Operand`.
 
-    Raises ValueError where the core stops with a fault: at an unassigned opcode, or a value
+    Raises ValueError where the core stops with a fault: at an unassigned opcode, or at a value
     below the ``least`` of its field.
     """
     opcode = word >> OPCODE.lo

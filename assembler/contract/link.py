@@ -1,8 +1,8 @@
 """The link between a host and a board: frames, commands and answers. Standard library only.
 
-Host, hardware and simulation read this table; ``docs/link.md`` says what it cannot.
+Host, hardware and simulation read this table; ``docs/link.md`` has what a table cannot say.
 
-A frame is a payload and its CRC-32, as COBS, between zeros:
+A frame is a payload and its CRC-32, COBS-encoded, between zero bytes:
 
 * request: number (1 byte), command (1), address (4), operand (4), up to DATA_BYTES of data;
 * answer: number of the request (1), status (1), number that the board expects next (1), up to
@@ -22,9 +22,9 @@ __all__ = ["VERSION", "FRAME_BYTES", "DATA_BYTES", "WINDOW", "REQUEST", "ANSWER"
            "request", "encode", "decode"]
 
 
-VERSION     = 1            # of the link; the core's interface has one of its own
+VERSION     = 1            # of the link; the core's interface has its own version
 FRAME_BYTES = 254          # payload and CRC at most: COBS then adds a single byte
-WINDOW      = 8            # requests that may be on their way
+WINDOW      = 8            # requests that may be in flight
 
 REQUEST    = struct.Struct("<BBII")         # number, code, address, operand
 ANSWER     = struct.Struct("<BBB")          # number, status, number expected next
@@ -33,7 +33,7 @@ DATA_BYTES = FRAME_BYTES - REQUEST.size - CRC.size
 IDENTITY   = struct.Struct("<BBHI24s")      # VERSION, WINDOW, bits of a word, clock in Hz, name
 
 DELIMITER = b"\0"
-TAIL      = 2 * DELIMITER  # behind a frame that nothing follows: one of them may be lost
+TAIL      = 2 * DELIMITER  # after the last frame of a burst: one of the two may be lost
 
 
 class Code(enum.IntEnum):
@@ -49,22 +49,23 @@ class Code(enum.IntEnum):
 
 
 class Status(enum.IntEnum):
-    """What became of a request. Only those up to BUSY use up its number."""
+    """Result of a request. OK, REFUSED and BUSY use up the request's number."""
     OK       = 0
-    REFUSED  = 1           # no such command, not its length, or outside the memory
+    REFUSED  = 1           # unknown command, wrong length, or outside the memory
     BUSY     = 2           # no room for the messages: ask again, under the next number
-    ORDER    = 3           # not the number that is expected; nothing was done
-    DAMAGED  = 4           # a frame without a right CRC came, or one too many; its number is 0
-    CLOSED   = 5           # no SYNC since reset; nothing was done
+    ORDER    = 3           # not the expected number; the request was not carried out
+    DAMAGED  = 4           # a frame with a wrong CRC, or one too many; the number is 0
+    CLOSED   = 5           # no SYNC since reset; the request was not carried out
 
 
 @dataclass(frozen=True)
 class Command:
     """One row of the table.
 
-    ``address`` and ``operand`` say what these fields mean, ``data`` what follows them, ``answer``
-    what the answer carries if its status is OK. ``repeatable``: asked again under a new number,
-    it answers the same and changes nothing more. ``parallel``: may be on its way with others.
+    ``address`` and ``operand`` say what these fields mean, ``data`` what follows them, and
+    ``answer`` what the answer carries if its status is OK. ``repeatable``: a second request under
+    a new number gets the same answer and changes nothing more. ``parallel``: may be in flight
+    together with other requests.
     """
     code: Code
     address: str
@@ -100,17 +101,18 @@ if len(_BY_CODE) != len(COMMANDS) or set(_BY_CODE) != set(Code):
     raise ValueError("every code has one row in COMMANDS")
 
 
-def command(code):
+def command(code: Code) -> Command:
     """The row of ``code``."""
     return _BY_CODE[code]
 
 
-def request(number, code, address=0, operand=0, data=b""):
+def request(number: int, code: Code, address: int = 0, operand: int = 0,
+            data: bytes = b"") -> bytes:
     """Payload of a request."""
     return REQUEST.pack(number, code, address, operand) + data
 
 
-def encode(payload):
+def encode(payload: bytes) -> bytes:
     """The frame of ``payload`` without a zero in it; delimiters go around it.
 
     Raises ValueError on a payload that is too long.
@@ -118,12 +120,12 @@ def encode(payload):
     framed = payload + CRC.pack(zlib.crc32(payload))
     if len(framed) > FRAME_BYTES:
         raise ValueError(f"a frame has up to {FRAME_BYTES} bytes, not {len(framed)}")
-    # COBS: runs without a zero, each behind its length + 1, the zero between two runs left out.
+    # COBS: a byte of its length + 1 precedes each run of nonzero bytes; the zeros are left out.
     return b"".join(bytes([len(run) + 1]) + run for run in framed.split(b"\0"))
 
 
-def decode(frame):
-    """The payload of what stood between two delimiters, or None if it is damaged."""
+def decode(frame: bytes) -> bytes | None:
+    """The payload of the bytes between two delimiters, or None if they are damaged."""
     framed, at = bytearray(), 0
     while at < len(frame):
         length = frame[at]

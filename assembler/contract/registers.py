@@ -1,5 +1,6 @@
-"""What a host sees of the core: control registers, counters and messages. Standard library only."""
+"""The core's host interface: control registers, counters, messages. Standard library only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 import enum
 
@@ -11,16 +12,16 @@ __all__ = ["VERSION", "ID", "Register", "REGISTERS", "register", "COUNTERS", "GR
 
 
 VERSION = 1                # of this table, of the ISA and of the image
-ID      = int.from_bytes(b"TERN", "little")    # in the register of that name
+ID      = int.from_bytes(b"TERN", "little")    # value of the register `id`
 
 
 @dataclass(frozen=True)
 class Register:
     """One row of the table.
 
-    ``group``: of a counter: the part of the core that it watches; ``summary`` then ends "cycles in
-    which ...". The counters of a group divide the cycles among themselves: each cycle counts in
-    one of them. Those of the group "core" stand alone.
+    ``group``: for a counter, the part of the core that it watches. ``summary`` then completes the
+    phrase "cycles in which ...". Each cycle counts in exactly one counter of a group, except in
+    the group "core", whose counters are independent.
     """
     name: str
     address: int           # 32-bit words
@@ -100,20 +101,24 @@ if len({r.address for r in REGISTERS}) != len(REGISTERS) or len(_BY_NAME) != len
     raise ValueError("two registers share an address or a name")
 
 
-def register(name):
+def register(name: str) -> Register:
+    """The row called ``name``."""
     return _BY_NAME[name]
 
 
 # In the order in which the hardware keeps them.
 COUNTERS = tuple(r for r in REGISTERS if r.group)
 
-# Names of the counters that divide the cycles among themselves, by what they are about.
+# Group -> names of its counters, for the groups in which each cycle counts exactly once.
 GROUPS = {group: tuple(r.name for r in COUNTERS if r.group == group)
           for group in dict.fromkeys(r.group for r in COUNTERS) if group != "core"}
 
 
-def counted(before, after):
-    """Counters by name from one reading to the next; each may have wrapped once."""
+def counted(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """Differences of the counters between two readings; each may have wrapped once.
+
+    ``before``, ``after``: values by name.
+    """
     return {name: (after[name] - before[name]) % (1 << 32) for name in after}
 
 
@@ -141,7 +146,7 @@ TOKEN_SLOT_SHIFT = 28      # words to the host: slot (4), last (1), unused (3), 
 TOKEN_LAST = 1 << 27       # the stream of this slot has ended
 
 
-def message(kind, slot=0, payload=0):
+def message(kind: MessageKind, slot: int = 0, payload: int = 0) -> int:
     """The header word of a message; raises ValueError on a slot or payload that is too wide."""
     if not 0 <= slot < 16 or not 0 <= payload < 1 << PAYLOAD_BITS:
         raise ValueError(f"slot {slot} or payload {payload} does not fit a message")

@@ -1,10 +1,12 @@
-"""How a stream chooses its tokens: what a user says, and the messages that tell the core.
+"""How a stream samples its tokens: the user's settings, and the messages that set up the core.
 
 Standard library only.
 """
 
+import argparse
 from dataclasses import dataclass, replace
 import math
+from typing import Self
 
 from tern_fpga.assembler.contract.registers import PAYLOAD_BITS, MessageKind, message
 from tern_fpga.assembler.errors import TernError
@@ -15,7 +17,7 @@ __all__ = ["INVERSE_BITS", "INVERSE_FRACTION", "MAX_TOP_K", "PENALTY_BITS", "PEN
 
 
 INVERSE_BITS     = 18      # of 1 / temperature, unsigned
-INVERSE_FRACTION = 12      # ... of which behind the point: temperatures from 1/64 to 4096
+INVERSE_FRACTION = 12      # fraction bits of it: temperatures from 1/64 to 4096
 MAX_TOP_K        = 32
 PENALTY_BITS     = 12      # of the repetition penalty, and of 1 / penalty
 PENALTY_FRACTION = 10
@@ -23,26 +25,26 @@ REWARD_FRACTION  = 12      # of 1 / penalty, which is below 1
 SEEN_TOKENS      = 1 << 15 # ids from here on are never penalised
 
 
-def _check(name, value, rule, least, most):
+def _check(name: str, value: float, rule: str, least: float, most: float) -> None:
     if not least <= value <= most:
         raise ValueError(f"{name} must be {rule.format(least, most)}, not {value!r}")
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draw from softmax(logits / temperature); what is left out is off.
+    """Draw from softmax(logits / temperature). The defaults switch every setting off.
 
     Parameters
     ----------
     temperature : float
-        0: the largest logit, the lowest id on ties. Otherwise 0.016 to 1024.
+        0: take the largest logit, the lowest id on ties. Otherwise 0.016 to 1024.
     top_k : int
-        Draw among so many of the largest logits, the lowest ids on ties: 1 to 32. 0: all.
+        Draw among this number of the largest logits, the lowest ids on ties: 1 to 32. 0: all.
     repetition_penalty : float
-        1 to 3.99: a positive logit of a token that the stream has seen, in its prompt or of its
-        own, is divided by it, and a negative one multiplied.
+        1 to 3.99. If the stream has seen a token, in its prompt or among its sampled tokens, a
+        positive logit of that token is divided by the penalty and a negative one is multiplied.
     seed : int
-        Of the draws, 24 bits: the same seed gives the same tokens again.
+        Seed of the draws, 24 bits: the same seed gives the same tokens again.
 
     Raises
     ------
@@ -54,36 +56,37 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.temperature:
             _check("temperature", self.temperature, "0, or {} to {}", 0.016, 1024)
         _check("top_k", self.top_k, "{} to {}", 0, MAX_TOP_K)
         _check("repetition_penalty", self.repetition_penalty, "{} to {}", 1, 3.99)
         _check("seed", self.seed, "{} to {}", 0, (1 << PAYLOAD_BITS) - 1)
 
-    def with_seed(self, offset):
-        """The same for another stream: the seed is ``offset`` further on."""
+    def with_seed(self, offset: int) -> Self:
+        """The same settings for another stream: the seed is increased by ``offset``."""
         return replace(self, seed=(self.seed + offset) % (1 << PAYLOAD_BITS))
 
     @property
-    def inverse(self):
-        """1 / temperature as the core takes it."""
+    def inverse(self) -> int:
+        """1 / temperature in the core's fixed point; 0 if the temperature is 0."""
         return round((1 << INVERSE_FRACTION) / self.temperature) if self.temperature else 0
 
     @property
-    def penalties(self):
-        """The repetition penalty and 1 / penalty as the core takes them; both 0 for none."""
+    def penalties(self) -> tuple[int, int]:
+        """The penalty and 1 / penalty in the core's fixed point; both 0 without a penalty."""
         if self.repetition_penalty == 1:
             return 0, 0
         return (round(self.repetition_penalty * (1 << PENALTY_FRACTION)),
                 min(round((1 << REWARD_FRACTION) / self.repetition_penalty),
                     (1 << PENALTY_BITS) - 1))
 
-    def messages(self, slot=0, *, fresh=True):
-        """Words that give a slot these settings, whatever it had before.
+    def messages(self, slot: int = 0, *, fresh: bool = True) -> list[int]:
+        """Message words that set up a slot; they replace all of its earlier settings.
 
-        With ``fresh`` false, its stream goes on: the penalty, which must be the same as before,
-        is not set again, because the core would forget which tokens the stream has seen.
+        With ``fresh`` false, the slot's stream continues. The penalty must then be the same as
+        before. It is not sent again, because the core would forget which tokens the stream has
+        seen.
         """
         penalty, reward = self.penalties
         return [message(MessageKind.TEMPERATURE, slot, self.inverse),
@@ -93,18 +96,18 @@ class Sampling:
                 message(MessageKind.SEED, slot, self.seed)]
 
 
-def _number(text):
+def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError
     return value
 
 
-_number.__name__ = "number"     # as argparse names it in its message
+_number.__name__ = "number"     # argparse shows this name in its messages
 
 
-def add_arguments(parser):
-    """The options of a command that samples; see :func:`from_arguments`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a command that samples; :func:`from_arguments` reads them."""
     group = parser.add_argument_group("sampling")
     group.add_argument("--temperature", type=_number, default=0.0, metavar="T",
                        help="sample from softmax(logits / T); 0: the largest logit "
@@ -118,8 +121,8 @@ def add_arguments(parser):
                        help="of the sampling; prompt n has S + n (default: 0)")
 
 
-def from_arguments(args):
-    """What the user asked for; raises TernError on what makes no sense."""
+def from_arguments(args: argparse.Namespace) -> Sampling:
+    """The user's settings. Raises TernError if they are out of range or contradict each other."""
     if not args.temperature:
         for name, given in (("seed", args.seed is not None), ("top-k", args.top_k)):
             if given:

@@ -1,15 +1,18 @@
-"""The tokenizers library with a stranger's file: what it may do, and for how long.
+"""Limits for the tokenizers library when it works with an untrusted file.
 
 A ``tokenizer.json`` holds regular expressions, replacements and templates, so it is a program. The
-library runs it without limits, and panics where parts of the file contradict each other: with an
-exception that is no ``Exception``, and lines of its own on standard error.
+library runs it without limits. If parts of the file contradict each other, the library panics: it
+raises an exception that is not derived from ``Exception``, and prints to standard error.
 """
 
 import base64
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import os
+from pathlib import Path
 import sys
 import threading
+from typing import Any, TypeVar
 
 from tern_fpga.assembler.errors import TernError
 
@@ -17,15 +20,17 @@ from tern_fpga.assembler.errors import TernError
 __all__ = ["check", "call", "SECONDS"]
 
 
-SECONDS = 4                # that a text may take, and one more for each _RATE characters
-_RATE   = 20_000           # a fiftieth of what the library does
-_GROWTH = 64               # times as long as it was may a text become
-_PIECES = 16               # of a template: how often a text may be repeated
+SECONDS = 4                # time limit of a text, plus one second for each _RATE characters
+_RATE   = 20_000           # a fiftieth of the library's speed
+_GROWTH = 64               # the largest factor by which a text may grow
+_PIECES = 16               # most pieces of a template: each may repeat the text
+
+_T = TypeVar("_T")
 
 
-def _parts(tree):
-    """All objects in a JSON value; the value is not deep, for it was parsed."""
-    waiting = [tree]
+def _parts(tree: object) -> Iterator[dict[str, Any]]:
+    """All objects in a JSON value. ``files.disk.parse_json`` has limited its depth."""
+    waiting: list[Any] = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
@@ -35,8 +40,11 @@ def _parts(tree):
             waiting += node
 
 
-def _is_charsmap(text):
-    """Whether a table of SentencePiece holds as much as it says: the library allocates that."""
+def _is_charsmap(text: Any) -> bool:
+    """Whether a SentencePiece table is as long as its header says.
+
+    The library allocates the length in the header.
+    """
     try:
         data = base64.b64decode(text, validate=True)
     except (TypeError, ValueError):
@@ -44,9 +52,12 @@ def _is_charsmap(text):
     return int.from_bytes(data[:4], "little") <= len(data) - 4
 
 
-def check(tree, where):
-    """TernError if the normalizer, decoder or template in a tokenizer.json multiplies a text, or
-    takes memory that the file does not fill."""
+def check(tree: dict[str, Any], where: Path | str) -> None:
+    """Check the normalizer, pre-tokenizer, decoder and template of a tokenizer.json.
+
+    Raises TernError if one of them can multiply the length of a text, or would allocate more memory
+    than the file fills.
+    """
     for name in ("normalizer", "pre_tokenizer", "decoder"):
         growth = 1
         for part in _parts(tree.get(name)):
@@ -67,8 +78,8 @@ def check(tree, where):
 
 
 @contextmanager
-def _silence():
-    """Nothing reaches standard error, not even from Rust."""
+def _silence() -> Iterator[None]:
+    """Discard standard error, including what the Rust code prints."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -80,29 +91,33 @@ def _silence():
         os.close(nowhere)
 
 
-def call(function, *arguments, where, size=None):
-    """What a function of the library returns.
+def call(function: Callable[..., _T], *arguments: object, where: Path | str,
+         size: int | None = None) -> _T:
+    """Call a function of the library and return its result.
 
     Parameters
     ----------
+    function, arguments
+        What to call.
     where : path
-        The file that it works with, for messages.
+        The tokenizer's file, for messages.
     size : int or None
-        Characters that it works on, which limit its time. It must let other threads run, as
-        ``encode_batch`` does. None: no limit.
+        Number of characters to work on, which sets the time limit. The function must let other
+        threads run, as ``encode_batch`` does. None: no limit.
 
     Raises
     ------
     TernError
-        The library refuses, panics, or does not end.
+        The library refuses, panics, or exceeds the time limit.
     """
-    outcome = []
+    results: list[_T] = []
+    errors: list[BaseException] = []
 
-    def run():
+    def run() -> None:
         try:
-            outcome.append((function(*arguments), None))
+            results.append(function(*arguments))
         except BaseException as error:      # a panic is derived from this
-            outcome.append((None, error))
+            errors.append(error)
 
     with _silence():
         if size is None:
@@ -111,12 +126,12 @@ def call(function, *arguments, where, size=None):
             thread = threading.Thread(target=run, daemon=True)
             thread.start()
             thread.join(SECONDS + size / _RATE)
-    if not outcome:
+    if results:
+        return results[0]
+    if not errors:
+        assert size is not None
         raise TernError(f"{where}: not a tokenizer (a text of {size} characters takes it more "
                         f"than {SECONDS + size / _RATE:.0f} s)")
-    result, error = outcome[0]
-    if error is None:
-        return result
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        raise error
-    raise TernError(f"{where}: not a tokenizer ({error})") from None
+    if isinstance(errors[0], (KeyboardInterrupt, SystemExit)):
+        raise errors[0]
+    raise TernError(f"{where}: not a tokenizer ({errors[0]})") from None

@@ -1,4 +1,4 @@
-"""The image: everything that a machine's memory holds before the first step.
+"""The image: the contents of a machine's memory before the first step.
 
 A directory:
 
@@ -6,14 +6,15 @@ A directory:
     Header (magic ``TERNIMG`` and 0, version, config digest, program address and length, number
     of sections), section table, CRC-32 of both; then the bytes of the sections.
 ``manifest.json``
-    The config, what lies where, the register of each named value, and the line of
-    ``program.tasm`` that each instruction came from.
+    The config, the address of each section and tensor, the register of each named value, and the
+    line of ``program.tasm`` of each instruction.
 ``program.tasm``, ``tokenizer.json``
     The program as text; the tokenizer, if the model has one.
 
 A section without bytes is memory that the program writes before it reads (states).
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 import json
@@ -22,9 +23,11 @@ from pathlib import Path
 import shutil
 import struct
 import tempfile
+from typing import Any
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 
 from tern_fpga.assembler.contract import isa, registers
 from tern_fpga.assembler.contract.checksum import WeightCheck
@@ -49,20 +52,24 @@ _MAX_SECTIONS = 64
 _INSTRUCTION  = isa.WORD_BITS // 8
 
 
-def token_ids(value, vocabulary):
-    """Ids as configs name them, None, one or a list, as a tuple; each once, in their order.
+def token_ids(value: object, vocabulary: int) -> tuple[int, ...]:
+    """Token ids of a config entry (None, an id, or a list of ids) as a tuple.
 
-    Raises ValueError if one is no token of the vocabulary.
+    The order is kept and duplicates are dropped. Raises ValueError if an id is outside of the
+    vocabulary.
     """
-    ids = [n for n in (value if isinstance(value, list) else [value]) if n is not None]
+    named: list[Any] = value if isinstance(value, list) else [value]
+    ids = [n for n in named if n is not None]
     if not all(type(n) is int and 0 <= n < vocabulary for n in ids):
         raise ValueError(f"{value!r} is outside of the vocabulary, 0 to {vocabulary - 1}")
     return tuple(dict.fromkeys(ids))
 
 
-def check_folder(directory):
-    """TernError if the folder holds the tokenizer of something that is no image, which an image
-    would replace: for before the work, too."""
+def check_folder(directory: Path | str) -> None:
+    """Raise TernError if an image in this folder would overwrite the tokenizer of something else.
+
+    Commands also call it before the work begins.
+    """
     directory = Path(directory)
     if os.path.lexists(directory / TOKENIZER) and not os.path.lexists(directory / BINARY):
         raise TernError(f"{directory}: holds the {TOKENIZER} of something that is no image; "
@@ -82,31 +89,35 @@ class Section:
     size : int
         Bytes; whole words.
     data : (size,) uint8, or None
-        What it holds before the first step; None where that does not matter.
+        Contents before the first step; None if the program writes the section before it reads it.
     """
     name: str
     address: int
     size: int
-    data: np.ndarray | None = None
+    data: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass
 class Image:
-    """A program, its parameters and where they lie. ``files``: more files of the directory."""
+    """A program, its parameters and their addresses.
+
+    ``manifest``: what ``manifest.json`` holds beside the members. ``files``: name -> bytes of
+    further files of the directory.
+    """
     config: Config
     sections: list[Section]
     program_address: int
     program_length: int
-    manifest: dict = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)      # JSON; files.manifest checks it
     files: dict[str, bytes] = field(default_factory=dict)
 
     @property
-    def words(self):
+    def words(self) -> int:
         """Memory words from address 0 to the end of the last section."""
         return max((s.address + s.size // self.config.word_bytes for s in self.sections),
                    default=0)
 
-    def memory(self):
+    def memory(self) -> npt.NDArray[np.uint8]:
         """Memory before the first step: (words * word_bytes,) uint8, from address 0."""
         out = np.zeros(self.words * self.config.word_bytes, np.uint8)
         for section in self.sections:
@@ -115,24 +126,24 @@ class Image:
                 out[start:start + section.size] = section.data
         return out
 
-    def section(self, name):
+    def section(self, name: str) -> Section:
         """The section called ``name``; raises KeyError if there is none."""
         for section in self.sections:
             if section.name == name:
                 return section
         raise KeyError(name)
 
-    def holds(self, name):
-        """Whether there is a section of this name, and something in it."""
+    def holds(self, name: str) -> bool:
+        """Whether there is a section of this name that is not empty."""
         return any(section.name == name and section.size for section in self.sections)
 
-    def model(self):
-        """(vocabulary, ends of sequence: a tuple of ids) of the model that was compiled.
+    def model(self) -> tuple[int, tuple[int, ...]]:
+        """(vocabulary size, ids that end a sequence) of the compiled model.
 
         Raises
         ------
         TernError
-            The manifest does not say.
+            The manifest does not describe a model.
         """
         try:
             vocabulary = self.manifest["model"]["vocab_size"]
@@ -147,24 +158,28 @@ class Image:
             raise TernError(f"{MANIFEST}: eos_token_id {ends!r} is outside of the vocabulary"
                             ) from None
 
-    def told(self, *path):
-        """What the manifest says of, for example, ``"model", "source"``; TernError if nothing."""
-        value = self.manifest
+    def told(self, *path: str) -> Any:
+        """The manifest's value under these keys, such as ``"model", "source"``.
+
+        Raises TernError if there is none.
+        """
+        value: Any = self.manifest
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
         if value is None:
             raise TernError(f"{MANIFEST}: does not say {'.'.join(path)}; compile the model again")
         return value
 
-    def weight_check(self):
-        """A :class:`assembler.contract.checksum.WeightCheck` of this image; it agrees with
-        everything if
-        the manifest says None of what the program streams, as for programs of ours.
+    def weight_check(self) -> WeightCheck:
+        """The :class:`assembler.contract.checksum.WeightCheck` of this image.
+
+        Hand-written programs may set ``weight_streams`` to None in the manifest; then nothing is
+        checked.
 
         Raises
         ------
         TernError
-            The manifest says nothing, or something else.
+            The manifest has no ``weight_streams``, or they are damaged.
         """
         if "weight_streams" not in self.manifest:
             raise TernError(f"{MANIFEST}: does not say weight_streams, so weights that come wrong "
@@ -174,7 +189,7 @@ class Image:
         except ValueError as error:
             raise TernError(f"{MANIFEST}: {error}; compile the model again") from None
 
-    def instructions(self):
+    def instructions(self) -> list[int]:
         """The words of the program, as a list of 128-bit integers."""
         start = self.program_address * self.config.word_bytes
         size = _INSTRUCTION * self.program_length
@@ -186,8 +201,8 @@ class Image:
                         for i in range(0, size, _INSTRUCTION)]
         return []
 
-    def save(self, directory):
-        """Write the directory; what was in these files before stays whole until all is written.
+    def save(self, directory: Path | str) -> None:
+        """Write the directory. Existing files are replaced only after all new ones are complete.
 
         Raises
         ------
@@ -205,7 +220,7 @@ class Image:
                 for name in sorted(os.listdir(part), key=lambda name: name == MANIFEST):
                     os.replace(part / name, directory / name)
                 for name in {PROGRAM, TOKENIZER} - set(self.files):
-                    (directory / name).unlink(missing_ok=True)      # another model's
+                    (directory / name).unlink(missing_ok=True)      # of the image before
             finally:
                 shutil.rmtree(part, ignore_errors=True)
         except OSError as error:
@@ -213,17 +228,18 @@ class Image:
                             f"{error.strerror or error}") from None
 
     @classmethod
-    def load(cls, directory, config=None):
+    def load(cls, directory: Path | str, config: Config | None = None) -> "Image":
         """See :func:`load`."""
         return load(directory, config)
 
-    def _write(self, directory):
-        entries, offset = [], (_HEADER.size + _ENTRY.size * len(self.sections) + _CRC.size)
+    def _write(self, directory: Path) -> None:
+        entries: list[tuple[Section, int, int]] = []            # section, file offset, CRC-32
+        offset = _HEADER.size + _ENTRY.size * len(self.sections) + _CRC.size
         for section in self.sections:
             if section.data is None:
                 entries.append((section, _NO_DATA, 0))
             else:
-                entries.append((section, offset, zlib.crc32(section.data)))
+                entries.append((section, offset, zlib.crc32(section.data.data)))
                 offset += section.size
         head = _HEADER.pack(_MAGIC, registers.VERSION, bytes.fromhex(self.config.digest),
                             self.program_address, self.program_length, len(self.sections))
@@ -232,9 +248,9 @@ class Image:
                                 place, crc)
         with open(directory / BINARY, "wb") as file:
             file.write(head + _CRC.pack(zlib.crc32(head)))
-            for section, place, _ in entries:
-                if place != _NO_DATA:
-                    file.write(np.ascontiguousarray(section.data))
+            for section in self.sections:
+                if section.data is not None:
+                    file.write(np.ascontiguousarray(section.data).data)
         manifest = {
             "version": registers.VERSION,
             "digest": self.config.digest,
@@ -250,8 +266,8 @@ class Image:
             (directory / name).write_bytes(data)
 
 
-def _to_json(manifest):
-    """One line a list entry: readable, and differences show where they are."""
+def _to_json(manifest: dict[str, Any]) -> str:
+    """JSON with one line per list entry, so that it is readable and diffs are local."""
     lines = []
     for key, value in manifest.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
@@ -262,7 +278,8 @@ def _to_json(manifest):
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _read_header(path, size):
+def _read_header(path: Path,
+                 size: int) -> tuple[str, int, int, list[tuple[bytes, int, int, int, int]]]:
     """(digest, program address, program length, entries) of an image file of ``size`` bytes."""
     with open(path, "rb") as file:
         head = file.read(_HEADER.size)
@@ -289,12 +306,12 @@ def _read_header(path, size):
     return digest.hex(), address, length, entries
 
 
-def _name(name):
+def _name(name: bytes) -> str:
     return name.rstrip(b"\0").decode("ascii", "replace")
 
 
-def _to_make(directory):
-    """How to make the image that is not in this directory."""
+def _to_make(directory: Path) -> str:
+    """What to type to make the image that this directory lacks."""
     source = next((directory / name for name in disk.MODELS if (directory / name).exists()),
                   directory)
     if source.is_file() and source.name in disk.MODELS or disk.is_model(directory):
@@ -303,15 +320,15 @@ def _to_make(directory):
     return f"make it with `python -m assembler MODEL -o {directory}`"
 
 
-def load(directory, config=None):
+def load(directory: Path | str, config: Config | None = None) -> Image:
     """Read an image and check it.
 
     Parameters
     ----------
     directory : path
         As written by :meth:`Image.save`.
-    config : Config
-        The machine that is to run the image; None for the one it was made for.
+    config : Config or None
+        The machine that is to run the image; None: the one that the image was made for.
 
     Returns
     -------
@@ -328,9 +345,9 @@ def load(directory, config=None):
     for place in (path, manifest_path):
         if not os.path.lexists(place):
             raise TernError(f"{place}: no such file; {_to_make(directory)}")
-    data = disk.read_json_bytes(disk.kept_in(manifest_path, directory))
+    text = disk.read_json_bytes(disk.kept_in(manifest_path, directory))
     try:
-        manifest = disk.parse_json(data)
+        manifest = disk.parse_json(text)
         stored = Config(**manifest["config"])
         manifests.check(manifest)
     except (ValueError, KeyError, TypeError) as error:
@@ -348,18 +365,19 @@ def load(directory, config=None):
         raise TernError(f"{path}: made for config {digest}, but this machine is config "
                         f"{config.digest}; compile the model for this target")
     sections = []
-    for name, start, size, place, crc in entries:
+    for padded, start, size, offset, crc in entries:
+        name = _name(padded)
         if size % stored.word_bytes or start * stored.word_bytes + size > stored.memory_bytes:
-            raise TernError(f"{path}: section {_name(name)} leaves the memory of "
+            raise TernError(f"{path}: section {name} leaves the memory of "
                             f"{stored.memory_bytes} bytes; compile the model again")
-        data = None
-        if place != _NO_DATA:
-            data = (np.memmap(path, np.uint8, "r", place, (size,)) if size
+        data: npt.NDArray[np.uint8] | None = None
+        if offset != _NO_DATA:
+            data = (np.memmap(path, np.uint8, "r", offset, (size,)) if size
                     else np.zeros(0, np.uint8))
-            if zlib.crc32(data) != crc:
-                raise TernError(f"{path}: section {_name(name)} is damaged (CRC-32 differs); "
+            if zlib.crc32(data.data) != crc:
+                raise TernError(f"{path}: section {name} is damaged (CRC-32 differs); "
                                 f"compile the model again")
-        sections.append(Section(_name(name), start, size, data))
+        sections.append(Section(name, start, size, data))
     _check_apart(path, sections, stored)
     image = Image(stored, sections, address, length, manifest)
     if not 1 <= length <= stored.program_words:
@@ -373,7 +391,7 @@ def load(directory, config=None):
     return image
 
 
-def _check_apart(path, sections, config):
+def _check_apart(path: Path, sections: Iterable[Section], config: Config) -> None:
     for a, b in pairwise(sorted(sections, key=lambda section: section.address)):
         if a.address + a.size // config.word_bytes > b.address:
             raise TernError(f"{path}: sections {a.name} and {b.name} overlap; compile the model "

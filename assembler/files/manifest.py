@@ -1,84 +1,90 @@
-"""What a ``manifest.json`` may say: one table, checked when it is read, for all that reads it.
+"""The fields of ``manifest.json``: one table, which is checked when a manifest is read.
 
-A field may be absent: programs that are no model have few. Whoever needs one asks
-:meth:`assembler.files.image.Image.told` for it. A field that is there is what the table says.
+A field may be absent: hand-written programs have few. Code that needs one reads it with
+:meth:`assembler.files.image.Image.told`, which reports a missing one. A field that is present has
+the form that the table states.
 """
 
+from collections.abc import Callable
 import math
+from typing import Any
 
 
 __all__ = ["FIELDS", "MODEL", "STREAM", "TENSOR", "check"]
 
 
-_MOST = 1 << 48            # of any number: more than a memory has bits
+_Test = Callable[[Any], bool]
+_Rule = dict[str, Any] | list[Any] | tuple[str, _Test]      # recursive: see `check`
+
+_MOST = 1 << 48            # bound of all numbers: more than a memory has bits
 
 
-def _count(value):
+def _count(value: object) -> bool:
     return type(value) is int and 0 <= value < _MOST
 
 
-def _text(value):
+def _text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _flag(value):
+def _flag(value: object) -> bool:
     return type(value) is bool
 
 
-def _number(value):
+def _number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < _MOST and math.isfinite(value)
 
 
-def _object(value):
+def _object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _crc(value):
+def _crc(value: Any) -> bool:
     return _text(value) and len(value) == 8 and set(value) <= set("0123456789abcdef")
 
 
-def _tokens(value):
+def _tokens(value: object) -> bool:
     return value is None or all(map(_count, value if isinstance(value, list) else [value]))
 
 
-def _list_of(check):
+def _list_of(check: _Test) -> _Test:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
 
-def _names_of(check):
+def _names_of(check: _Test) -> _Test:
     return lambda value: isinstance(value, dict) and all(map(check, value.values()))
 
 
-def _pair(value):
+def _pair(value: Any) -> bool:
     return _list_of(_count)(value) and len(value) == 2
 
 
-def _range(value):
+def _range(value: Any) -> bool:
     return _pair(value) and value[0] <= value[1]
 
 
-# Field: (what it is in words, whether a value is that).
+# Field: (its form in words, a test of a value).
 _COUNT, _TEXT = ("a whole number", _count), ("a text", _text)
 
-MODEL = {
+MODEL: dict[str, _Rule] = {
     "type": _TEXT, "source": _TEXT, "hidden_size": _COUNT, "intermediate_size": _COUNT,
     "layers": _COUNT, "vocab_size": _COUNT, "use_lower_bound": ("true or false", _flag),
     "bos_token_id": ("a token, several, or null", _tokens),
     "eos_token_id": ("a token, several, or null", _tokens),
     "parameters": _COUNT, "ternary_weights": _COUNT, "zero_weights": _COUNT,
 }
-STREAM = {"name": _TEXT, "words": _COUNT, "crc32": ("8 hexadecimal digits", _crc)}
-TENSOR = {
+STREAM: dict[str, _Rule] = {"name": _TEXT, "words": _COUNT, "crc32": ("8 hexadecimal digits", _crc)}
+TENSOR: dict[str, _Rule] = {
     "name": _TEXT, "address": _COUNT, "bytes": _COUNT,
     "rows": ("two rising numbers", _range), "columns": _COUNT, "scale": ("a number", _number),
     "shape": ("two numbers", _pair), "pitch": _COUNT,
     "elements": _COUNT,
 }
-# A tensor is one of these: a matrix (a part of its rows), an embedding, a vector.
+# A tensor is one of these: a matrix (a range of its rows), an embedding, a vector.
 _KINDS = (("name", "rows", "columns"), ("name", "shape", "pitch"), ("name", "elements"))
-FIELDS = {
+FIELDS: dict[str, _Rule] = {
     "version": _COUNT, "digest": _TEXT,
-    "config": ("an object", _object),           # which assembler.contract.config.Config checks
+    "config": ("an object", _object),           # assembler.contract.config.Config checks it
     "program": ("an object of whole numbers", _names_of(_count)),
     "sections": ("a list of objects", _list_of(_object)),   # image.bin has its own table
     "target": _TEXT,
@@ -92,9 +98,12 @@ FIELDS = {
 }
 
 
-def check(value, rule=FIELDS, where=""):
-    """ValueError unless ``value`` is what ``rule`` says: a table of fields, a list of one, or
-    (words, function). ``where``: its name, for the message."""
+def check(value: object, rule: _Rule = FIELDS, where: str = "") -> None:
+    """Raise ValueError unless ``value`` follows ``rule``.
+
+    A rule is a table (field -> rule), a list of one rule that all entries follow, or a pair
+    (form in words, test). ``where``: name of the value, for the message.
+    """
     if isinstance(rule, tuple):
         if not rule[1](value):
             raise ValueError(f"{where} is not {rule[0]}")

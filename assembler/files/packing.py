@@ -1,28 +1,34 @@
-"""Trits and floats as the bytes that lie in memory; see "Matmul and the weight stream" and
-"Memory" in ``docs/architecture.md``."""
+"""Trits and floats as bytes in memory.
+
+See "Matmul and the weight stream" and "Memory" in ``docs/architecture.md``.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from tern_fpga.assembler.contract import formats
+from tern_fpga.assembler.contract.config import Config
 
 
 __all__ = ["pack", "unpack", "is_code", "blocks", "matrix_words", "tile", "untile", "pack_vector",
            "unpack_vector"]
 
 
-_DIGITS = 3 ** np.arange(formats.TRITS_PER_BYTE)[::-1]      # the first trit weighs most
+_DIGITS = 3 ** np.arange(formats.TRITS_PER_BYTE)[::-1]      # the first trit is most significant
 _CODES = 3 ** formats.TRITS_PER_BYTE
 _TO_BYTE = ((256 * np.arange(_CODES) + _CODES - 1) // _CODES).astype(np.uint8)
 _IS_CODE = np.isin(np.arange(256), _TO_BYTE)
 _TO_TRITS = np.zeros((256, formats.TRITS_PER_BYTE), np.int8)
 for _n in range(formats.TRITS_PER_BYTE):
-    # All 256 bytes decode to something, in hardware too: the rule, not the inverse table.
+    # By the decoding rule, not as the inverse of _TO_BYTE: the hardware decodes all 256 bytes.
     _TO_TRITS[:, _n] = (3 * (np.arange(256) * 3 ** _n & 0xff) >> 8) - 1
 
-_CHUNK = 1 << 18           # elements worked on at a time: keeps the temporaries in the cache
+_CHUNK = 1 << 18           # elements processed at a time: keeps the temporaries in the cache
 
 
-def pack(trits):
+def pack(trits: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     """Trits to bytes, five in each.
 
     Parameters
@@ -50,32 +56,32 @@ def pack(trits):
     return _TO_BYTE[number]
 
 
-def unpack(data):
+def unpack(data: npt.ArrayLike) -> npt.NDArray[np.int8]:
     """Bytes to trits: (n,) uint8 -> (5 n,) int8."""
     return _TO_TRITS[np.asarray(data, np.uint8)].reshape(-1)
 
 
-def is_code(data):
-    """Which bytes :func:`pack` can have written: uint8 -> bool, same shape."""
+def is_code(data: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether each byte is one that :func:`pack` writes: uint8 -> bool, same shape."""
     return _IS_CODE[np.asarray(data, np.uint8)]
 
 
-def blocks(columns, config):
-    """Column blocks of ``lanes`` columns that ``columns`` columns take."""
+def blocks(columns: int, config: Config) -> int:
+    """Column blocks, of ``lanes`` columns each, of a matrix with ``columns`` columns."""
     return -(-columns // config.lanes)
 
 
-def matrix_words(rows, columns, config):
+def matrix_words(rows: int, columns: int, config: Config) -> int:
     """Memory words of a packed matrix."""
     return rows * blocks(columns, config) * config.beat_words
 
 
-def _tiles(rows, config):
+def _tiles(rows: int, config: Config) -> Iterator[slice]:
     for start in range(0, rows, config.accumulator_rows):
         yield slice(start, min(start + config.accumulator_rows, rows))
 
 
-def tile(matrix, config):
+def tile(matrix: npt.NDArray[np.int8], config: Config) -> npt.NDArray[np.uint8]:
     """A ternary matrix as the bytes of the weight stream.
 
     Parameters
@@ -103,7 +109,7 @@ def tile(matrix, config):
     return out
 
 
-def untile(data, rows, columns, config):
+def untile(data: npt.ArrayLike, rows: int, columns: int, config: Config) -> npt.NDArray[np.int8]:
     """The matrix that :func:`tile` packed: bytes -> (rows, columns) int8, row-major."""
     width = blocks(columns, config)
     beat_bytes = config.lanes // formats.TRITS_PER_BYTE
@@ -120,7 +126,7 @@ def untile(data, rows, columns, config):
     return out
 
 
-def _pack_words(words, width):
+def _pack_words(words: npt.NDArray[np.uint32], width: int) -> npt.NDArray[np.uint8]:
     """Words of ``width`` bits without gaps: (8 n,) uint -> (n * width,) uint8."""
     groups = words.reshape(-1, 8).astype(np.uint64)        # eight words fill `width` bytes
     out = np.zeros((len(groups), width), np.uint8)
@@ -132,29 +138,29 @@ def _pack_words(words, width):
     return out.reshape(-1)
 
 
-def _unpack_words(data, width):
+def _unpack_words(data: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.int64]:
     """(n * width,) uint8 -> (8 n,) int64."""
     groups = data.reshape(-1, width).astype(np.int64)
     first, shift = np.divmod(np.arange(8) * width, 8)
     out = np.zeros((len(groups), 8), np.int64)
-    for j in range(-(-(7 + width) // 8)):       # a byte behind the word is cut off with the rest
+    for j in range(-(-(7 + width) // 8)):       # the mask below removes bytes after the word
         out |= groups[:, np.minimum(first + j, width - 1)] << 8 * j
     return (out >> shift & (1 << width) - 1).reshape(-1)
 
 
-def pack_vector(x, config):
+def pack_vector(x: npt.ArrayLike, config: Config) -> npt.NDArray[np.uint8]:
     """Vectors as they are stored in memory.
 
     Parameters
     ----------
     x : (..., n) floating
-        Rounded to the machine's float here.
+        Values, which this function rounds to the machine's float.
 
     Returns
     -------
     (..., vector_words(n) * word_bytes) uint8
-        Each vector starts at a memory word; what is left of the last row and of the last word
-        is 0.
+        Each vector starts at a memory word. The unused bits of the last row and of the last word
+        are 0.
     """
     x = np.asarray(x)
     n = x.shape[-1]
@@ -173,8 +179,8 @@ def pack_vector(x, config):
     return out.reshape(*x.shape[:-1], size)
 
 
-def unpack_vector(data, elements, config):
-    """What :func:`pack_vector` stored: (..., bytes) uint8 -> (..., elements) float64."""
+def unpack_vector(data: npt.ArrayLike, elements: int, config: Config) -> npt.NDArray[np.float64]:
+    """Inverse of :func:`pack_vector`: (..., bytes) uint8 -> (..., elements) float64."""
     data = np.asarray(data, np.uint8)
     width = config.float.width
     size = -(-elements // 8) * width

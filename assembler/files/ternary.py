@@ -1,24 +1,27 @@
-"""Matrices that are stored as what the machine makes of them: packed trits and one scale.
+"""Matrices that are stored in ternary form, as the machine uses them: packed trits and one scale.
 
-Where a published checkpoint has ``X.weight``, a packed one has
+In place of the ``X.weight`` of a published checkpoint, a packed one has
 
 ==================== ==== =================================================================
 ``X.weight_packed``  U8   (rows, ceil(columns / 5)): five trits a byte, see ``packing.pack``; the
                           last byte of a row is filled up with trits that are 0
-``X.weight_scale``   F64  (1,): ``max(mean|W|, 1e-5)`` of the matrix that the trits came from, as
-                          exact as the compiler computes it
+``X.weight_scale``   F64  (1,): ``max(mean|W|, 1e-5)`` of the unpacked matrix, exactly as the
+                          compiler computes it
 ``X.weight_shape``   I64  (2,): rows, columns
 ==================== ==== =================================================================
 
-and ``config.json`` says so under ``quantization_config``. Ternarising the trits once more would
-give another scale, so they are taken as they are. The names are those of the compressed-tensors
-format for packed weights.
+and ``config.json`` names the form under ``quantization_config``. The compiler uses trits and scale
+unchanged, because ternarising the trits again would give another scale. The names are those of the
+compressed-tensors format for packed weights.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from tern_fpga.assembler.contract.formats import MAX_LENGTH, TRITS_PER_BYTE
 from tern_fpga.assembler.errors import TernError
@@ -32,24 +35,40 @@ CONFIG = {"quant_method": "tern", "format": "trits-5-per-byte", "version": 1}
 
 _PACKED, _SCALE, _SHAPE = "_packed", "_scale", "_shape"
 _PARTS = {_PACKED: "U8", _SCALE: "F64", _SHAPE: "I64"}
-_MAX_ROWS = 1 << 24        # of a head, as many as there may be tokens
+_MAX_ROWS = 1 << 24        # a head has a row a token, and a token is 24 bits
+
+
+class _Tensor(Protocol):
+    """The members of :class:`assembler.files.checkpoint.Tensor` that this module uses."""
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def stored(self) -> Iterator[npt.NDArray[Any]]: ...
+
+
+_T = TypeVar("_T", bound=_Tensor)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A packed matrix; members as of :class:`assembler.files.checkpoint.Tensor`."""
+    """A packed matrix. Its members are those of :class:`assembler.files.checkpoint.Tensor`."""
     name: str
     path: Path
     shape: tuple[int, int]
     scale: float
-    packed: object
+    packed: _Tensor
 
     @property
-    def count(self):
+    def count(self) -> int:
         return self.shape[0] * self.shape[1]
 
-    def ternary(self):
-        """(trits int8 in its shape, scale); raises TernError on damaged bytes."""
+    def ternary(self) -> tuple[npt.NDArray[np.int8], float]:
+        """(trits: int8 of shape ``shape``, scale). Raises TernError on damaged bytes."""
         data = np.concatenate(list(self.packed.stored()))
         if not packing.is_code(data).all():
             byte = int(np.argmin(packing.is_code(data)))
@@ -64,8 +83,8 @@ class Packed:
         return np.ascontiguousarray(trits[:, :columns]), self.scale
 
 
-def check_config(config, where):
-    """TernError if the config names a form of weights other than this one."""
+def check_config(config: Mapping[str, Any], where: Path | str) -> None:
+    """Raise TernError if the config names a form of weights other than this one."""
     form = config.get("quantization_config")
     if form is not None and form != CONFIG:
         method = form.get("quant_method") if isinstance(form, dict) else form
@@ -75,15 +94,16 @@ def check_config(config, where):
                         f"none, or {', '.join(map(str, CONFIG.values()))}")
 
 
-def is_part(name):
+def is_part(name: str) -> bool:
     """Whether a tensor of this name is a part of a packed matrix."""
     return name.endswith(tuple(f".weight{part}" for part in _PARTS))
 
 
-def parts(name, trits, scale):
-    """The tensors that a matrix is stored as: [(name, dtype, array)].
+def parts(name: str, trits: npt.NDArray[np.int8],
+          scale: float) -> list[tuple[str, str, npt.NDArray[Any]]]:
+    """The tensors that store a matrix: [(name, dtype, array)].
 
-    ``name``: of the matrix, ``X.weight``. ``trits``: (rows, columns) int8.
+    ``name``: name of the matrix, ``X.weight``. ``trits``: (rows, columns) int8.
     """
     rows, columns = trits.shape
     padded = np.zeros((rows, -(-columns // TRITS_PER_BYTE) * TRITS_PER_BYTE), np.int8)
@@ -93,16 +113,18 @@ def parts(name, trits, scale):
     return [(name + part, _PARTS[part], values[part]) for part in _PARTS]
 
 
-def _matrix(name, tensors):
-    """The :class:`Packed` of the parts of ``name`` among ``tensors``, checked."""
-    found = {part: tensors.get(name + part) for part in _PARTS}
-    there = next(tensor for tensor in found.values() if tensor is not None)
-    for part, tensor in found.items():
+def _matrix(name: str, tensors: Mapping[str, _Tensor]) -> Packed:
+    """Check the parts of the matrix ``name`` among ``tensors`` and put them together."""
+    found: dict[str, _Tensor] = {}
+    there = next(tensors[name + part] for part in _PARTS if name + part in tensors)
+    for part in _PARTS:
+        tensor = tensors.get(name + part)
         if tensor is None:
             raise TernError(f"{there.path}: tensor {name + part} is missing beside {there.name}")
         if tensor.dtype != _PARTS[part]:
             raise TernError(f"{tensor.path}: tensor {tensor.name} is {tensor.dtype}, not "
                             f"{_PARTS[part]}")
+        found[part] = tensor
     packed, scale, shape = found.values()
     for tensor, expected in (scale, (1,)), (shape, (2,)):
         if tensor.shape != expected:
@@ -122,12 +144,12 @@ def _matrix(name, tensors):
     return Packed(name, packed.path, (rows, columns), value, packed)
 
 
-def gather(tensors):
-    """Name -> tensor of a checkpoint, the parts of packed matrices put together.
+def gather(tensors: Mapping[str, _T]) -> dict[str, _T | Packed]:
+    """Name -> tensor of a checkpoint, with the parts of each packed matrix put together.
 
-    Raises TernError if a part is missing or is not what it must be.
+    Raises TernError if a part is missing, or has a wrong type, shape or value.
     """
-    out = {}
+    out: dict[str, _T | Packed] = {}
     for name, tensor in tensors.items():
         if not is_part(name):
             if name in out:
