@@ -1,9 +1,11 @@
 """Command line of the compiler and the assembler."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 import sys
+from typing import TYPE_CHECKING
 
 from tern_fpga.assembler.errors import TernError, missing
 
@@ -23,6 +25,10 @@ except ModuleNotFoundError as error:
     sys.exit(missing(error))
 
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
 __all__ = ["main"]
 
 
@@ -38,12 +44,12 @@ MODEL is a checkpoint folder, its config.json, or a model.json: a config.json th
 `weights`, `tokenizer` and `target`.
 """
 _WORD_BYTES = isa.WORD_BITS // 8
-_MAX_SOURCE = 1 << 20      # bytes of text; the longest program has 4096 instructions
-_MAX_WORDS = 1 << 14       # instructions to be shown
+_MAX_SOURCE = 1 << 20      # bytes of program text; the longest program has 4096 instructions
+_MAX_WORDS = 1 << 14       # most instructions that are disassembled
 
 
-def _target(name, changes):
-    """The preset of this name with ``key=value`` changes."""
+def _target(name: str, changes: Sequence[str]) -> Config:
+    """The preset ``name``, changed by entries ``key=value``."""
     try:
         config = preset(name)
     except (ValueError, TypeError):
@@ -64,7 +70,7 @@ def _target(name, changes):
         raise TernError(f"--set {' '.join(changes)}: {error}") from None
 
 
-def _assemble(args):
+def _assemble(args: argparse.Namespace) -> None:
     config = _target(args.target or _DEFAULT_TARGET, args.set)
     source = disk.read_text(args.source, _MAX_SOURCE)
     program = text.assemble(source, config, args.source)
@@ -73,7 +79,7 @@ def _assemble(args):
     print(f"{terminal.shown(output)}: {len(program.words)} instructions")
 
 
-def _disassemble(args):
+def _disassemble(args: argparse.Namespace) -> None:
     path = Path(args.source)
     folder = path.parent if path.name in (image.BINARY, image.MANIFEST) else path
     if path.is_dir() or (folder / image.BINARY).exists() and (folder / image.MANIFEST).exists():
@@ -94,8 +100,9 @@ def _disassemble(args):
         sys.stdout.write(source)
 
 
-def _bar():
-    # The libraries behind the bars are slow to import; assembling needs none.
+def _bar() -> "Progress":
+    """A progress bar on standard error."""
+    # rich is slow to import, and assembling does not need it.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -105,13 +112,13 @@ def _bar():
                     console=console, transient=True, disable=not console.is_terminal)
 
 
-def _weights(checkpoint):
-    """Number of weights in the matrices, which is what takes the time."""
+def _weights(checkpoint: Checkpoint) -> int:
+    """Number of weights in the matrices: most of the time of a compilation is spent on them."""
     return sum(t.count for key, t in checkpoint.tensors.items()
                if len(t.shape) == 2 and "embeddings" not in key and "bounds" not in key)
 
 
-def _export(source, directory):
+def _export(source: str, directory: str) -> None:
     checkpoint = Checkpoint(source)
     with _bar() as bar:
         task = bar.add_task("", total=_weights(checkpoint))
@@ -123,7 +130,7 @@ def _export(source, directory):
           f"bf16{note}")
 
 
-def _compile(args):
+def _compile(args: argparse.Namespace) -> None:
     checkpoint = Checkpoint(args.source)
     name = args.target or checkpoint.config.get("target") or _DEFAULT_TARGET
     config = _target(name, args.set)
@@ -142,7 +149,8 @@ def _compile(args):
     print(terminal.shown("\n".join(summary(compiled, output))))
 
 
-def main(argv=None, prog="python -m assembler"):
+def main(argv: Sequence[str] | None = None, prog: str = "python -m assembler") -> None:
+    """Run the command line."""
     parser = Parser(
         prog=prog, epilog=_EXAMPLES,
         description="Compile a model into an image, or assemble and disassemble programs.",

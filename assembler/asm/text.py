@@ -1,4 +1,4 @@
-"""Text assembly and back, driven by the instruction table.
+"""Assembler and disassembler of program text, driven by the instruction table.
 
 ::
 
@@ -19,11 +19,15 @@ destination. ``.word 0x...`` is any 128-bit word, in text that was made from wor
 instruction.
 """
 
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 import re
+from typing import TypeVar
 
 from tern_fpga.assembler.contract import isa
+from tern_fpga.assembler.contract.config import Config
+from tern_fpga.assembler.contract.formats import Float
 from tern_fpga.assembler.errors import TernError
 
 
@@ -32,12 +36,15 @@ __all__ = ["Program", "assemble", "disassemble", "registers_of"]
 
 _POSITIONAL = {"operand", "code", "scalar", "address", "target", "float"}
 _OPTIONAL = {"address", "pitch"}            # 0 when left out
-_LONGEST = 4096                             # characters of a line
-_MOST = 100                                 # mistakes that are told
-_NAMES = 200                                # names among which a mistaken one is looked for
-_END = re.compile(r"\r\n?|\n")             # of a line, as editors count; others may be in a comment
+_LONGEST = 4096                             # most characters of a line
+_MOST = 100                                 # most mistakes that are reported
+_NAMES = 200                                # most names that are compared with an unknown one
+# Line ends as editors count them: str.splitlines would also split at characters in comments.
+_END = re.compile(r"\r\n?|\n")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _REGISTER = re.compile(r"([vusqr])([0-9]+)(\+x)?\Z")
+_N = TypeVar("_N", int, float)
+
 _STATS = {stat.name.lower(): stat for stat in isa.Stat if stat is not isa.Stat.NONE}
 
 
@@ -45,8 +52,8 @@ _STATS = {stat.name.lower(): stat for stat in isa.Stat if stat is not isa.Stat.N
 class Program:
     """Assembled text.
 
-    ``words``: 128-bit integers. ``lines``: the line of the text (from 1) that each came from.
-    ``aliases`` and ``labels``: the names that the text gave.
+    ``words``: 128-bit integers. ``lines``: the text's line of each word, counted from 1.
+    ``aliases`` and ``labels``: the names that the text defines.
     """
     words: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
@@ -54,43 +61,42 @@ class Program:
     labels: dict[str, int] = field(default_factory=dict)
 
 
-def _is_positional(f):
+def _is_positional(f: isa.Field) -> bool:
     return f.kind in _POSITIONAL or f.name == "imm"
 
 
-def _near(text, names):
-    """What to say of names like a mistaken one."""
+def _near(text: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: names similar to it, if there are any."""
     names = [name for name in names if abs(len(name) - len(text)) <= 2 and len(name) < 40]
     near = get_close_matches(text, names[:_NAMES], 3)
     return f"; is it {' or '.join(near)}?" if near else ""
 
 
-def _number(text, parse):
-    """What ``parse`` makes of the text; ValueError if that is no number, or none of ours."""
+def _number(text: str, parse: Callable[[str], _N]) -> _N:
+    """The number that ``parse`` reads from the text. Raises ValueError if it is not one."""
     try:
-        value = parse(text)
+        if text.isascii():                          # Python accepts the digits of all scripts
+            return parse(text)
     except ValueError:
-        value = None
-    if value is None or not text.isascii():         # Python takes the digits of all scripts
-        raise ValueError(f"{text!r} is no number")
-    return value
+        pass
+    raise ValueError(f"{text!r} is no number")
 
 
-def _integer(text, aliases):
-    """A number, an alias of one, or a sum of such."""
+def _integer(text: str, aliases: Mapping[str, str]) -> int:
+    """The value of a number, an alias of a number, or a sum of these."""
     value = 0
     for term in text.split("+"):
         try:
             value += _number(aliases.get(term.strip(), term), lambda term: int(term, 0))
         except ValueError as error:
             raise ValueError(f"{error}{_near(term.strip(), aliases)}") from None
-    if value.bit_length() > isa.WORD_BITS + 1:      # or it cannot even be shown
+    if value.bit_length() > isa.WORD_BITS + 1:      # Python refuses to print very long numbers
         raise ValueError(f"{text!r} does not fit {isa.WORD_BITS} bits")
     return value
 
 
-def _register(text, kind, aliases):
-    """(letter, number, indexed) of a register operand of this kind."""
+def _register(text: str, kind: str, aliases: Mapping[str, str]) -> tuple[str, int, bool]:
+    """(letter, number, indexed) of a register operand. ``kind``: see :class:`isa.Field`."""
     base, plus, x = text.partition("+")
     match = _REGISTER.match(aliases.get(base, base) + plus + x)
     letters = {"operand": "vus", "code": "q", "scalar": "s", "address": "r"}[kind]
@@ -105,7 +111,8 @@ def _register(text, kind, aliases):
     return letter, number, bool(match[3])
 
 
-def _value(f, text, program, float_format):
+def _value(f: isa.Field, text: str, program: Program,
+           float_format: Float | None) -> isa.Operand | int:
     if f.kind == "target":
         if text in program.labels:
             return program.labels[text]
@@ -116,13 +123,13 @@ def _value(f, text, program, float_format):
         text = program.aliases.get(text, text)
         if text.lower().startswith("0x"):
             return _integer(text, {})
-        value = _number(text, float)
-        if not abs(value) < float("inf"):
+        number = _number(text, float)
+        if not abs(number) < float("inf"):
             raise ValueError(f"{text!r} is not finite")
         if float_format is None:
             raise ValueError(f"the number {text} needs a target for its float format; "
                              f"or write the raw word as 0x...")
-        return int(float_format.encode(float_format.round(value)))
+        return int(float_format.encode(float_format.round(number)))
     if f.kind == "int":
         value = _integer(text, program.aliases)
         if f.name == "imm" and -1 << f.width - 1 <= value < 0:
@@ -130,23 +137,23 @@ def _value(f, text, program, float_format):
         return value
     if f.kind == "operand" and text == "_":
         return isa.Operand(isa.Space.NONE)
-    letter, number, indexed = _register(text, f.kind, program.aliases)
+    letter, register, indexed = _register(text, f.kind, program.aliases)
     if f.kind == "operand":
-        return isa.Operand(isa.Space["VUS"["vus".index(letter)]], number, indexed)
-    return number
+        return isa.Operand(isa.Space[letter.upper()], register, indexed)
+    return register
 
 
-def registers_of(space, elements, config):
-    """Registers that ``elements`` elements take in ``v``, ``u``, ``q`` or ``s``."""
+def registers_of(space: str, elements: int, config: Config) -> int:
+    """Registers that a vector of ``elements`` occupies in ``space``: ``v``, ``u``, ``q``, ``s``."""
     if space == "s":
         return 1
     shared = config.positions if space == "u" else 1
     return max(1, -(-elements // (shared * config.register_elements)))
 
 
-def _check_registers(mnemonic, operands, config):
-    """Refuse registers that the machine lacks; raises ValueError."""
-    elements = operands.get("n", operands.get("rows", 1))
+def _check_registers(mnemonic: str, operands: isa.Operands, config: Config) -> None:
+    """Raise ValueError for registers that the machine lacks."""
+    elements = operands["n"] if "n" in operands else operands.get("rows", 1)
     for name, value in operands.items():
         if isinstance(value, isa.Operand) and value.space in (isa.Space.V, isa.Space.U):
             space, number, limit = "vu"[value.space], value.number, config.registers
@@ -162,13 +169,15 @@ def _check_registers(mnemonic, operands, config):
                              f"leave the {limit} registers of this target")
 
 
-def _operands(instr, text, program, float_format):
-    """Operand dict of one instruction's text."""
+def _operands(instr: isa.Instruction, text: str, program: Program,
+              float_format: Float | None) -> isa.Operands:
+    """The operands in one instruction's text."""
     positional = [f for f in instr.fields if _is_positional(f) and f.kind != "stat"
                   and f.name != "stat_to"]
     named = {f.name: f for f in instr.fields if not _is_positional(f) and f.kind != "stat"}
     has_stat = any(f.kind == "stat" for f in instr.fields)
-    values, operands = [], {}
+    values: list[str] = []
+    operands: isa.Operands = {}
     for part in text.split(",") if text else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
@@ -181,7 +190,7 @@ def _operands(instr, text, program, float_format):
             operands["stat"] = _STATS[key]
             operands["stat_to"] = _register(value, "scalar", program.aliases)[1]
         else:
-            stats = _STATS if has_stat else ()
+            stats: Collection[str] = _STATS if has_stat else ()
             raise ValueError(f"{instr.mnemonic} has no {key}={_near(key, [*named, *stats])}")
     if len(values) != len(positional):
         raise ValueError(f"{instr.mnemonic} takes {len(positional)} operands "
@@ -196,7 +205,7 @@ def _operands(instr, text, program, float_format):
     return operands
 
 
-def _encode(code, program, config):
+def _encode(code: str, program: Program, config: Config | None) -> int:
     mnemonic, _, rest = code.partition(" ")
     if mnemonic == ".word":
         word = _integer(rest.strip(), program.aliases)
@@ -221,16 +230,17 @@ def _encode(code, program, config):
     return word
 
 
-def assemble(text, config=None, name="program"):
+def assemble(text: str, config: Config | None = None, name: str = "program") -> Program:
     """Translate text into instruction words.
 
     Parameters
     ----------
     text : str
-    config : Config
-        Target: gives the float format and refuses registers that it lacks. May be None.
+    config : Config or None
+        The target, for its float format and its number of registers. None: numbers of ``const``
+        must be raw words, and registers are not checked.
     name : str
-        File name for messages.
+        File name, for messages.
 
     Returns
     -------
@@ -241,7 +251,9 @@ def assemble(text, config=None, name="program"):
     TernError
         ``name:line: what``, a line for each mistake, up to a hundred of them.
     """
-    program, code, mistakes = Program(), [], []     # mistakes: (line, what)
+    program = Program()
+    code: list[tuple[int, str]] = []                # (line, text of the instruction)
+    mistakes: list[tuple[int, ValueError]] = []     # (line, what is wrong)
     for number, line in enumerate(_END.split(text), 1):
         try:
             if len(line) > _LONGEST:
@@ -264,8 +276,8 @@ def assemble(text, config=None, name="program"):
                 code.append((number, line))
         except ValueError as error:
             mistakes.append((number, error))
-    too_long = config and len(code) > config.program_words
-    for number, line in () if too_long else code:
+    limit = config.program_words if config else len(code)
+    for number, line in code if len(code) <= limit else ():
         try:
             program.words.append(_encode(line, program, config))
             program.lines.append(number)
@@ -277,16 +289,17 @@ def assemble(text, config=None, name="program"):
     found = [f"{name}:{number}: {error}" for number, error in mistakes[:_MOST]]
     if len(mistakes) > _MOST:
         found.append(f"{name}: more than {_MOST} mistakes, of which these are the first")
-    if too_long:
-        found.append(f"{name}: {len(code)} instructions do not fit the {config.program_words} "
-                     f"that the target holds")
+    if len(code) > limit:
+        found.append(f"{name}: {len(code)} instructions do not fit the {limit} that the target "
+                     f"holds")
     if found:
         raise TernError(*found)
     return program
 
 
-def _show(f, value, labels, float_format):
-    if f.kind == "operand":
+def _show(f: isa.Field, value: isa.Operand | int, labels: Mapping[int, str],
+          float_format: Float | None) -> str:
+    if isinstance(value, isa.Operand):
         if value.space is isa.Space.NONE:
             return "_"
         return f"{'vus'[value.space]}{value.number}{'+x' * value.indexed}"
@@ -303,7 +316,7 @@ def _show(f, value, labels, float_format):
     return {"code": "q", "scalar": "s", "address": "r"}[f.kind] + str(value)
 
 
-def _line(word, labels, float_format):
+def _line(word: int, labels: Mapping[int, str], float_format: Float | None) -> str:
     mnemonic, operands = isa.decode(word)
     positional, named = [], []
     for f in isa.lookup(mnemonic).fields:
@@ -320,20 +333,20 @@ def _line(word, labels, float_format):
     return f"{mnemonic:<8}{', '.join(positional + named)}".rstrip()
 
 
-def disassemble(words, config=None):
-    """Text of instruction words; :func:`assemble` with the same config gives the words back.
+def disassemble(words: Sequence[int], config: Config | None = None) -> str:
+    """Text of instruction words. :func:`assemble` with the same config returns the same words.
 
-    Without a config the values of ``const`` are shown as raw words.
+    Without a config, the values of ``const`` are shown as raw words.
     """
     float_format = config.float if config else None
     targets = set()
     for word in words:
         try:
             targets.add(isa.decode(word)[1].get("target"))
-        except ValueError:
+        except ValueError:      # shown as .word
             pass
     labels = {n: f"L{n}" for n in range(len(words) + 1) if n in targets}
-    # Register numbers that this target lacks are shown too, hence no config here.
+
     known = Program(labels={label: n for n, label in labels.items()})
     lines = []
     for number, word in enumerate(words):

@@ -1,39 +1,54 @@
-"""From a checkpoint to an image."""
+"""Compiles a checkpoint into an image."""
 
+from collections.abc import Callable, Iterable, Mapping
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tern_fpga.assembler.asm import text
-from tern_fpga.assembler.compiler.layout import advice, plan
+from tern_fpga.assembler.compiler.expand import Parameter
+from tern_fpga.assembler.compiler.layout import Plan, advice, plan
 from tern_fpga.assembler.contract import checksum
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.contract.isa import WORD_BITS
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import packing
-from tern_fpga.assembler.files.checkpoint import Checkpoint
+from tern_fpga.assembler.files.checkpoint import Checkpoint, Tensor
 from tern_fpga.assembler.files.disk import kept_in, read_json, read_json_bytes
 from tern_fpga.assembler.files.image import PROGRAM, TOKENIZER, Image, Section, token_ids
 from tern_fpga.assembler.files.tokenizer import FileTokenizer
 from tern_fpga.assembler.models import hgrn as models
 
 
-__all__ = ["GENERATION", "compile_model", "check_tensors"]
+__all__ = ["GENERATION", "Progress", "no_progress", "compile_model", "check_tensors"]
 
 
 GENERATION = "generation_config.json"
 
+Progress = Callable[[int, str], object]     # (weights done, name of the next matrix)
+
+_Scales = dict[int | None, dict[str, float]]        # layer, None for the head -> matrix -> scale
 
 _ROWS = 4096               # rows of the embedding converted at a time
 
-
-_WRAPPERS = {              # what puts a part of its own into the names of a state dict
+_WRAPPERS = {              # part of a state dict's names -> the wrapper that inserts it
     "module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile",
     "_forward_module": "DeepSpeed or Fabric", "_fsdp_wrapped_module": "FSDP",
 }
 
 
-def _check_names(checkpoint, expected):
-    """TernError if the tensors are those of the model, under names with more or with less."""
+def no_progress(done: int, what: str) -> None:
+    """For a compilation that reports no progress."""
+
+
+def _check_names(checkpoint: Checkpoint, expected: Iterable[str]) -> None:
+    """Raise TernError if a wrapper has extended the names of the tensors, or 'model.' is missing.
+
+    ``expected``: the names that the model needs.
+    """
     longest = max(name.count(".") for name in expected) + 1     # words of a name
     for there in checkpoint.tensors:
         words = [part for part in there.split(".") if part not in _WRAPPERS]
@@ -57,8 +72,8 @@ def _check_names(checkpoint, expected):
                         f"dict of the model inside of the wrapper")
 
 
-def check_tensors(checkpoint, model):
-    """TernError unless the checkpoint has the tensors of ``model``, and no others."""
+def check_tensors(checkpoint: Checkpoint, model: models.Hgrn) -> None:
+    """Raise TernError unless the checkpoint has exactly the tensors of ``model``."""
     expected = model.shapes()
     for name, shape in expected.items():
         tensor = checkpoint.tensors.get(name)
@@ -74,10 +89,10 @@ def check_tensors(checkpoint, model):
                             f"{checkpoint.path.name} describes")
 
 
-def _ends(checkpoint, vocabulary):
-    """The model's ends of sequence for the manifest: None, an id, or a list of ids.
+def _ends(checkpoint: Checkpoint, vocabulary: int) -> int | list[int] | None:
+    """The ids that end a sequence, for the manifest: None, an id, or a list of ids.
 
-    As in transformers, those of ``generation_config.json`` take the place of the config's.
+    As in transformers, ``generation_config.json`` takes precedence over the config.
     """
     path, value = checkpoint.path, checkpoint.config.get("eos_token_id")
     generation = path.parent / GENERATION
@@ -93,47 +108,55 @@ def _ends(checkpoint, vocabulary):
     return list(ends) if len(ends) > 1 else (*ends, None)[0]
 
 
-def _lower_bounds(checkpoint):
-    """(layers, d) float64: the running sum over the layers of their softmax; row 0 is 0."""
-    x = checkpoint.tensors["model.lower_bounds"].array().astype(np.float64)
+def _lower_bounds(checkpoint: Checkpoint) -> npt.NDArray[np.float64]:
+    """(layers, d) float64: the softmax over the layers, summed up to each layer; row 0 is 0."""
+    x = checkpoint.whole("model.lower_bounds").array().astype(np.float64)
     x = np.exp(x - x.max(axis=0))
     x /= x.sum(axis=0)
     return np.cumsum(x, axis=0) - x[0]
 
 
-def _parameter(p, prefix, layer, checkpoint, scales, bounds):
+def _parameter(p: Parameter, prefix: str, layer: int | None, checkpoint: Checkpoint,
+               scales: Mapping[str, float],
+               bounds: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
     """The vector of a :class:`assembler.compiler.expand.Parameter`: (elements,) float64."""
-    def read(name):
+    def read(name: str) -> npt.NDArray[np.float64]:
         # The tensors of the head and of the final norm do not belong to a layer.
         name = name if layer is None else prefix + name
-        return checkpoint.tensors[f"{name}.weight"].array().astype(np.float64)
+        return checkpoint.whole(f"{name}.weight").array().astype(np.float64)
 
-    if p.kind == "outer":
-        return read(p.op.outer)
-    if p.kind == "gain":
+    if isinstance(p.op, models.Codes):
+        if p.kind == "outer":
+            assert p.op.outer is not None
+            return read(p.op.outer)
         gain = read(p.op.inner) * scales[p.op.matrix]
         return gain * read(p.op.outer) if p.op.outer else gain
-    return bounds[layer] if p.kind == "floor" else 1 - bounds[layer]
+    assert bounds is not None and layer is not None
+    floor: npt.NDArray[np.float64] = bounds[layer]
+    return floor if p.kind == "floor" else 1 - floor
 
 
 class _Memory:
-    """The sections' bytes, filled piece by piece; notes what lies where for the manifest."""
+    """The bytes of the sections, written piece by piece, and the manifest's list of tensors."""
 
-    def __init__(self, planned):
+    def __init__(self, planned: Plan) -> None:
         self.plan, self.config = planned, planned.config
         self.data = {name: np.zeros(words * self.config.word_bytes, np.uint8)
                      for name, words in planned.sizes.items() if name != "states"}
-        self.tensors = []
+        self.tensors: list[dict[str, Any]] = []
 
-    def put(self, section, offset, data):
+    def put(self, section: str, offset: int, data: npt.NDArray[np.uint8]) -> None:
+        """Write bytes. ``offset``: memory words from the start of the section."""
         start = offset * self.config.word_bytes
         self.data[section][start:start + len(data)] = data
 
-    def note(self, name, section, offset, size, **more):
+    def note(self, name: str, section: str, offset: int, size: int, **more: object) -> None:
+        """Add a tensor of ``size`` bytes to the manifest; ``more``: further fields of its entry."""
         self.tensors.append({"name": name, "address": self.plan.addresses[section] + offset,
                              "bytes": size, **more})
 
-    def vector(self, name, section, offset, x, where):
+    def vector(self, name: str, section: str, offset: int, x: npt.NDArray[Any], where: Path) -> int:
+        """Write vectors; returns their number of bytes."""
         largest = float(np.abs(x).max())
         if largest > self.config.float.max:
             raise TernError(f"{where}: {name} holds {largest:.3g}, more than the "
@@ -142,39 +165,41 @@ class _Memory:
         self.put(section, offset, data)
         return len(data)
 
-    def sections(self):
+    def sections(self) -> list[Section]:
         return [Section(name, self.plan.addresses[name], words * self.config.word_bytes,
                         self.data.get(name))
                 for name, words in self.plan.sizes.items()]
 
 
-def _embedding(memory, tensor, planned):
+def _embedding(memory: _Memory, tensor: Tensor, planned: Plan) -> None:
     words = planned.config.vector_words(planned.model.hidden)
-    rows, row, size = [], 0, 0
-    left = np.zeros(0, np.float32)
-    # Chunks of the file do not end at rows: what is left over goes with the next.
+    row, size = 0, 0
+    remaining = np.zeros(0, np.float32)
+    # A chunk of the file may end within a row: its remainder is joined to the next chunk.
     for chunk in tensor.chunks():
-        left = np.concatenate([left, chunk])
-        while len(left) >= planned.model.hidden:
-            count = min(_ROWS, len(left) // planned.model.hidden)
-            rows = left[:count * planned.model.hidden].reshape(count, -1)
-            left = left[rows.size:]
+        remaining = np.concatenate([remaining, chunk])
+        while len(remaining) >= planned.model.hidden:
+            count = min(_ROWS, len(remaining) // planned.model.hidden)
+            rows = remaining[:count * planned.model.hidden].reshape(count, -1)
+            remaining = remaining[rows.size:]
             size += memory.vector(tensor.name, "embedding", row * words, rows, tensor.path)
             row += count
     memory.note(tensor.name, "embedding", 0, size, shape=list(tensor.shape), pitch=words)
 
 
-def _weights(memory, checkpoint, planned, progress):
-    """Ternarise and pack all matrices. Returns {layer or None: {matrix: scale}} and counts."""
-    scales, zeros, done = {}, 0, 0
-    trits = scale = None
+def _weights(memory: _Memory, checkpoint: Checkpoint, planned: Plan,
+             progress: Progress) -> tuple[_Scales, int]:
+    """Ternarise and pack all matrices; returns their scales and the number of zero trits."""
+    scales: _Scales = {}
+    zeros, done = 0, 0
+    trits, scale = np.zeros((0, 0), np.int8), 0.0
     held = None                             # tensor whose trits are held
     for matrix in planned.matrices:
         progress(done, matrix.tensor)
         if held != matrix.tensor:
             trits, scale = checkpoint.tensors[f"{matrix.tensor}.weight"].ternary()
             held = matrix.tensor
-            zeros += trits.size - np.count_nonzero(trits)
+            zeros += trits.size - int(np.count_nonzero(trits))
             scales.setdefault(matrix.layer, {})[matrix.name] = scale
         data = packing.tile(trits[matrix.start:matrix.stop], planned.config)
         memory.put("weights", matrix.offset, data)
@@ -184,10 +209,11 @@ def _weights(memory, checkpoint, planned, progress):
     return scales, zeros
 
 
-def _parameters(memory, checkpoint, planned, scales):
+def _parameters(memory: _Memory, checkpoint: Checkpoint, planned: Plan, scales: _Scales) -> None:
     bounds = _lower_bounds(checkpoint) if planned.model.lower_bounds else None
     pitch = planned.lowered.pitch
-    for layer in [*range(planned.model.layers), None]:
+    layers: list[int | None] = [*range(planned.model.layers), None]
+    for layer in layers:
         prefix = "" if layer is None else f"model.layers.{layer}."
         base = (planned.model.layers if layer is None else layer) * pitch
         block = planned.lowered.head_block if layer is None else planned.lowered.layer_block
@@ -199,16 +225,17 @@ def _parameters(memory, checkpoint, planned, scales):
                         elements=p.elements)
 
 
-def _streams(memory, planned):
-    """What the program streams: the matrices of all layers, and those of the head."""
+def _streams(memory: _Memory, planned: Plan) -> list[dict[str, Any]]:
+    """The program's weight streams: the matrices of all layers, and those of the head."""
     data = memory.data["weights"]
     body = next(matrix.offset for matrix in planned.matrices if matrix.layer is None)
     size = body * planned.config.word_bytes
-    return [checksum.entry("body", body, data[:size]),
-            checksum.entry("head", planned.sizes["weights"] - body, data[size:])]
+    return [checksum.entry("body", body, data[:size].data),
+            checksum.entry("head", planned.sizes["weights"] - body, data[size:].data)]
 
 
-def compile_model(path, config, target, progress=lambda done, what: None):
+def compile_model(path: Path | str | Checkpoint, config: Config, target: str,
+                  progress: Progress = no_progress) -> Image:
     """Compile a checkpoint.
 
     Parameters
@@ -217,14 +244,14 @@ def compile_model(path, config, target, progress=lambda done, what: None):
         See :class:`assembler.files.checkpoint.Checkpoint`.
     config : Config
     target : str
-        Name of the preset that ``config`` is or comes from, for messages and the manifest.
+        Name of the preset on which ``config`` is based, for messages and the manifest.
     progress : callable
-        ``progress(weights done, what is next)``.
+        ``progress(weights done, name of the next matrix)``.
 
     Returns
     -------
     Image
-        Its manifest also holds what the summary tells.
+        Its manifest also holds the figures of the summary.
 
     Raises
     ------
@@ -247,7 +274,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
     memory.put("program", 0, np.frombuffer(
         b"".join(word.to_bytes(WORD_BITS // 8, "little") for word in program.words), np.uint8))
     progress(0, "embedding")
-    _embedding(memory, checkpoint.tensors["model.embeddings.weight"], planned)
+    _embedding(memory, checkpoint.whole("model.embeddings.weight"), planned)
     scales, zeros = _weights(memory, checkpoint, planned, progress)
     _parameters(memory, checkpoint, planned, scales)
     weights = sum((m.stop - m.start) * m.columns for m in planned.matrices)
@@ -260,7 +287,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
                   "bos_token_id": checkpoint.config.get("bos_token_id"),
                   "eos_token_id": _ends(checkpoint, model.vocab),
                   "parameters": sum(t.count for t in checkpoint.tensors.values()),
-                  "ternary_weights": weights, "zero_weights": int(zeros)},
+                  "ternary_weights": weights, "zero_weights": zeros},
         "vocab_size": model.vocab,
         "weight_streams": _streams(memory, planned),
         "states_in_registers": planned.lowered.resident,
@@ -271,7 +298,7 @@ def compile_model(path, config, target, progress=lambda done, what: None):
     files = {PROGRAM: planned.source.encode()}
     if checkpoint.tokenizer is not None:
         data = read_json_bytes(checkpoint.tokenizer)
-        FileTokenizer(data, checkpoint.tokenizer)       # a mistake is found here, not by a prompt
+        FileTokenizer(data, checkpoint.tokenizer)       # reports a damaged file now
         files[TOKENIZER] = data
     return Image(config, memory.sections(), planned.addresses["program"], len(program.words),
                  manifest, files)

@@ -1,26 +1,28 @@
-"""What one instruction takes of its unit, in cycles of the core.
+"""Cycles that one instruction occupies its unit.
 
-Formulas of the blocks in ``hw``, with their constants measured in the RTL with one instruction
-after the other; ``tests/assembler/test_estimate.py`` compares whole tokens.
+The formulas are those of the blocks in ``hw``. Their constants were measured in the RTL, one
+instruction after the other; ``tests/assembler/test_estimate.py`` compares whole tokens.
 """
 
 from math import ceil, log2
 
-from tern_fpga.assembler.contract.isa import Space, Stat
+from tern_fpga.assembler.contract.config import Config
+from tern_fpga.assembler.contract.isa import Operands, Space, Stat
 
 
 __all__ = ["vector_cycles", "column_cycles", "matmul_latency", "load_latency"]
 
 
-def _adder(config):
-    """Cycles of a float addition: two shifters of two levels a cycle, and rounding."""
+def _adder(config: Config) -> int:
+    """Cycles of a float addition: two shifters, each with two levels per cycle, and rounding."""
     return 6 + 2 * ceil(log2(config.significand + 4) / 2)
 
 
-def vector_cycles(mnemonic, operands, config, live, chain):
-    """Cycles of the vector unit, from taking an instruction to taking the next.
+def vector_cycles(mnemonic: str, operands: Operands, config: Config, live: int, chain: bool) -> int:
+    """Cycles from the start of an instruction of the vector unit to the start of the next.
 
-    ``live``: positions that compute. ``chain``: they are consecutive tokens of one prompt.
+    ``live``: number of active positions. ``chain``: whether they are consecutive tokens of one
+    prompt (prefill).
     """
     match mnemonic:
         case "const":
@@ -41,21 +43,21 @@ def vector_cycles(mnemonic, operands, config, live, chain):
         case Stat.ABSMAX:
             each = max(each, 2 + config.vector_lanes.bit_length())
         case Stat.SUMSQ:
-            each = 26       # 14 to 40, by the largest value and the sum's leading zeros
+            each = 26       # 14 to 40, depending on the largest value and the sum's leading zeros
     return once + live * (config.rows(operands["n"]) + each)
 
 
-def column_cycles(config, live):
-    """Cycles that the codes of a column block take to come before the array."""
+def column_cycles(config: Config, live: int) -> int:
+    """Cycles to bring the codes of a column block from the code memory to the array."""
     return max(1, live) * config.lanes // config.vector_lanes + 9
 
 
-def matmul_latency(config):
+def matmul_latency(config: Config) -> int:
     """Cycles from the last beat of a row to its result in the registers."""
     tree = ceil(log2(config.lanes)) + (config.positions - 1) // 2
     return 40 + tree
 
 
-def load_latency(config):
-    """Cycles from the start of a load to its last row in the registers, less one a word."""
+def load_latency(config: Config) -> int:
+    """Cycles from the start of a load to its last row in the registers, without one per word."""
     return 40

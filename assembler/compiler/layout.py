@@ -1,6 +1,7 @@
-"""What lies where in memory, decided from a model's sizes alone."""
+"""Decides the memory layout from the sizes of a model, before any weight is read."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tern_fpga.assembler.asm import text
 from tern_fpga.assembler.compiler import lower
@@ -15,14 +16,15 @@ from tern_fpga.assembler.models import hgrn as models
 __all__ = ["Matrix", "Plan", "plan", "advice"]
 
 
-_ALIGN = 64                # memory words: sections start where a burst does
+_ALIGN = 64                # memory words: a section starts at the start of a burst
 
 
 @dataclass(frozen=True)
 class Matrix:
     """Rows ``start`` to ``stop`` of a ternary matrix; ``layer`` is None for the head's.
 
-    ``words`` of memory from ``offset`` on, counted from the first word of the weights.
+    They occupy ``words`` memory words from ``offset`` on, counted from the first word of the
+    weights.
     """
     name: str
     layer: int | None
@@ -33,14 +35,14 @@ class Matrix:
     words: int
 
     @property
-    def tensor(self):
-        """Name of the checkpoint's tensor, less ``.weight``."""
+    def tensor(self) -> str:
+        """Name of the checkpoint's tensor, without ``.weight``."""
         return self.name if self.layer is None else f"model.layers.{self.layer}.{self.name}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What lies where, known before any weight is read.
+    """The lowered program and the memory layout of a model.
 
     ``addresses`` and ``sizes``: section -> memory words. ``source``: the whole program text.
     """
@@ -53,18 +55,21 @@ class Plan:
     source: str
 
     @property
-    def words(self):
+    def words(self) -> int:
+        """Memory words of the image."""
         return max(self.addresses[name] + self.sizes[name] for name in self.sizes)
 
     @property
-    def bytes(self):
+    def bytes(self) -> int:
+        """Bytes of the image."""
         return self.words * self.config.word_bytes
 
 
-def _matrices(program, config):
-    """All matrices in the order of their use, and the words of those of the layers."""
+def _matrices(program: models.LayerProgram, config: Config) -> tuple[list[Matrix], int, int]:
+    """All matrices in the order of their use; memory words of all layers', and of the head's."""
     out, offset, body = [], 0, 0
-    for layer in [*range(program.layers), None]:
+    layers: list[int | None] = [*range(program.layers), None]
+    for layer in layers:
         for op in program.layer if layer is not None else program.head:
             if isinstance(op, models.Linear):
                 columns = program.matrices[op.matrix][1]
@@ -76,15 +81,15 @@ def _matrices(program, config):
     return out, body, offset - body
 
 
-def plan(model, config, where="model"):
-    """Lower a model for a machine and lay out its memory.
+def plan(model: models.Hgrn, config: Config, where: Path | str = "model") -> Plan:
+    """Lower a model for a machine, and lay out its memory.
 
     Parameters
     ----------
     model : assembler.models.hgrn.Hgrn
     config : Config
     where : str
-        What messages begin with.
+        Beginning of the messages.
 
     Raises
     ------
@@ -99,7 +104,7 @@ def plan(model, config, where="model"):
     except NoRoom as error:
         raise TernError(f"{where}: {error}") from None
     names = ("parameters", "embedding", "weights", "states")
-    # Addresses do not change the number of instructions: count them first.
+    # The number of instructions does not depend on addresses: count them with addresses of 0.
     zeros = "".join(f".alias {name} 0\n" for name in names)
     count = len(text.assemble(zeros + lowered.text, config, str(where)).words)
     block = sum(config.vector_words(p.elements) for p in lowered.head_block)
@@ -112,11 +117,11 @@ def plan(model, config, where="model"):
     for name, words in sizes.items():
         addresses[name] = address
         address += -(-words // _ALIGN) * _ALIGN
-    head = "".join(f".alias  {name:<12} {addresses[name]:#x}\n" for name in names)
-    return Plan(model, config, lowered, matrices, addresses, sizes, head + lowered.text)
+    aliases = "".join(f".alias  {name:<12} {addresses[name]:#x}\n" for name in names)
+    return Plan(model, config, lowered, matrices, addresses, sizes, aliases + lowered.text)
 
 
-def _targets_that_fit(model):
+def _targets_that_fit(model: models.Hgrn) -> list[str]:
     fitting = []
     for name, config in PRESETS.items():
         try:
@@ -127,7 +132,7 @@ def _targets_that_fit(model):
     return fitting
 
 
-def advice(model):
-    """Words for who meets a model that does not fit."""
+def advice(model: models.Hgrn) -> str:
+    """Names the targets that the model fits, for a message about one that it does not fit."""
     fitting = _targets_that_fit(model)
     return f"it fits {', '.join(fitting)}" if fitting else "it fits no known target"

@@ -1,16 +1,18 @@
-"""From a layer program to instructions: a loop over the layers, registers, readable text.
+"""Lowers a layer program to program text: a loop over the layers, with registers assigned.
 
 The parameters of a layer are one block of memory in the order of their use; all blocks have the
-same pitch. The first norm's gains of the *next* layer are loaded while this layer runs its last
-part, so one more block, after the last layer's, holds those of the head.
+same pitch. The last part of each layer loads the gains of the first norm of the *next* layer.
+Therefore one more block, after that of the last layer, holds the gains of the head.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tern_fpga.assembler.asm.text import registers_of
 from tern_fpga.assembler.compiler.allocate import Instr, NoRoom, Reg, allocate
 from tern_fpga.assembler.compiler.expand import Expansion, Parameter
 from tern_fpga.assembler.contract import isa
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.models import hgrn as model
 
 
@@ -19,12 +21,13 @@ __all__ = ["Lowered", "lower"]
 
 @dataclass
 class Lowered:
-    """What lowering gives.
+    """The result of lowering.
 
     ``text``: the program without the aliases of its addresses ``parameters``, ``embedding``,
-    ``weights`` and ``states``. ``symbols``: value -> register. ``blocks``: the parameters of a
-    layer and of the head; ``pitch``, words of a layer's block. ``state_words``: of all states
-    in memory, 0 if they stay in registers. ``resident``: whether they do.
+    ``weights`` and ``states``. ``symbols``: value -> register. ``layer_block``, ``head_block``: the
+    parameters of a layer and of the head. ``pitch``: memory words of a layer's block.
+    ``resident``: whether all states stay in registers. ``state_words``: memory words of all
+    states; 0 if they are resident.
     """
     text: str
     symbols: dict[str, str]
@@ -35,21 +38,22 @@ class Lowered:
     resident: bool
 
 
-def _loads(code, parameters, pitch, preloaded, lookahead, config):
-    """``code`` with the loads of its parameters, each ``lookahead`` instructions before it."""
-    def load(p):
+def _loads(code: Sequence[Instr], parameters: Sequence[Parameter], pitch: int,
+           preloaded: Sequence[Parameter], lookahead: int) -> list[Instr]:
+    """``code`` with the loads of its parameters, each ``lookahead`` instructions before its use."""
+    def load(p: Parameter) -> Instr:
         return Instr("load", {"dst": Reg("u", p.name, p.elements), "r": "r1", "n": p.elements,
                               "address": f"parameters+{p.offset + (p in preloaded) * pitch}",
                               "pitch": 0})
 
-    before = [[] for _ in range(len(code) + 1)]
+    before: list[list[Instr]] = [[] for _ in range(len(code) + 1)]
     for p in parameters:
         used = [n for n, instr in enumerate(code) if p.name in instr.uses()]
         if p in preloaded:      # for the next layer
             before[max(used[-1] + 1, len(code) - lookahead)].append(load(p))
         else:
             before[max(0, used[0] - lookahead)].append(load(p))
-    out = []
+    out: list[Instr] = []
     for n, loads in enumerate(before):
         if loads:
             out.append(replace(loads[0], note="parameters, ahead of their use"))
@@ -58,7 +62,8 @@ def _loads(code, parameters, pitch, preloaded, lookahead, config):
     return out
 
 
-def _with_offsets(parameters, config):
+def _with_offsets(parameters: Iterable[Parameter], config: Config) -> tuple[list[Parameter], int]:
+    """The parameters with their offsets in a block, and the words of the block."""
     out, offset = [], 0
     for p in parameters:
         out.append(replace(p, offset=offset))
@@ -66,23 +71,27 @@ def _with_offsets(parameters, config):
     return out, offset
 
 
-def _control(mnemonic, note="", labels=(), **operands):
+def _control(mnemonic: str, note: str = "", labels: Iterable[str] = (),
+             **operands: Reg | int | str) -> Instr:
     return Instr(mnemonic, operands, labels=tuple(labels), note=note)
 
 
-def _build(program, config, body_words, head_words, resident, lookahead):
-    """All instructions, and what :class:`Lowered` tells about memory."""
-    constants = {}
-    parts = []
+def _build(program: model.LayerProgram, config: Config, body_words: int, head_words: int,
+           resident: bool,
+           lookahead: int) -> tuple[list[Instr], list[Parameter], list[Parameter], int, int]:
+    """All instructions; the blocks, pitch and state words of :class:`Lowered`."""
+    constants: dict[str, float] = {}
+    parts: list[Expansion] = []
     for ops in (program.start, program.layer, program.head):
-        # The residual stream comes to each part with its sum of squares.
+        # The sum of squares of the residual stream is known when a part begins.
         part = Expansion(program, config, resident=resident, constants=constants,
-                         square=parts[0].square if parts else ())
+                         square=parts[0].square if parts else {})
         for op in ops:
             part.add_operation(op)
         parts.append(part)
     start, layer, head = parts
-    # The head's gains use the registers of the layer's first ones, see the module's docstring.
+    # The gains of the head use the registers of the layer's first parameters: see the module's
+    # docstring.
     block, pitch = _with_offsets(layer.parameters, config)
     preloaded = block[:len(head.parameters)]
     renamed = {h.name: p.name for h, p in zip(head.parameters, preloaded)}
@@ -97,13 +106,13 @@ def _build(program, config, body_words, head_words, resident, lookahead):
     state_registers = registers_of("v", n, config)
     state_pitch = config.positions * config.vector_words(n)
 
-    body = _loads(layer.code, block, pitch, preloaded, lookahead, config)
+    body = _loads(layer.code, block, pitch, preloaded, lookahead)
     first = [Instr("load", {"dst": Reg("u", p.name, p.elements), "r": "r0", "n": p.elements,
                             "address": f"parameters+{p.offset}", "pitch": 0}) for p in preloaded]
     body[0] = replace(body[0], labels=("layer",))
 
-    def again(labels=()):
-        """What the next step needs early."""
+    def again(labels: tuple[str, ...] = ()) -> list[Instr]:
+        """Loads and the weight stream for the next step, issued before this step ends."""
         return [replace(first[0], labels=labels, note="the first layer's parameters again"),
                 *(replace(i) for i in first[1:]),
                 _control("stream", "for the next step", r="r0", address="weights",
@@ -139,9 +148,9 @@ def _build(program, config, body_words, head_words, resident, lookahead):
     return code, block, head_block, pitch, state_words
 
 
-def _render(code, places):
-    """Text of the program and value -> register."""
-    registers = {}
+def _render(code: Sequence[Instr], places: Mapping[str, int]) -> tuple[str, dict[str, str]]:
+    """The text of the program, and value -> register."""
+    registers: dict[str, str] = {}
     for instr in code:
         for reg in instr.registers():
             registers.setdefault(reg.name, f"{reg.space}{places[reg.name]}")
@@ -167,7 +176,7 @@ def _render(code, places):
     return "\n".join(lines) + "\n", registers
 
 
-def lower(program, config, body_words, head_words):
+def lower(program: model.LayerProgram, config: Config, body_words: int, head_words: int) -> Lowered:
     """Lower a layer program for a machine.
 
     Parameters
@@ -175,8 +184,7 @@ def lower(program, config, body_words, head_words):
     program : assembler.models.hgrn.LayerProgram
     config : Config
     body_words, head_words : int
-        Memory words of the matrices of all layers, and of the head's; they lie one after the
-        other.
+        Memory words of the matrices of all layers, and of the head's matrices, which follow them.
 
     Returns
     -------
@@ -187,7 +195,8 @@ def lower(program, config, body_words, head_words):
     NoRoom
         The values do not fit the registers, even with states and parameters in memory.
     """
-    whole, near, none = 1 << 30, 12, 0      # how far ahead of its use a parameter is loaded
+    whole, near, none = 1 << 30, 12, 0      # instructions from a parameter's load to its first use
+    failure: NoRoom | None = None
     for resident, lookahead in ((True, whole), (True, near), (True, none),
                                 (False, whole), (False, near), (False, none)):
         code, block, head_block, pitch, state_words = _build(
@@ -199,4 +208,5 @@ def lower(program, config, body_words, head_words):
             continue
         text, registers = _render(code, places)
         return Lowered(text, registers, block, head_block, pitch, state_words, resident)
+    assert failure is not None
     raise failure

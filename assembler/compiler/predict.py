@@ -1,12 +1,14 @@
-"""How fast a model would run on a machine: the compiler's estimate, without its weights."""
+"""Estimates how fast a model would run on a machine, without reading its weights."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from tern_fpga.assembler.asm import text
 from tern_fpga.assembler.compiler.estimate import Memory, estimate
-from tern_fpga.assembler.compiler.layout import plan
+from tern_fpga.assembler.compiler.layout import Plan, plan
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.contract.isa import WORD_BITS
 from tern_fpga.assembler.files.checkpoint import Checkpoint
 from tern_fpga.assembler.files.image import PROGRAM, Image, Section
@@ -18,9 +20,10 @@ __all__ = ["Prediction", "predicted"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """``bytes``: of the image; the rest is None if the memory is smaller.
+    """The estimate for a model on a machine.
 
-    ``cycles`` and ``words``: of a token of one stream, and memory words that it moves.
+    ``bytes``: size of the image. If the memory is smaller, the other members are None.
+    ``cycles``, ``words``: cycles of a token of one stream, and the memory words that it moves.
     ``together``: cycles in which each of ``positions`` streams gets a token.
     """
     bytes: int
@@ -29,8 +32,8 @@ class Prediction:
     together: int | None = None
 
 
-def _image(planned):
-    """The program of a plan, and nothing else."""
+def _image(planned: Plan) -> Image:
+    """An image that holds only the program of a plan."""
     words = text.assemble(planned.source, planned.config, PROGRAM).words
     data  = np.frombuffer(b"".join(word.to_bytes(WORD_BITS // 8, "little") for word in words),
                           np.uint8)
@@ -39,10 +42,10 @@ def _image(planned):
                  len(words))
 
 
-def predicted(folder, config, memory=None):
+def predicted(folder: Path | str, config: Config, memory: Memory | None = None) -> Prediction:
     """The :class:`Prediction` for the model in ``folder``.
 
-    ``memory``: an :class:`assembler.compiler.estimate.Memory`; None: one that brings a word a
+    ``memory``: an :class:`assembler.compiler.estimate.Memory`; None: one that delivers a word per
     cycle.
 
     Raises

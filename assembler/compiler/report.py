@@ -1,12 +1,13 @@
-"""What the compiler tells about an image."""
+"""The compiler's summary of an image."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from tern_fpga.assembler.compiler.estimate import estimate, memory_of
 from tern_fpga.assembler.contract.config import CLOCK_MHZ, PRESETS
 from tern_fpga.assembler.contract.formats import TRITS_PER_BYTE
 from tern_fpga.assembler.contract.sdram_parts import BOARDS as SDRAM_BOARDS
-from tern_fpga.assembler.files.image import PROGRAM, TOKENIZER
+from tern_fpga.assembler.files.image import PROGRAM, TOKENIZER, Image
 
 
 __all__ = ["summary"]
@@ -15,14 +16,15 @@ __all__ = ["summary"]
 _ON_THE_CORE = "embedding, all layers, final norm, LM head, choice of the token"
 
 
-def _size(n):
-    for unit in ("bytes", "KB", "MB"):
-        if n < 10_000 or unit == "MB":
+def _size(n: float) -> str:
+    for unit in ("bytes", "KB"):
+        if n < 10_000:
             return f"{n:,.0f} {unit}" if unit == "bytes" else f"{n:,.1f} {unit}"
         n /= 1000
+    return f"{n:,.1f} MB"
 
 
-def _memory_map(image):
+def _memory_map(image: Image) -> list[str]:
     used = sum(s.size for s in image.sections)
     total = image.config.memory_bytes
     lines = [f"memory       {_size(used)} of {_size(total)} ({used / total:.1%})",
@@ -32,8 +34,11 @@ def _memory_map(image):
     return lines
 
 
-def summary(image, directory):
-    """Lines of text: the model, its memory, what runs where, and the predicted speed."""
+def summary(image: Image, directory: Path | str) -> list[str]:
+    """Lines of text: model, memory, what runs on the core and on the host, predicted speed.
+
+    ``directory``: where the image was written.
+    """
     manifest, config = image.manifest, image.config
     model, target = manifest["model"], manifest["target"]
     weights = model["ternary_weights"]

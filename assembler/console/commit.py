@@ -1,4 +1,4 @@
-"""Reports: the state of the sources that made one, and how it is written."""
+"""Writes reports, with the commit of the sources that made them."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ __all__ = ["commit", "made_by", "write_report"]
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def _git(*words):
+def _git(*words: str) -> str:
     try:
         return subprocess.run(["git", *words], cwd=_ROOT, capture_output=True,
                               encoding="utf-8", errors="replace").stdout.strip()
@@ -23,25 +23,25 @@ def _git(*words):
 
 
 @functools.cache
-def commit():
-    """The commit of the sources when this was first called, and whether they differ from it.
+def commit() -> str:
+    """The commit of the sources, and whether they differ from it, at the time of the first call.
 
-    What runs for long calls it before it starts.
+    A command that runs for long calls it when it starts.
     """
     name = _git("rev-parse", "--short=12", "HEAD") or "unknown"
     return f"{name} (and changes)" if _git("status", "--porcelain", "--", ".", ":!docs") else name
 
 
-def made_by(command):
-    """The sentence of a report about where it came from."""
+def made_by(command: str) -> str:
+    """The sentence of a report that names the command and the commit that made it."""
     return f"Made by `{command}` at commit {commit()}."
 
 
-def write_report(path, page, **figures):
-    """Write the text ``page`` to ``path``, and its figures beside it as JSON.
+def write_report(path: Path | str, page: str, **figures: object) -> None:
+    """Write the text ``page`` to ``path``, and its figures to a JSON file beside it.
 
-    The JSON has the name of the page with the suffix ``.json`` and holds, besides ``figures``,
-    the commit. README and docs quote figures from there: see :mod:`tests.project.figures`.
+    The JSON file has the name of the page with the suffix ``.json`` and holds the commit and
+    ``figures``. README and docs quote figures from it: see :mod:`tests.project.figures`.
     """
     text = json.dumps({"commit": commit(), **figures}, indent=1) + "\n"
     disk.write_text(Path(path).with_suffix(".json"), text)

@@ -6,11 +6,11 @@ Assembler, disassembler, sequencer, golden machine, lockstep, traces and the man
 
 from dataclasses import dataclass
 import enum
-from typing import Self
+from typing import Any, Self
 
 
-__all__ = ["WORD_BITS", "Space", "Operand", "Stat", "Unit", "Field", "Instruction", "OPCODE",
-           "INSTRUCTIONS", "SCALARS", "ADDRESS_REGISTERS", "INDEX_REGISTER",
+__all__ = ["WORD_BITS", "Space", "Operand", "Operands", "Stat", "Unit", "Field", "Instruction",
+           "OPCODE", "INSTRUCTIONS", "SCALARS", "ADDRESS_REGISTERS", "INDEX_REGISTER",
            "lookup", "encode", "decode"]
 
 
@@ -62,6 +62,11 @@ class Operand:
     @classmethod
     def from_bits(cls, bits: int) -> Self:
         return cls(Space(bits >> 10 & 3), bits & 0x3ff, bool(bits >> 12 & 1))
+
+
+# Field name -> value: an Operand for fields of kind "operand", an int for all others. A dict cannot
+# state that the type depends on the key, hence Any.
+Operands = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -278,7 +283,7 @@ def encode(mnemonic: str, **operands: Operand | int) -> int:
     return word
 
 
-def decode(word: int) -> tuple[str, dict[str, Operand | int]]:
+def decode(word: int) -> tuple[str, Operands]:
     """Return ``(mnemonic, operands)``; operand fields are returned as :class:`Operand`.
 
     Raises ValueError where the core stops with a fault: at an unassigned opcode, or at a value
@@ -288,7 +293,7 @@ def decode(word: int) -> tuple[str, dict[str, Operand | int]]:
     if opcode not in _BY_OPCODE:
         raise ValueError(f"unassigned opcode {opcode:#x} in word {word:#034x}")
     instr = _BY_OPCODE[opcode]
-    operands = {}
+    operands: Operands = {}
     for field in instr.fields:
         value = word >> field.lo & (1 << field.width) - 1
         _check_least(instr, field, value)

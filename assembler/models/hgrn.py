@@ -1,18 +1,21 @@
-"""Models as layer programs: a few operations over named values, free of any instruction set.
+"""Models as layer programs: a few operations over named values, without an instruction set.
 
-A value is a vector per token. A parameter is named as its tensor in the checkpoint; in the
-operations of a layer, relative to ``model.layers.N.``. ``assembler.compiler.lower`` turns the
-operations into instructions in the order in which they stand, so their order here is also the
-schedule: each matrix is followed by vector work on what the matrix before it gave.
+A value is a vector per token. A parameter has the name of its tensor in the checkpoint; in the
+operations of a layer, the name is relative to ``model.layers.N.``. ``assembler.compiler.lower``
+turns the operations into instructions in the order of the program, so this order is also the
+schedule: after each matrix comes vector work on the results of the matrix before it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from tern_fpga.assembler.errors import TernError
 
 
 __all__ = ["Embed", "Codes", "Linear", "Map", "Lerp", "Complement", "Mul", "Add", "Scan",
-           "LayerProgram", "Hgrn", "check_type", "load"]
+           "Operation", "LayerProgram", "Hgrn", "check_type", "load"]
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,15 @@ class Embed:
     out: str
     table: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.out} = row of {self.table}"
 
 
 @dataclass(frozen=True)
 class Codes:
     """out = int8 codes of ``RMSNorm(RMSNorm(a, outer) * b, inner)``, for the product with
-    ``matrix``. ``outer`` or ``b`` may be None: no norm, no factor. ``a`` is what comes last."""
+    ``matrix``. ``outer`` None: no outer norm; ``b`` None: no factor. Of the operands, ``a`` becomes
+    available last."""
     out: str
     a: str
     b: str | None
@@ -36,7 +40,7 @@ class Codes:
     inner: str
     matrix: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         value = f"norm({self.a}, {self.outer})" if self.outer else self.a
         value += f" * {self.b}" if self.b else ""
         return f"{self.out} = codes of norm({value}, {self.inner})"
@@ -44,26 +48,27 @@ class Codes:
 
 @dataclass(frozen=True)
 class Linear:
-    """out = rows ``start`` to ``stop`` of ``matrix`` times ``codes``, rescaled; None: logits."""
+    """out = rows ``start`` to ``stop`` of ``matrix`` times ``codes``, rescaled. ``out`` None: the
+    result is the logits."""
     out: str | None
     codes: str
     matrix: str
     start: int
     stop: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = f"{self.matrix}[{self.start}:{self.stop}]"
         return f"{self.out or 'logits'} = {rows} {self.codes}"
 
 
 @dataclass(frozen=True)
 class Map:
-    """out = function(a), ``sigmoid`` or ``silu``."""
+    """out = function(a); ``function`` is ``sigmoid`` or ``silu``."""
     out: str
     function: str
     a: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.out} = {self.function}({self.a})"
 
 
@@ -74,7 +79,7 @@ class Lerp:
     a: str
     floor: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.out} = lerp({self.floor}, 1, {self.a})"
 
 
@@ -84,7 +89,7 @@ class Complement:
     out: str
     a: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.out} = 1 - {self.a}"
 
 
@@ -95,7 +100,7 @@ class Mul:
     a: str
     b: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.out} = {self.a} * {self.b}"
 
 
@@ -106,31 +111,35 @@ class Add:
     a: str
     b: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.out} = {self.a} + {self.b}"
 
 
 @dataclass(frozen=True)
 class Scan:
-    """out = decay * state + a; the state becomes out. One state a layer and stream."""
+    """out = decay * state + a, and the new state is out. Each layer has one state per stream."""
     out: str
     decay: str
     a: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.out} = state = {self.decay} * state + {self.a}"
+
+
+Operation = Embed | Codes | Linear | Map | Lerp | Complement | Mul | Add | Scan
 
 
 @dataclass(frozen=True)
 class LayerProgram:
-    """``start`` once a token, ``layer`` ``layers`` times, ``head`` when a token is sampled.
+    """The operations of a model. ``start`` runs once a token, ``layer`` runs ``layers`` times, and
+    ``head`` runs when a token is sampled.
 
     ``lengths``: elements of each value. ``matrices``: name -> (rows, columns).
     """
     layers: int
-    start: tuple
-    layer: tuple
-    head: tuple
+    start: tuple[Operation, ...]
+    layer: tuple[Operation, ...]
+    head: tuple[Operation, ...]
     lengths: dict[str, int]
     matrices: dict[str, tuple[int, int]]
 
@@ -149,7 +158,7 @@ class Hgrn:
     hidden, inner, layers, vocab : int
         Width of the residual stream and of the MLP, number of layers and of tokens.
     lower_bounds : bool
-        The forget gates have lower bounds that rise with the layer.
+        Whether the forget gates have lower bounds, which rise with the layer.
     """
     hidden: int
     inner: int
@@ -157,13 +166,14 @@ class Hgrn:
     vocab: int
     lower_bounds: bool
 
-    EPS = 1e-6             # of every RMSNorm, in the path that trained the checkpoints
+    EPS = 1e-6             # of every RMSNorm, in the code that trained the checkpoints
 
-    def shapes(self):
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of all tensors of the checkpoint."""
         d = (self.hidden,)
-        out = {"model.embeddings.weight": (self.vocab, *d), "model.norm.weight": d,
-               "lm_head.weight": (self.vocab, *d), "lm_head.norm.weight": d}
+        out: dict[str, tuple[int, ...]] = {
+            "model.embeddings.weight": (self.vocab, *d), "model.norm.weight": d,
+            "lm_head.weight": (self.vocab, *d), "lm_head.norm.weight": d}
         if self.lower_bounds:
             out["model.lower_bounds"] = (self.layers, *d)
         program = self.program()
@@ -177,22 +187,22 @@ class Hgrn:
                     out[f"{prefix}{name}.norm.weight"] = (columns,)
         return out
 
-    def matrices(self):
+    def matrices(self) -> list[str]:
         """Names of the tensors that are ternary matrices."""
         names = [name for name in self.program().matrices if name != "lm_head"]
         return [f"model.layers.{n}.{name}.weight" for n in range(self.layers)
                 for name in names] + ["lm_head.weight"]
 
-    def program(self):
+    def program(self) -> LayerProgram:
         """The model as a :class:`LayerProgram`."""
         d, inner = self.hidden, self.inner
 
-        def codes(out, a, outer, matrix, b=None):
+        def codes(out: str, a: str, outer: str | None, matrix: str, b: str | None = None) -> Codes:
             return Codes(out, a, b, outer, f"{matrix}.norm", matrix)
 
         lerp = (Lerp("f", "f", "lower_bounds"),) if self.lower_bounds else ()
         layer = (
-            # f and i first: what must be done with them runs while g streams.
+            # f and i first: the vector work on them runs while the weights of g are streamed.
             codes("f_codes", "x", "attn_norm", "attn.f_proj"),
             Linear("f", "f_codes", "attn.f_proj", 0, d),
             codes("i_codes", "x", "attn_norm", "attn.i_proj"),
@@ -230,7 +240,7 @@ class Hgrn:
                             matrices)
 
 
-def _size(config, key, limit, where):
+def _size(config: Mapping[str, Any], key: str, limit: int, where: Path | str) -> int:
     value = config.get(key)
     if type(value) is not int or not 1 <= value <= limit:
         raise TernError(f"{where}: {key} must be a whole number from 1 to {limit}, "
@@ -238,17 +248,17 @@ def _size(config, key, limit, where):
     return value
 
 
-def check_type(config, where):
-    """TernError unless the config is that of a family that is supported."""
+def check_type(config: Mapping[str, Any], where: Path | str) -> None:
+    """Raise TernError unless the config's ``model_type`` is supported."""
     kind = config.get("model_type")
     if kind != "hgrn_bit":
         raise TernError(f"{where}: model_type {kind!r} is not supported; supported: hgrn_bit")
 
 
-def load(config, where):
+def load(config: dict[str, Any], where: Path | str) -> Hgrn:
     """The model that a Hugging Face config describes.
 
-    Raises TernError, beginning with ``where``, on anything that is not supported.
+    Raises TernError on anything that is not supported. The message begins with ``where``.
     """
     check_type(config, where)
     for key, good, shown in (
