@@ -1,40 +1,49 @@
-"""A board with a core on it, as a host sees it: memory, registers, programs, conversations."""
+"""The host's access to a board with a core: memory, registers, programs, conversations."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import zlib
+
+import numpy as np
+import numpy.typing as npt
 
 from tern_fpga.assembler.contract import link, registers
 from tern_fpga.assembler.contract.checksum import SUMS, WeightCheck
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.contract.link import Code, Status
 from tern_fpga.assembler.contract.registers import Control, MessageKind, message, register
+from tern_fpga.assembler.contract.sampling import Sampling
 from tern_fpga.assembler.errors import TernError
-from tern_fpga.firmware.link import Link, LinkError
+from tern_fpga.firmware.link import Link, LinkError, Port, Request
 from tern_fpga.firmware.streams import StreamError, Streams
 
 
 __all__ = ["Board", "CHECK_BYTES"]
 
 
-CHECK_BYTES = 1 << 16      # checked at a time: what the link may wait for
+CHECK_BYTES = 1 << 16      # checked by one request: the longest that the link waits for
 
-_PATIENCE   = 60           # seconds without a sign of progress, and one more a prompt token
+_PATIENCE   = 60           # seconds without progress, plus one for each token of the prompts
+
+_Piece      = tuple[int, int, int]              # memory word, offset in bytes, bytes
+_Bytes      = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
 _WORD       = 4
 _TOKEN_MASK = (1 << registers.PAYLOAD_BITS) - 1
 
 
-def _parsed(word):
+def _parsed(word: int) -> tuple[int, bool, int]:
     """(slot, last, token) of a word to the host."""
     return (word >> registers.TOKEN_SLOT_SHIFT, bool(word & registers.TOKEN_LAST),
             word & _TOKEN_MASK)
 
 
 class Board:
-    """What a host can ask of a board.
+    """Access to a board.
 
     Parameters
     ----------
-    port : firmware.port.SerialPort
-        Or what has its members.
+    port : firmware.link.Port
+        Such as :class:`firmware.port.SerialPort`.
 
     Members
     -------
@@ -51,7 +60,7 @@ class Board:
     LinkError
         The link is broken; in every method.
     """
-    def __init__(self, port):
+    def __init__(self, port: Port) -> None:
         self.port = port
         self.link = Link(port)
         _, _, bits, self.clock_hz, self.name = self.link.identity
@@ -62,7 +71,7 @@ class Board:
         self.digest = f"{self.read('digest_high'):08x}{self.read('digest_low'):08x}"
         self._weights = WeightCheck()
 
-    def check(self, config):
+    def check(self, config: Config) -> None:
         """Raise TernError unless the board's core is of ``config``."""
         if self.digest != config.digest:
             raise TernError(f"{self.port.name}: the board {self.name} has a core of config "
@@ -70,12 +79,12 @@ class Board:
                             f"for this board (--target, and --set only as its bitstream was built "
                             f"with), or build its bitstream again")
 
-    def _ask(self, code, address=0, operand=0, *, size):
+    def _ask(self, code: Code, address: int = 0, operand: int = 0, *, size: int | None) -> bytes:
         """The data of the answer to a request that a board cannot refuse."""
         return self._accepted(*self.link.ask(code, address, operand), size)
 
-    def _accepted(self, status, answer, size=0):
-        """The data of an answer; ``size``: its bytes, None for any number of words."""
+    def _accepted(self, status: Status, answer: bytes, size: int | None = 0) -> bytes:
+        """The data of an answer, of ``size`` bytes. None: any number of 4-byte words."""
         if status != Status.OK:
             raise LinkError(f"{self.port.name}: the board refused a request (status {status}); "
                             f"is its bitstream of this version?")
@@ -87,43 +96,52 @@ class Board:
 
     # Registers
 
-    def read(self, name):
+    def read(self, name: str) -> int:
+        """The value of the register ``name``."""
         answer = self._ask(Code.READ_REGISTER, register(name).address, size=_WORD)
         return int.from_bytes(answer, "little")
 
-    def write(self, name, value):
+    def write(self, name: str, value: int) -> None:
+        """Write the register ``name``."""
         self._ask(Code.WRITE_REGISTER, register(name).address, int(value), size=0)
 
-    def counters(self):
+    def counters(self) -> dict[str, int]:
         """All counters by name, as they were in one cycle."""
         names = [counter.name for counter in registers.COUNTERS]
-        names.sort(key=lambda name: name != "cycles")       # its read keeps the others
+        names.sort(key=lambda name: name != "cycles")       # reading it freezes the others
         return {name: self.read(name) for name in names}
 
-    def status(self):
+    def status(self) -> registers.Status:
+        """The status register."""
         return registers.Status(self.read("status"))
 
     # Memory
 
-    def _stretches(self, address, size, most):
-        """(address, offset, bytes) of pieces of up to ``most`` bytes; whole words only."""
+    def _stretches(self, address: int, size: int, most: int) -> Iterator[_Piece]:
+        """(memory word, offset, bytes) of pieces of up to ``most`` bytes of a stretch of memory.
+
+        Raises ValueError if ``size`` is not a whole number of words.
+        """
         if size % self.word_bytes:
             raise ValueError(f"{size} bytes are no whole words of {self.word_bytes}")
         for offset in range(0, size, most):
             yield (address + offset // self.word_bytes, offset, min(most, size - offset))
 
-    def _ask_all(self, requests, sizes, progress=None):
+    def _ask_all(self, requests: Sequence[Request], sizes: Iterable[int],
+                 progress: Callable[[int], object] | None = None) -> list[bytes]:
+        """The data of the answers, of ``sizes`` bytes, to requests that a board cannot refuse."""
         answers = self.link.ask_all(requests, progress)
         return [self._accepted(*answer, size) for answer, size in zip(answers, sizes)]
 
-    def read_memory(self, address, words):
+    def read_memory(self, address: int, words: int) -> bytes:
         """``words`` memory words from ``address`` on, as bytes."""
         pieces = list(self._stretches(address, words * self.word_bytes, link.DATA_BYTES))
         return b"".join(self._ask_all([
             (Code.READ_MEMORY, place, count // self.word_bytes, b"")
             for place, _, count in pieces], [count for *_, count in pieces]))
 
-    def write_memory(self, address, data, progress=None):
+    def write_memory(self, address: int, data: _Bytes,
+                     progress: Callable[[int], object] | None = None) -> None:
         """Write bytes, whole words; ``progress`` is called with the number of bytes so far."""
         requests = [(Code.WRITE_MEMORY, place, count // self.word_bytes,
                      bytes(data[offset:offset + count]))
@@ -132,22 +150,23 @@ class Board:
         self._ask_all(requests, [0] * len(requests), progress and (
             lambda count: progress(min(count * link.DATA_BYTES, len(data)))))
 
-    def differing(self, address, data):
-        """(address, offset, bytes) of the pieces of memory that do not hold ``data``."""
+    def differing(self, address: int, data: _Bytes) -> list[_Piece]:
+        """(memory word, offset, bytes) of the pieces of memory that do not hold ``data``."""
         pieces = list(self._stretches(address, len(data), CHECK_BYTES))
         sums = self._ask_all([(Code.CHECK_MEMORY, place, count // self.word_bytes, b"")
                               for place, _, count in pieces], [_WORD] * len(pieces))
+        view = data.data if isinstance(data, np.ndarray) else data
         return [piece for piece, answer in zip(pieces, sums)
                 if int.from_bytes(answer, "little")
-                != zlib.crc32(data[piece[1]:piece[1] + piece[2]])]
+                != zlib.crc32(view[piece[1]:piece[1] + piece[2]])]
 
     # Programs and conversations
 
-    def start(self, address, length, weights=None):
-        """Run a program from its first instruction; whatever ran is stopped before.
+    def start(self, address: int, length: int, weights: WeightCheck | None = None) -> None:
+        """Run a program from its first instruction. A running program is stopped first.
 
-        ``weights``: the :class:`assembler.contract.checksum.WeightCheck` of its image, by which
-        every token's weights are checked; None: they are not.
+        ``weights``: the :class:`assembler.contract.checksum.WeightCheck` of the image, which checks
+        the weights of every token. None: the weights are not checked.
         """
         self.stop()
         self._weights = weights or WeightCheck()
@@ -156,9 +175,9 @@ class Board:
         self.write("program_length", length)
         self.write("control", Control.START)
 
-    def check_weights(self):
-        """Raise TernError unless the weights that the core has read since START, or since this
-        was called last, are those of the image."""
+    def check_weights(self) -> None:
+        """Raise TernError unless the weights that the core has read since START, or since the last
+        call, are those of the image."""
         if not self._weights.active:
             return
         answers = self._ask_all([(Code.READ_REGISTER, register(name).address, 0, b"")
@@ -166,18 +185,19 @@ class Board:
         if self._weights.agrees({name: int.from_bytes(answer, "little")
                                  for name, answer in zip(SUMS, answers)}):
             return
-        # An answer that was lost is asked for again, later than those that it belongs to.
+        # If an answer was lost, its register was read again later than the other two.
         if not self._weights.agrees({name: self.read(name) for name in SUMS}):
             raise TernError(f"{self.port.name}: the weights that the core reads from the board's "
                             f"memory are not the image's any more, and what they would say is "
                             f"dropped; upload the model again, and if that does not last, run "
                             f"`python -m firmware selftest`")
 
-    def stop(self):
+    def stop(self) -> None:
+        """Stop the program and reset the core."""
         self.write("control", Control.STOP)
 
-    def send(self, words):
-        """Message words, whole messages, when the board has room for them."""
+    def send(self, words: Sequence[int]) -> None:
+        """Send message words, which are whole messages; waits while the board has no room."""
         most = link.DATA_BYTES // _WORD
         for start in range(0, len(words), most):
             part = words[start:start + most]
@@ -187,20 +207,21 @@ class Board:
                 self._wait(end, 0.001)
             self._accepted(*answer)
 
-    def _wait(self, end, seconds):
-        """Let time go by while a program runs; raise TernError after ``end``."""
+    def _wait(self, end: float, seconds: float) -> None:
+        """Sleep while a program runs. Raises TernError after the time ``end``."""
         self._running()
         if self.port.time() > end:
             raise TernError(f"{self.port.name}: nothing has come for {_PATIENCE} s, the program is "
                             f"at instruction {self.read('pc')}; upload it again")
         self.port.sleep(seconds)
 
-    def tokens(self):
-        """Words that the core has for us by now."""
+    def tokens(self) -> list[int]:
+        """Words that the core has sent since the last call."""
         data = self._ask(Code.TOKENS, size=None)
         return [int.from_bytes(data[n:n + _WORD], "little") for n in range(0, len(data), _WORD)]
 
-    def _running(self):
+    def _running(self) -> registers.Status:
+        """The status. Raises TernError unless a program runs."""
         status = self.status()
         if status & registers.Status.FAULT:
             raise TernError(f"{self.port.name}: the program stopped at instruction "
@@ -209,45 +230,49 @@ class Board:
             raise TernError(f"{self.port.name}: no program runs on the board; was it reset?")
         return status
 
-    def end(self, slots=(0,)):
-        """End all streams, which are in ``slots``, and drop what they still say."""
+    def end(self, slots: Iterable[int] = (0,)) -> None:
+        """End all streams, which run in ``slots``, and drop their remaining tokens."""
         self.send([message(MessageKind.STOP, slot) for slot in slots])
         end = self.port.time() + _PATIENCE
         while True:
-            # In this order: a core that waits says nothing more.
+            # First the status, then the tokens: a core that waits sends no further token.
             waiting = self._running() & registers.Status.WAITING
             if not self.tokens():
                 if waiting:
                     return
                 self._wait(end, 0.001)
 
-    def converse(self, config, ids, tokens, *, slot=0, ends=(), sampling=None):
-        """Continue ``ids`` by up to ``tokens`` tokens; an iterator of (token, last).
+    def converse(self, config: Config, ids: Sequence[int], tokens: int, *, slot: int = 0,
+                 ends: Sequence[int] = (),
+                 sampling: Sampling | None = None) -> Iterator[tuple[int, bool]]:
+        """Continue ``ids`` by up to ``tokens`` tokens; yields (token, last).
 
-        ``ends``: the stream ends after any of them. ``sampling``: see :meth:`converse_all`.
+        ``ends``: ids after which the stream ends. ``sampling``: how its tokens are chosen.
         """
         for _, token, last in self.converse_all(config, [(ids, tokens)], slots=[slot],
                                                 ends=ends, sampling=[sampling]):
             yield token, last
 
-    def converse_all(self, config, prompts, *, slots=None, ends=(), sampling=None, fresh=True,
-                     check=lambda: None):
-        """Continue prompts independently, each in a slot; those that find none free wait.
+    def converse_all(self, config: Config, prompts: Sequence[tuple[Sequence[int], int]], *,
+                     slots: Iterable[int] | None = None, ends: Sequence[int] = (),
+                     sampling: Sequence[Sampling | None] | None = None, fresh: bool = True,
+                     check: Callable[[], object] = lambda: None) -> Iterator[tuple[int, int, bool]]:
+        """Continue prompts independently, each in a slot. If all slots are in use, prompts wait.
 
-        ``prompts``, ``slots``, ``ends``, ``sampling``, ``fresh``: as of
-        :class:`firmware.streams.Streams`. ``check`` is called often, between requests, and may
-        raise what ends the work. Yields (number of the prompt, token, last), as they come.
+        Yields (number of the prompt, token, last) as tokens arrive. ``prompts``, ``slots``,
+        ``ends``, ``sampling``, ``fresh``: see :class:`firmware.streams.Streams`. ``check`` is
+        called often, between requests; it may raise an exception to end the work.
         """
         streams = Streams(config, prompts, slots=slots, ends=ends, sampling=sampling, fresh=fresh)
         end = self.port.time() + _PATIENCE + sum(len(ids) for ids, _ in prompts)
         self.send(streams.messages())
         while not streams.done:
             check()
-            # In this order: a core that waits says nothing more.
+            # First the status, then the tokens: a core that waits sends no further token.
             waiting = streams.stopping and self._running() & registers.Status.WAITING
             words = self.tokens()
             if words:
-                self.check_weights()        # before anybody sees them
+                self.check_weights()        # before the tokens are shown
                 end = max(end, self.port.time() + _PATIENCE)
             elif waiting:
                 streams.idle()

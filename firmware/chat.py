@@ -1,20 +1,23 @@
-"""Talk to the model on a board, prompt after prompt.
+"""Chat with the model on a board, prompt after prompt.
 
     python -m firmware chat build/stories --port /dev/ttyUSB0
     python -m firmware chat build/stories --port sim --prompt "Once upon a time" --tokens 64
 
-What of the image is not on the board is uploaded first. Each line goes on where the answer before
-it ended, as one text: nothing is put between them, so begin with a space where a word follows.
-/reset begins anew, /help lists what else there is. An empty line or the end of the input
-ends the chat, and Ctrl-C ends an answer. Several --prompt are independent of each other: they are
-answered at the same time, as many as the board has positions, and each is printed when it is
-complete.
+Parts of the image that are not on the board are uploaded first. All lines and answers form one
+text. Nothing is inserted between them, so begin a line with a space if a new word follows. /reset
+starts a new text, /help lists all commands. An empty line or the end of the input ends the chat,
+and Ctrl-C ends an answer. Several --prompt are independent of each other: the board answers as many
+at a time as it has positions, and each answer is printed when it is complete.
 """
 
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+import io
 from pathlib import Path
 import re
 import signal
 import sys
+from typing import Protocol, Self
 
 from tern_fpga.assembler.console import terminal
 from tern_fpga.assembler.contract import sampling
@@ -31,24 +34,25 @@ __all__ = ["add_arguments", "run"]
 
 
 _HELP = """\
-/reset   begin anew: what was said is forgotten
+/reset   begin anew: the text so far is forgotten
 /help    this list
-Any other line goes on with the text. An empty line ends the chat, Ctrl-C an answer."""
+Any other line continues the text. An empty line ends the chat, Ctrl-C ends an answer."""
 
 _SLOT = 0                  # of the conversation
 
 
-def _count(text):
+def _count(text: str) -> int:
     value = int(text)
     if not 0 < value < 1 << PAYLOAD_BITS:
         raise ValueError
     return value
 
 
-_count.__name__ = "count"       # as argparse names it in its message
+_count.__name__ = "count"       # argparse shows this name in its messages
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
     parser.add_argument("directory", metavar="DIR", type=Path,
                         help="image directory, from the assembler")
     parser.add_argument("--prompt", action="append", metavar="TEXT", type=terminal.typed,
@@ -64,30 +68,37 @@ def add_arguments(parser):
     port.add_arguments(parser)
 
 
+class _Words(Protocol):
+    """The methods of a tokenizer that a chat uses."""
+    def encode(self, text: str, *, continues: bool = False) -> list[int]: ...
+    def stream(self, ids: Iterable[int] = ()) -> terminal.TextStream: ...
+
+
 class _Ids:
     """Ids as text, for ``--ids`` or a model without a tokenizer."""
-    def encode(self, text, *, continues=False):
+    def encode(self, text: str, *, continues: bool = False) -> list[int]:
         try:
             return [int(part, 0) for part in text.split(",")]
         except ValueError:
             raise TernError(f"without a tokenizer, a prompt is a list of ids like 1,5,9, not "
                             f"{text!r}") from None
 
-    def stream(self, ids=()):
+    def stream(self, ids: Iterable[int] = ()) -> Self:
         return self
 
-    def push(self, token):
+    def push(self, token: int) -> str:
         return f",{token}"
 
-    def flush(self):
+    def flush(self) -> str:
         return ""
 
 
-def _lines():
+def _lines() -> Iterator[str]:
     """Prompts from the input."""
     tty = sys.stdin.isatty()
-    # Bytes that are no text, as in arguments; CR LF ends a line too.
-    sys.stdin.reconfigure(errors="surrogateescape", newline=None)
+    # Bytes that are not text become surrogates, as in arguments; CR LF ends a line, too.
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape", newline=None)
     first = True
     while True:
         if tty:
@@ -101,25 +112,26 @@ def _lines():
 
 
 class _Interrupt:
-    """Ctrl-C is noted and acts where :meth:`check` is called: between requests, so that host and
-    board stay in step. The next one ends the program, whatever it is at."""
-    def __init__(self):
+    """Ctrl-C is noted, and raised by :meth:`check` between two requests, so that host and board
+    agree on the requests carried out. A second Ctrl-C ends the program immediately."""
+    def __init__(self) -> None:
         self._came = False
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._before = signal.getsignal(signal.SIGINT)
-        if self._before is signal.default_int_handler:      # else somebody ignores it
+        if self._before is signal.default_int_handler:      # otherwise SIGINT is ignored
             signal.signal(signal.SIGINT, self._note)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
 
-    def _note(self, *_):
+    def _note(self, *_: object) -> None:
         self._came = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def check(self):
+    def check(self) -> None:
+        """Raise KeyboardInterrupt after a Ctrl-C."""
         if self._came:
             raise KeyboardInterrupt
 
@@ -127,76 +139,79 @@ class _Interrupt:
 class _Conversation:
     """One text of prompts and answers in a slot.
 
-    The state of a slot has seen all but the answer's last token if the core ended the answer
-    itself. If the host did, the core went on for some tokens: then the next prompt begins with
-    an empty state and brings the whole text with it.
+    If the core ended an answer itself, the slot's state includes all tokens but the last. If the
+    host ended it, the core sampled further tokens meanwhile. Then the next prompt starts from an
+    empty state and sends the whole text again.
 
     Members
     -------
     ids : list of int
         The text so far.
     """
-    def __init__(self):
-        self.ids = []
-        self._seen = 0
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self._seen = 0          # of these ids, those that the slot's state includes
 
-    def ask(self, ids):
-        """(tokens for the core, whether its state is to be empty) of another prompt."""
+    def ask(self, ids: list[int]) -> tuple[list[int], bool]:
+        """Add a prompt; returns (tokens for the core, whether to begin with an empty state)."""
         self.ids = self.ids + ids
         return self.ids[self._seen:], not self._seen
 
-    def heard(self, ids, complete):
-        """``complete``: the core ended the answer itself."""
+    def heard(self, ids: list[int], complete: bool) -> None:
+        """Add an answer. ``complete``: the core ended it itself."""
         self.ids = self.ids + ids
         self._seen = len(self.ids) - 1 if complete else 0
 
 
 class _Chat:
-    """A board with a model on it. ``words``: its tokenizer, or what takes its place."""
-    def __init__(self, board, image, words, args):
+    """A board that runs a model. ``words``: the model's tokenizer, or :class:`_Ids`."""
+    def __init__(self, board: Board, image: images.Image, words: _Words,
+                 args: argparse.Namespace) -> None:
         self._board, self._words, self._args = board, words, args
         self._config = image.config
         self._vocabulary, ends = image.model()
         self._ends = () if args.ignore_eos else ends
         self._choice, self._asked = sampling.from_arguments(args), 0
 
-    def encode(self, text, **options):
-        """The tokens of a prompt; TernError if the model has none for it."""
-        ids = self._words.encode(text, **options)
+    def encode(self, text: str, *, continues: bool = False) -> list[int]:
+        """The tokens of a prompt. Raises TernError if it has no tokens, or unknown ones."""
+        ids = self._words.encode(text, continues=continues)
         if not ids or min(ids) < 0 or max(ids) >= self._vocabulary:
             raise TernError(f"the prompt {text!r} has no token, or one that the model does not "
                             f"have: 0 to {self._vocabulary - 1}")
         return ids
 
-    def answer_all(self, texts):
+    def answer_all(self, texts: Sequence[str]) -> None:
         """Continue prompts independently of each other, at the same time."""
         prompts = [self.encode(text) for text in texts]
         self._answer(texts, prompts, prompts)
 
-    def answer(self, text, ids, conversation):
-        """Continue a conversation. ``ids``: of ``text``, by :meth:`encode`."""
+    def answer(self, text: str, ids: list[int], conversation: _Conversation) -> None:
+        """Continue a conversation. ``ids``: the tokens of ``text``, from :meth:`encode`."""
         said, fresh = conversation.ask(ids)
         (found,), complete = self._answer([text], [said], [conversation.ids], slots=[_SLOT],
                                           fresh=fresh)
         conversation.heard(found, complete)
 
-    def _answer(self, texts, prompts, given, **options):
-        """Show answers; the only one as it comes.
+    def _answer(self, texts: Sequence[str], prompts: Sequence[list[int]],
+                given: Sequence[list[int]], *, slots: Sequence[int] | None = None,
+                fresh: bool = True) -> tuple[list[list[int]], bool]:
+        """Show the answers to prompts. A single answer is printed as its tokens arrive.
 
-        ``prompts``: ids for the core; ``given``: those whose text is known. Returns the tokens of
-        each answer, and whether the core ended all of them.
+        ``prompts``: ids for the core. ``given``: ids whose text is already known. Returns the
+        tokens of each answer, and whether the core ended all answers itself.
         """
         board, complete = self._board, True
         streams = [terminal.stream(self._words, ids) for ids in given]
         alone = len(texts) == 1
         said  = [f"{'' if alone else f'[{number}] '}{terminal.shown(text)}"
                  for number, text in enumerate(texts)]
-        found = [[] for _ in texts]
+        found: list[list[int]] = [[] for _ in texts]
         speaking = set(range(len(texts)))
         choices = [self._choice.with_seed(self._asked + n) for n in range(len(texts))]
         self._asked += len(texts)
 
-        def say(number, text):
+        def say(number: int, text: str) -> None:
             said[number] += text
             if alone:
                 sys.stdout.write(text)
@@ -209,7 +224,8 @@ class _Chat:
             try:
                 for number, token, last in board.converse_all(
                         self._config, [(ids, self._args.tokens) for ids in prompts],
-                        ends=self._ends, sampling=choices, check=interrupt.check, **options):
+                        slots=slots, ends=self._ends, sampling=choices, fresh=fresh,
+                        check=interrupt.check):
                     if token >= self._vocabulary:
                         raise LinkError(f"{board.port.name}: the board says token {token}, and "
                                         f"the model has {self._vocabulary}; upload it again")
@@ -235,14 +251,14 @@ class _Chat:
         return found, complete
 
 
-def _talk(chat):
-    """A conversation over lines of the input."""
+def _talk(chat: _Chat) -> None:
+    """Hold a conversation over the lines of the input."""
     conversation = _Conversation()
     for line in _lines():
         command = line.strip()
         if command == "/reset":
             conversation = _Conversation()
-            print("forgotten; the next line begins anew", file=sys.stderr)
+            print("forgotten; the next line starts a new text", file=sys.stderr)
         elif command == "/help":
             print(_HELP, file=sys.stderr)
         elif re.fullmatch(r"/[a-z]+", command):
@@ -253,13 +269,14 @@ def _talk(chat):
             except TernError as error:
                 if not sys.stdin.isatty():
                     raise
-                print(one_line(error), file=sys.stderr)     # a slip, and the text goes on
+                print(one_line(error), file=sys.stderr)     # a slip; the conversation continues
                 continue
             chat.answer(line, ids, conversation)
 
 
-def run(args):
-    sampling.from_arguments(args)       # a mistake in them, before the upload
+def run(args: argparse.Namespace) -> None:
+    """Upload the image that the command line names, and chat."""
+    sampling.from_arguments(args)       # report a mistake in the options before the upload
     image = images.load(args.directory)
     words = None if args.ids else tokenizer.load(image)
     where = port.open_port(args, image.config)

@@ -8,6 +8,7 @@
 With `--port sim` the first three work on a simulated board.
 """
 
+from collections.abc import Sequence
 
 from tern_fpga.assembler.console.commands import dispatch
 
@@ -15,6 +16,7 @@ from tern_fpga.assembler.console.commands import dispatch
 COMMANDS = ("upload", "chat", "selftest", "counters")
 
 
-def main(argv=None, prog="python -m firmware"):
+def main(argv: Sequence[str] | None = None, prog: str = "python -m firmware") -> int | None:
+    """Run the command line."""
     return dispatch(prog, __doc__,
                     {name: f"tern_fpga.firmware.{name}" for name in COMMANDS}, argv)

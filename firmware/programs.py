@@ -1,9 +1,12 @@
-"""The programs of this folder, for any machine: text with its aliases set, as an image."""
+"""The programs of this folder (``*.tasm``), assembled into images for any machine."""
 
+from collections.abc import Callable, Sequence
 from math import gcd
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tern_fpga.assembler.asm import text
 from tern_fpga.assembler.contract import checksum, isa, messages
@@ -19,11 +22,11 @@ __all__ = ["token_loop", "memory_test", "stream_test", "idle", "successor", "GO"
 _FOLDER = Path(__file__).parent
 _INSTRUCTION_BYTES = isa.WORD_BITS // 8
 
-GO = messages.prompt(Config(), [0])     # a step, for a program that needs a live position
+GO = messages.prompt(Config(), [0])     # one step, for a program that needs an active position
 
 
-def _program(name, config, **aliases):
-    """Bytes of ``name.tasm`` with these aliases in place of those of the file."""
+def _program(name: str, config: Config, **aliases: int) -> bytes:
+    """Instructions of ``name.tasm``, in which ``aliases`` replace those of the file."""
     lines = (_FOLDER / f"{name}.tasm").read_text(encoding="utf-8").splitlines()
     for n, line in enumerate(lines):
         words = line.split()
@@ -34,8 +37,9 @@ def _program(name, config, **aliases):
     return b"".join(word.to_bytes(_INSTRUCTION_BYTES, "little") for word in program.words)
 
 
-def _image(config, parts, vocab=1, streams=None):
-    """Image of parts of (name, address, bytes), the first being the program."""
+def _image(config: Config, parts: Sequence[tuple[str, int, bytes]], vocab: int = 1,
+           streams: list[dict[str, Any]] | None = None) -> Image:
+    """Image of parts (name, address, bytes). The first part is the program."""
     sections = []
     for name, address, data in parts:
         data = bytes(data) + bytes(-len(data) % config.word_bytes)
@@ -44,24 +48,25 @@ def _image(config, parts, vocab=1, streams=None):
                  {"model": {"vocab_size": vocab}, "weight_streams": streams})
 
 
-def _words(config, data):
+def _words(config: Config, data: bytes) -> int:
+    """Memory words that ``data`` occupies."""
     return -(-len(data) // config.word_bytes)
 
 
-def idle(config):
-    """A program that waits for the host."""
+def idle(config: Config) -> Image:
+    """A program that waits for messages of the host."""
     return _image(config, [("program", 0, isa.encode("next").to_bytes(_INSTRUCTION_BYTES,
                                                                       "little"))])
 
 
-def successor(config):
-    """(vocabulary, function) of the model in :func:`token_loop`: which token follows which."""
+def successor(config: Config) -> tuple[int, Callable[[int], int]]:
+    """(vocabulary size, function: token -> next token) of the model of :func:`token_loop`."""
     size = config.lanes
     return size, lambda token: (token * 7 + 3) % size
 
 
-def token_loop(config):
-    """``tokens.tasm`` with a table of one-hot vectors and a head that knows the successors."""
+def token_loop(config: Config) -> Image:
+    """``tokens.tasm`` with a table of one-hot vectors, and a head that encodes the successors."""
     size, follows = successor(config)
     table = np.eye(size)
     head = np.full((size, size), -1, np.int8)       # (rows, columns)
@@ -80,8 +85,8 @@ def token_loop(config):
         [checksum.entry("head", aliases["words"], weights)])
 
 
-def _pattern(config, count, seed=1):
-    """(count,) words such that any other word, and the complements, differ as floats too."""
+def _pattern(config: Config, count: int, seed: int = 1) -> npt.NDArray[np.int64]:
+    """(count,) float words. Every bit of a word, and of its complement, affects the value."""
     fmt, draw = config.float, np.random.default_rng(seed)
     low, high = fmt.significand + 1, (1 << fmt.exponent) - 2 - fmt.significand
     middle = 1 << fmt.exponent - 1
@@ -90,25 +95,26 @@ def _pattern(config, count, seed=1):
     return (sign << fmt.exponent | exponent) << fmt.mantissa | mantissa
 
 
-def _packed(config, words):
-    """Float words as they lie in memory: one dense bit string."""
+def _packed(config: Config, words: npt.NDArray[np.int64]) -> bytes:
+    """Float words as in memory: one bit string without gaps."""
     width = config.float.width
     bits = (words[:, None] >> np.arange(width) & 1).astype(np.uint8)
     return np.packbits(bits.reshape(-1), bitorder="little").tobytes()
 
 
-def memory_test(config, words=None):
-    """``memory.tasm`` over the first ``words`` memory words, all by default.
+def memory_test(config: Config, words: int | None = None) -> tuple[Image, int]:
+    """``memory.tasm`` over the first ``words`` memory words; None: over all.
 
     Returns
     -------
     (image, result) : assembler.files.image.Image, int
-        The memory word where the program leaves a row of floats: zeros if all is well.
+        ``result``: the memory word at which the program stores a row of floats: zeros if every bit
+        was right.
 
     Raises
     ------
     TernError
-        That is less than a block of the test, or more than the memory.
+        ``words`` is less than a block of the test, or more than the memory.
     """
     words = config.memory_words if words is None else words
     whole = config.memory_bits // gcd(config.row_bits, config.memory_bits) * config.vector_lanes
@@ -130,8 +136,8 @@ def memory_test(config, words=None):
         ("other", place + block, _packed(config, pattern ^ mask))]), aliases["result"]
 
 
-def stream_test(config, turns=16):
-    """``stream.tasm``; returns (image, memory words that it streams)."""
+def stream_test(config: Config, turns: int = 16) -> tuple[Image, int]:
+    """``stream.tasm``: (image, memory words that it streams). ``turns``: number of matmuls."""
     rows = 1 << 12
     words = packing.matrix_words(rows, 1, config)
     while words > config.memory_words:

@@ -1,13 +1,19 @@
-"""Is a board in order? Link, identity, clock, memory and one golden token.
+"""Test a board: link, identity, clock, memory, and the golden tokens of a small model.
 
     python -m firmware selftest --port /dev/ttyUSB0
 
-Each line says what to do if it fails. The memory is overwritten: upload the model again.
+If a check fails, its line says what to do. The test overwrites the memory: upload the model again
+afterwards.
 """
 
+import argparse
+from collections.abc import Callable
+
 from tern_fpga.assembler.contract.checksum import SUMS
-from tern_fpga.assembler.contract.config import PRESETS, preset
+from tern_fpga.assembler.contract.config import PRESETS, Config, preset
+from tern_fpga.assembler.contract.registers import Status
 from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.firmware import port, programs
 from tern_fpga.firmware.board import Board
 from tern_fpga.firmware.link import LinkError
@@ -17,19 +23,20 @@ from tern_fpga.firmware.upload import upload
 __all__ = ["add_arguments", "run"]
 
 
-_ROUNDS     = 100           # registers read to see how good the link is
-_CLOCK      = 0.02          # share by which the clock may differ from what the board says
-_SECONDS    = 0.5           # of counting cycles; less where time is simulated
-_SIMULATED  = 0.002
-_SIM_BYTES  = 1 << 16       # of memory that are tested where time is simulated
+_ROUNDS     = 100           # register reads that test the link
+_CLOCK      = 0.02          # largest relative error of the measured clock
+_SECONDS    = 0.5           # time in which cycles are counted
+_SIMULATED  = 0.002         # ... on a simulated board
+_SIM_BYTES  = 1 << 16       # bytes of memory that are tested on a simulated board
 _PATIENCE   = 60            # seconds that a program may take
 
 
 class Failed(TernError):
-    """A check failed: the first argument says what was found, the second what to do."""
+    """A check failed. The first argument says what was found, the second what to do."""
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
     parser.add_argument("--target", choices=PRESETS,
                         help="machine (default: the one that the board says it is; sim-tiny for a "
                              "simulated board)")
@@ -38,8 +45,8 @@ def add_arguments(parser):
     port.add_arguments(parser)
 
 
-def _run(board, image, done):
-    """Upload and run a program; returns when a bit of the status is as ``done`` wants it."""
+def _run(board: Board, image: Image, done: Callable[[Status], bool]) -> None:
+    """Upload and run a program until ``done(status)`` is true."""
     upload(board, image)
     board.start(image.program_address, image.program_length)
     end = board.port.time() + _PATIENCE
@@ -51,15 +58,16 @@ def _run(board, image, done):
         board.port.sleep(0.0002)
 
 
-def _waits(status):
+def _waits(status: Status) -> bool:
     return bool(status & status.WAITING)
 
 
-def _halted(status):
+def _halted(status: Status) -> bool:
     return not status & status.RUNNING
 
 
-def link(board, config, args):
+def link(board: Board, config: Config, args: argparse.Namespace) -> str:
+    """Whether requests are answered without many repeats."""
     start = board.port.time()
     for _ in range(_ROUNDS):
         board.read("id")
@@ -70,7 +78,8 @@ def link(board, config, args):
     return f"{_ROUNDS} requests, {1e3 * each:.2f} ms each, {board.link.retries} repeated"
 
 
-def identity(board, config, args):
+def identity(board: Board, config: Config, args: argparse.Namespace) -> str:
+    """Whether the board has the expected machine."""
     if board.digest != config.digest:
         raise Failed(f"{board.name} has config {board.digest}, not {config.digest}",
                      "name its machine with --target, or build the bitstream again")
@@ -79,10 +88,11 @@ def identity(board, config, args):
     return f"{board.name}, config {board.digest}"
 
 
-def clock(board, config, args):
+def clock(board: Board, config: Config, args: argparse.Namespace) -> str:
+    """Whether the core's clock has the frequency that the board states."""
     _run(board, programs.idle(config), _waits)
 
-    def now():
+    def now() -> tuple[float, int]:
         before = board.port.time()
         cycles = board.read("cycles")
         return (before + board.port.time()) / 2, cycles
@@ -98,7 +108,8 @@ def clock(board, config, args):
     return f"{measured / 1e6:.1f} MHz"
 
 
-def lines(board, config, args):
+def lines(board: Board, config: Config, args: argparse.Namespace) -> str:
+    """Whether every data line and every address line of the memory works."""
     size = board.word_bytes
     for n in range(8 * size):
         for value in (1 << n, ~(1 << n) & (1 << 8 * size) - 1):
@@ -118,7 +129,8 @@ def lines(board, config, args):
     return f"{8 * size} data lines, {len(places) - 1} addresses"
 
 
-def memory(board, config, args):
+def memory(board: Board, config: Config, args: argparse.Namespace) -> str:
+    """Whether every bit of memory can hold 0 and 1."""
     words = args.words
     if words is None:
         words = (min(config.memory_words, _SIM_BYTES // board.word_bytes)
@@ -137,7 +149,8 @@ def memory(board, config, args):
     return f"{8 * words * board.word_bytes:,} bits, each as 0 and as 1"
 
 
-def _wait_idle(board):
+def _wait_idle(board: Board) -> None:
+    """Wait until the program waits for the host at its end."""
     end = board.port.time() + _PATIENCE
     while not _waits(status := board.status()) or board.read("pc") == 0:
         if status & status.FAULT or board.port.time() > end:
@@ -146,7 +159,8 @@ def _wait_idle(board):
         board.port.sleep(0.001)
 
 
-def speed(board, config, args):
+def speed(board: Board, config: Config, args: argparse.Namespace) -> str:
+    """Whether the weight stream arrives completely and fast enough."""
     image, words = programs.stream_test(config, 4 if args.port == port.SIM else 256)
     _run(board, image, _halted)
     cycles, came = board.read("cycles"), board.read("weight_words")
@@ -160,7 +174,8 @@ def speed(board, config, args):
             f"{100 * rate:.1f} % of a word in every cycle")
 
 
-def token(board, config, args):
+def token(board: Board, config: Config, args: argparse.Namespace) -> str:
+    """Whether a small model samples the expected tokens."""
     image = programs.token_loop(config)
     upload(board, image)
     board.start(image.program_address, image.program_length)
@@ -181,8 +196,8 @@ def token(board, config, args):
 CHECKS = (link, identity, clock, lines, memory, speed, token)
 
 
-def _config(args, board):
-    """The machine to test: the one named, or the preset that the board says it is."""
+def _config(args: argparse.Namespace, board: Board) -> Config:
+    """The machine to test: that of --target, or the preset whose digest the board reports."""
     if args.target:
         return preset(args.target)
     for config in PRESETS.values():
@@ -192,7 +207,8 @@ def _config(args, board):
                     f"{board.digest}); name the nearest with --target")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
+    """Carry out the checks until one fails; returns the exit status."""
     simulated = preset(args.target or "sim-tiny")
     line = port.open_port(args, simulated)
     try:

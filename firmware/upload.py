@@ -1,10 +1,14 @@
-"""Bring an image into the memory of a board; what is there already is not sent.
+"""Upload an image to a board's memory. Parts that the memory already holds are not sent.
 
     python -m firmware upload build/stories --port /dev/ttyUSB0
 """
 
+import argparse
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,6 +22,7 @@ from tern_fpga.assembler.console import terminal
 from tern_fpga.assembler.contract import link
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import image as images
+from tern_fpga.assembler.files.image import Image, Section
 from tern_fpga.firmware import port
 from tern_fpga.firmware.board import CHECK_BYTES, Board
 
@@ -25,14 +30,16 @@ from tern_fpga.firmware.board import CHECK_BYTES, Board
 __all__ = ["add_arguments", "run", "upload"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
     parser.add_argument("directory", metavar="DIR", type=Path,
                         help="image directory, from the assembler")
     port.add_arguments(parser)
 
 
-def upload(board, image, progress=None):
-    """Make the board's memory hold the image; the core is stopped.
+def upload(board: Board, image: Image,
+           progress: Callable[[int, int], object] | None = None) -> tuple[int, int]:
+    """Write the image to the board's memory. The core is stopped first.
 
     Parameters
     ----------
@@ -43,32 +50,34 @@ def upload(board, image, progress=None):
     Returns
     -------
     (sent, all) : int
-        Bytes that were sent, and of the image. If the port has ``place``, as that of the
-        simulated board, nothing is sent: simulating the line would take minutes.
+        Bytes that were sent, and bytes of the image. A port with a method ``place``, as that of the
+        simulated board, sends nothing: simulating the line would take minutes.
 
     Raises
     ------
     TernError
-        The image is for another machine, the link broke, or the memory does not keep what it
-        was given.
+        The image is for another machine, the link is broken, or the memory does not hold what was
+        written to it.
     """
     board.check(image.config)
     board.stop()
-    sections = [section for section in image.sections if section.data is not None]
+    sections = [(section, section.data) for section in image.sections if section.data is not None]
+    # Data of a section; memory word, offset and bytes of a piece of it that the memory lacks.
+    pieces: list[tuple[npt.NDArray[np.uint8], int, int, int]] = []
+    written: list[tuple[Section, npt.NDArray[np.uint8]]] = []       # what is compared afterwards
     if place := getattr(board.port, "place", None):
-        pieces = []
-        for section in sections:
-            place(section.address * board.word_bytes, section.data)
-        # Where it went can be wrong, what it is cannot: the beginnings show the first.
-        written = [(section, section.data[:CHECK_BYTES]) for section in sections]
+        for section, data in sections:
+            place(section.address * board.word_bytes, data)
+            # The bytes are certain to be right, their address is not: the beginning shows it.
+            written.append((section, data[:CHECK_BYTES]))
     else:
-        pieces = [(section, *piece) for section in sections
-                  for piece in board.differing(section.address, section.data)]
-        written = [(section, section.data) for section in sections
-                   if any(section is changed for changed, *_ in pieces)]
+        for section, data in sections:
+            if differing := board.differing(section.address, data):
+                pieces += [(data, *piece) for piece in differing]
+                written.append((section, data))
     total, sent = sum(size for *_, size in pieces), 0
-    for section, address, offset, size in pieces:
-        board.write_memory(address, section.data[offset:offset + size],
+    for data, address, offset, size in pieces:
+        board.write_memory(address, data[offset:offset + size],
                            progress and (lambda now: progress(sent + now, total)))
         sent += size
     for section, data in written:
@@ -76,11 +85,11 @@ def upload(board, image, progress=None):
             raise TernError(f"{board.port.name}: memory does not keep what is written, first at "
                             f"word {wrong[0][0]} or after ({section.name}); see "
                             f"`python -m firmware selftest`")
-    return total, sum(section.size for section in sections)
+    return total, sum(section.size for section, _ in sections)
 
 
-def show(board, image, name):
-    """:func:`upload` with a progress bar; says what was done. ``name``: of the image."""
+def show(board: Board, image: Image, name: str) -> None:
+    """:func:`upload` with a progress bar and a line about the result. ``name``: of the image."""
     console = Console(stderr=True, highlight=False)
     name, there = terminal.markup(name), terminal.markup(board.name)
     with Progress("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(),
@@ -101,7 +110,8 @@ def show(board, image, name):
                   f"checksums right, {board.link.retries} repeats", soft_wrap=True)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Upload the image that the command line names."""
     image = images.load(args.directory)
     line = port.open_port(args, image.config)
     try:
