@@ -16,9 +16,9 @@ import importlib
 __all__ = ["Config", "Image", "Machine", "Sampling", "TernError", "compile", "load"]
 
 
-def __getattr__(name):
-    # Late: a command of the host's side needs no simulator, and a missing library is told by the
-    # command that needs it.
+def __getattr__(name: str) -> object:
+    # Imported on demand: the host's commands work without a simulator, and only a command that
+    # needs a missing library reports it.
     if name in __all__:
         return getattr(importlib.import_module("tern_fpga.interface"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,21 +1,22 @@
 """Ternary language models on small FPGAs.
 
-    tern-fpga demo                        compile a model, and let the simulated core tell a story
-    tern-fpga compile MODEL -o DIR        a checkpoint into an image, or text into a program
+    tern-fpga demo                        compile a model, and tell a story on the simulated core
+    tern-fpga compile MODEL -o DIR        compile a checkpoint, or assemble a program
     tern-fpga generate DIR --prompt TEXT  continue a prompt, on any engine
     tern-fpga logits, perplexity, numerics, lockstep
                                           compare engines with each other and with float64
-    tern-fpga perf DIR                    speed in RTL; and roofline, positions
+    tern-fpga perf DIR                    measure speed in RTL; see also roofline, positions
     tern-fpga boards list                 boards: recommend, build, report, picture, flash, sdram
-    tern-fpga upload DIR, chat DIR        bring a model to a board, and talk to it
-    tern-fpga selftest, counters          is the board in order, and where do its cycles go
-    tern-fpga hw verilog                  the hardware as Verilog; and sdram, soc, netlist
-    tern-fpga netlist, sdram, board       simulations of parts
+    tern-fpga upload DIR, chat DIR        upload a model to a board, and chat with it
+    tern-fpga selftest, counters          test a board, and show how it spends its cycles
+    tern-fpga hw verilog                  write the hardware as Verilog; see also sdram, soc, netlist
+    tern-fpga netlist, sdram, board       simulate parts of the hardware
 
 Every command has `--help`. In a checkout, `python -m assembler`, `sim`, `firmware`, `boards` and
 `hw` are the same commands.
 """
 
+from collections.abc import Sequence
 import importlib
 import sys
 
@@ -25,14 +26,16 @@ from tern_fpga.assembler.errors import TernError, report
 __all__ = ["main", "script"]
 
 
-# Command -> the package whose `cli.main` runs it, and whether the command is one of its own.
+# Command -> the package whose `cli.main` runs it. In _ALONE, the package has only this command; in
+# _IN, the command is one of its subcommands.
 _ALONE = {"compile": "assembler", "boards": "boards", "hw": "hw"}
 _IN = {**dict.fromkeys(("generate", "logits", "perplexity", "numerics", "lockstep", "perf",
                         "roofline", "positions", "netlist", "sdram", "demo", "board"), "sim"),
        **dict.fromkeys(("upload", "chat", "selftest", "counters"), "firmware")}
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
     if not words or words[0] in ("-h", "--help"):
         print(__doc__.strip())
@@ -44,9 +47,10 @@ def main(argv=None):
         package, prog, rest = _IN[name], "tern-fpga", words
     else:
         raise TernError(f"no command {name!r}; see `tern-fpga --help`")
-    return importlib.import_module(f"tern_fpga.{package}.cli").main(rest, prog=prog)
+    status: int | None = importlib.import_module(f"tern_fpga.{package}.cli").main(rest, prog=prog)
+    return status or 0
 
 
-def script():
-    """The installed command."""
+def script() -> int:
+    """The entry point of the installed command; returns its exit status."""
     return report(main)

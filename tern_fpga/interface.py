@@ -1,5 +1,11 @@
-"""What ``import tern_fpga`` offers; all else may change."""
+"""The interface of ``import tern_fpga``. All other modules may change."""
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+import numpy as np
+import numpy.typing as npt
+from tern_fpga.assembler.files.checkpoint import Checkpoint
 from dataclasses import replace
 
 from tern_fpga.assembler.compiler.compile import compile_model
@@ -15,7 +21,7 @@ from tern_fpga.sim.commands import perf
 __all__ = ["Config", "Image", "Machine", "Sampling", "TernError", "compile", "load"]
 
 
-def compile(checkpoint, target="sim-tiny", **changes):
+def compile(checkpoint: Path | str | Checkpoint, target: str = "sim-tiny", **changes: int) -> Image:
     """Compile a checkpoint for a machine.
 
     Parameters
@@ -23,9 +29,9 @@ def compile(checkpoint, target="sim-tiny", **changes):
     checkpoint : path
         A folder with ``config.json`` and safetensors, or a ``model.json``.
     target : str
-        A preset, which `tern-fpga boards list` shows.
+        A preset; `tern-fpga boards list` shows them.
     changes
-        Fields of :class:`Config` that differ from the preset.
+        Fields of :class:`Config` that replace those of the preset.
 
     Returns
     -------
@@ -37,7 +43,7 @@ def compile(checkpoint, target="sim-tiny", **changes):
     TernError
         The checkpoint cannot be read or is not supported, or the model does not fit.
     ValueError
-        There is no such preset, or a field breaks a rule.
+        There is no such preset, or a field is outside its range.
     """
     return compile_model(checkpoint, replace(preset(target), **changes), target)
 
@@ -50,7 +56,7 @@ class Machine:
     Parameters
     ----------
     image : Image or path
-        Of :func:`compile`, or a folder that an image was saved to.
+        From :func:`compile`, or the folder of a saved image.
     engine : str
         ``golden``: the bit-exact model in NumPy. ``rtl``: the core's Verilog in a simulator, which
         computes the same bits. ``float``: the same program in float64.
@@ -59,25 +65,29 @@ class Machine:
     ------
     TernError
         The image cannot be read.
+    ValueError
+        There is no such engine.
     """
-    def __init__(self, image, engine="golden"):
+    def __init__(self, image: Image | Path | str, engine: str = "golden") -> None:
         if engine not in engines.ENGINES:
             raise ValueError(f"engine must be one of {', '.join(engines.ENGINES)}, not {engine!r}")
         self.image  = image if isinstance(image, Image) else load(image)
         self.engine = engine
         self.words  = tokenizer.load(self.image)
 
-    def _ids(self, prompt):
+    def _ids(self, prompt: str | Iterable[int]) -> list[int]:
         if not isinstance(prompt, str):
             return [int(token) for token in prompt]
         if self.words is None:
             raise TernError("the model has no tokenizer: give token ids")
         return self.words.encode(prompt)
 
-    def tokens(self, prompt, count=32, *, ignore_eos=False, **sampling):
-        """Yield up to ``count`` token ids that continue ``prompt``, text or ids.
+    def tokens(self, prompt: str | Iterable[int], count: int = 32, *, ignore_eos: bool = False,
+               **sampling: Any) -> Iterator[int]:
+        """Yield up to ``count`` token ids that continue ``prompt`` (text or ids).
 
-        ``sampling``: fields of :class:`Sampling`; without any, the most likely token each time.
+        ``sampling``: fields of :class:`Sampling`; by default, each token is the most likely one.
+        ``ignore_eos``: continue after the model's end-of-sequence tokens.
         """
         ids    = self._ids(prompt)
         engine = engines.start(self.image, self.engine)
@@ -85,10 +95,11 @@ class Machine:
         for token in engine.generate([ids], count, ends=ends, sampling=Sampling(**sampling)):
             yield token.id
 
-    def generate(self, prompt, count=32, *, ignore_eos=False, **sampling):
-        """As :meth:`tokens`, as pieces of text: joined, they are the text of all tokens.
+    def generate(self, prompt: str | Iterable[int], count: int = 32, *, ignore_eos: bool = False,
+                 **sampling: Any) -> Iterator[str]:
+        """Yield pieces of text; joined, they are the text of all tokens of :meth:`tokens`.
 
-        The text is as the model gives it. Escape it before you show it on a terminal.
+        The text may contain control characters. Escape it before you show it on a terminal.
         """
         if self.words is None:
             raise TernError("the model has no tokenizer: use tokens()")
@@ -100,18 +111,18 @@ class Machine:
         if piece := text.flush():
             yield piece
 
-    def logits(self, prompt):
-        """Yield the logits after each token of ``prompt``, text or ids: (vocabulary,) float64."""
+    def logits(self, prompt: str | Iterable[int]) -> Iterator[npt.NDArray[np.float64]]:
+        """Yield the logits after each token of ``prompt`` (text or ids): (vocabulary,) float64."""
         ids = self._ids(prompt)
         engine = engines.start(self.image, self.engine, logits=True)
         for part in engine.logits(ids, batch=self.image.config.positions):
             yield from part
 
-    def perf(self, *, tokens=2, streams=1):
-        """Measure decoding on the RTL with the board's memory, whatever the engine is.
+    def perf(self, *, tokens: int = 2, streams: int = 1) -> perf.Performance:
+        """Measure decoding on the RTL with the board's memory, regardless of the engine.
 
-        Returns a :class:`tern_fpga.sim.commands.perf.Performance`. TernError if the image was made
-        for no known target.
+        Returns a :class:`tern_fpga.sim.commands.perf.Performance`. Raises TernError if the image's
+        target is not a known one.
         """
         target = self.image.manifest.get("target")
         if target not in CLOCK_MHZ:
