@@ -74,7 +74,7 @@ def _prepare() -> None:
     Both outputs escape characters that they cannot encode. A closed output discards what is
     written to it; a closed input reads as empty.
     """
-    if type(sys.stdout) is io.TextIOWrapper:        # a test that captures output has replaced it
+    if type(sys.stdout) is io.TextIOWrapper:        # not if a test has replaced it
         sys.stdout = _Output(sys.stdout)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -79,20 +79,22 @@ class Command:
 
 COMMANDS = (
     Command(Code.SYNC, "any", "-", "-", "the address, and IDENTITY",
-            "Take this number, whatever was expected, and name the board."),
+            "Accept this number, whatever number was expected, and name the board."),
     Command(Code.READ_REGISTER, "register", "-", "-", "its 4 bytes",
             "Read a register of `tern_fpga.assembler.contract.registers`.", parallel=True),
-    Command(Code.WRITE_REGISTER, "register", "value", "-", "-", "Write one.", repeatable=False),
+    Command(Code.WRITE_REGISTER, "register", "value", "-", "-", "Write a register.",
+            repeatable=False),
     Command(Code.READ_MEMORY, "memory word", "words", "-", "the words",
             "Read memory, up to DATA_BYTES.", parallel=True),
     Command(Code.WRITE_MEMORY, "memory word", "words", "the words", "-",
             "Write memory, up to DATA_BYTES.", parallel=True),
     Command(Code.CHECK_MEMORY, "memory word", "words", "-", "CRC-32 of the words, 4 bytes",
-            "Check any stretch of memory.", parallel=True),
+            "Compute the checksum of a range of memory words.", parallel=True),
     Command(Code.MESSAGES, "-", "words", "the words, 4 bytes each", "-",
-            "Give messages to the scheduler: all of them, or none if BUSY.", repeatable=False),
+            "Send messages to the scheduler, which takes all of them, or none if BUSY.",
+            repeatable=False),
     Command(Code.TOKENS, "-", "-", "-", "words, 4 bytes each, oldest first",
-            "Take the words that wait for the host.", repeatable=False),
+            "Read the words that are queued for the host.", repeatable=False),
 )
 
 _BY_CODE = {row.code: row for row in COMMANDS}

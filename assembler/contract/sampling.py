@@ -22,7 +22,7 @@ MAX_TOP_K        = 32
 PENALTY_BITS     = 12      # of the repetition penalty, and of 1 / penalty
 PENALTY_FRACTION = 10
 REWARD_FRACTION  = 12      # of 1 / penalty, which is below 1
-SEEN_TOKENS      = 1 << 15 # ids from here on are never penalised
+SEEN_TOKENS      = 1 << 15 # ids from this one on are never penalised
 
 
 def _check(name: str, value: float, rule: str, least: float, most: float) -> None:
@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="divide positive logits of tokens that are in the text by R, and "
                             "multiply negative ones (default: 1, none)")
     group.add_argument("--seed", type=int, metavar="S",
-                       help="of the sampling; prompt n has S + n (default: 0)")
+                       help="seed of the draws; prompt n has S + n (default: 0)")
 
 
 def from_arguments(args: argparse.Namespace) -> Sampling:

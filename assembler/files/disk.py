@@ -8,7 +8,7 @@ from pathlib import Path
 import re
 import stat
 import tempfile
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from tern_fpga.assembler.errors import TernError
 
@@ -112,7 +112,7 @@ def _is_device(path: Path) -> bool:
         stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
-def write(path: Path | str, data: bytes | Callable[[IO[bytes]], object]) -> None:
+def write(path: Path | str, data: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a file atomically: after an error, the file is as it was before.
 
     ``data``: bytes, or a function that writes them to an open file. Raises TernError.
@@ -120,7 +120,7 @@ def write(path: Path | str, data: bytes | Callable[[IO[bytes]], object]) -> None
     path = Path(path)
     part: str | None = None
 
-    def fill(file: IO[bytes]) -> None:
+    def fill(file: BinaryIO) -> None:
         if callable(data):
             data(file)
         else:
