@@ -11,12 +11,11 @@
             const   s1, 0.5        ; rounded to the machine's float; 0x... is a raw word
             bnz     r2, loop
 
-Registers, targets, ``imm`` and ``value`` stand in the order of the table; the other fields are
-written ``name=number`` (or a sum of numbers); of them ``address`` and ``pitch`` may be left out
-when they are 0.
-A statistic is written ``absmax=s3`` or ``sumsq=s3``; ``v8+x`` is an indexed operand, ``_`` no
-destination. ``.word 0x...`` is any 128-bit word, in text that was made from words that are no
-instruction.
+Registers, targets, ``imm`` and ``value`` are written in the order of the table. The other fields
+are written ``name=number`` (or a sum of numbers); ``address`` and ``pitch`` may be left out when
+they are 0. A statistic is written ``absmax=s3`` or ``sumsq=s3``. ``v8+x`` is an indexed operand,
+and ``_`` is no destination. ``.word 0x...`` is any 128-bit word; the disassembler writes it for a
+word that is not an instruction.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

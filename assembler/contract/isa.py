@@ -25,7 +25,7 @@ class Space(enum.IntEnum):
     V = 0       # vector register, one vector per position
     U = 1       # vector registers holding one uniform vector that all positions share
     S = 2       # scalar register, one value per position, repeated over the elements
-    NONE = 3    # dst: the result is not written (a statistic of it is)
+    NONE = 3    # only as dst: the result is not written, but its statistic is
 
 
 class Stat(enum.IntEnum):
@@ -140,11 +140,10 @@ INSTRUCTIONS = (
     Instruction("halt",    0x00, Unit.CONTROL, (),
                 "Wait until all units are idle and stop."),
     Instruction("next",    0x01, Unit.CONTROL, (),
-                "Wait until all units are idle and the host or a running stream gives a step; "
-                "take its tokens, positions and mode."),
+                "Wait until all units are idle and a step is ready, of a prompt or of the running "
+                "streams; take its tokens, positions and mode."),
     Instruction("emit",    0x02, Unit.ARRAY,   (),
-                "Hand the tokens that the sampler chose to the host and to their streams; clear "
-                "the sampler."),
+                "Send the sampled tokens to the host and to their streams; clear the sampler."),
     Instruction("set",     0x03, Unit.CONTROL, (R, IMM),    "r = imm"),
     Instruction("add_r",   0x04, Unit.CONTROL, (R, IMM),    "r = r + imm, modulo 2**32"),
     Instruction("jump",    0x05, Unit.CONTROL, (TARGET,),   "Continue at target."),
@@ -152,8 +151,8 @@ INSTRUCTIONS = (
     Instruction("bns",     0x07, Unit.CONTROL, (TARGET,),
                 "Continue at target if this step samples no token (a prompt's inner chunk)."),
     Instruction("stream",  0x08, Unit.CONTROL, (R, ADDRESS, WORDS),
-                "Append `words` words at r + address to the weight stream, which is fetched "
-                "ahead and which matmul consumes."),
+                "Append `words` words at r + address to the weight stream, which is prefetched; "
+                "matmul consumes it."),
 
     Instruction("load",    0x10, Unit.MEMORY, (DST, N, R, ADDRESS, PITCH),
                 "u: dst = memory[r + address]; v: slot by slot, dst[slot] = memory[r + address "
@@ -184,14 +183,14 @@ INSTRUCTIONS = (
                 reads=("a",), writes=("dst", "stat_to"),
                 spaces=(("dst", "vs_"), ("a", _ANY))),
     Instruction("scan",    0x25, Unit.VECTOR, (DST, A, B, C, N, *_STATS),
-                "dst = a * h + c with h the state before: in a stream step b[p]; in a prompt "
-                "step b[slot] for the first position, dst[p - 1] after it; 0 where the state is "
-                "fresh",
+                "dst = a * h + c, where h is the state before: in a stream step b[p]; in a prompt "
+                "step b[slot] for the first position and dst[p - 1] for the others; 0 if the state "
+                "is fresh",
                 reads=("a", "b", "c"), writes=("dst", "stat_to"),
                 spaces=(("dst", "v"), ("a", _ANY), ("b", "v"), ("c", _ANY))),
     Instruction("carry",   0x26, Unit.VECTOR, (DST, A, N),
-                "The state after: in a stream step dst[p] = a[p]; in a prompt step dst[slot] = "
-                "a[last position]",
+                "Keep the state after the step: in a stream step dst[p] = a[p]; in a prompt step "
+                "dst[slot] = a[last position]",
                 reads=("a",), writes=("dst",),
                 spaces=(("dst", "v"), ("a", "v"))),
     Instruction("quant",   0x27, Unit.VECTOR, (Q, A, B, N),
@@ -206,8 +205,8 @@ INSTRUCTIONS = (
                 writes=("dst",), spaces=(("dst", "s"),)),
 
     Instruction("matmul",  0x30, Unit.ARRAY, (DST, Q, A, ROWS, BLOCKS),
-                "dst = float(W q) * a with the next rows * blocks beats of the weight stream as "
-                "W; _: to the sampler",
+                "dst = float(W q) * a, where W is the next rows * blocks beats of the weight "
+                "stream; with dst = _, the result goes to the sampler",
                 reads=("q", "a"), writes=("dst",), spaces=(("dst", "v_"), ("a", "s"))),
 )
 

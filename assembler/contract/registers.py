@@ -33,17 +33,18 @@ class Register:
 class Control(enum.IntFlag):
     """Bits of the control register; writing a 1 acts."""
     START = 1              # fetch the program and run it from its first instruction
-    STOP = 2               # drop everything in flight and go back to reset
+    STOP = 2               # drop everything in flight and return to the state after reset
     STEP = 4               # in single-step mode, issue one instruction
     SINGLE_STEP = 8        # level, not strobe: issue only on STEP, when all units are idle
     LOGITS = 16            # level: send the logits of every sampled position
 
 
 class Status(enum.IntFlag):
+    """Bits of the status register."""
     RUNNING = 1
     WAITING = 2            # at `next`, with no step to take
-    FAULT = 4              # stopped at pc: no such instruction, or a count of 0
-    SATURATED = 8          # a result was larger than the float format holds; sticky
+    FAULT = 4              # stopped at pc: an unknown instruction, or a count of 0
+    SATURATED = 8          # a result exceeded the largest float and was saturated; sticky
     STEPPED = 16           # single-step mode: all units idle, next instruction not issued
 
 
@@ -57,28 +58,27 @@ REGISTERS = (
     Register("program_address", 0x06, "w", "Memory word where the program starts"),
     Register("program_length",  0x07, "w", "Instructions in the program"),
     Register("pc",              0x08, "r", "Instruction to be issued next"),
-    # Counters of cycles since START, in which the program ran: see the class.
-    Register("cycles",          0x09, "r", "it ran", "core"),
-    Register("weight_words",    0x0a, "r", "a word of weights came", "memory"),
+    # Counters of the cycles since START in which the program ran: see the class.
+    Register("cycles",          0x09, "r", "the program ran", "core"),
+    Register("weight_words",    0x0a, "r", "a word of weights arrived", "memory"),
     Register("array_beats",     0x0b, "r", "it takes a beat", "array"),
     Register("instructions",    0x0c, "r", "an instruction was fetched", "core"),
-    # Checksum of the weight stream; a read of `streams` keeps the other two as they then are.
-    Register("streams",         0x0d, "r", "Weight streams that came whole since STOP"),
+    # Checksum of the weight stream; a read of `streams` freezes the other two for the reads after.
+    Register("streams",         0x0d, "r", "Weight streams that arrived completely since STOP"),
     Register("stream_words",    0x0e, "r", "Words in them"),
     Register("stream_sum",      0x0f, "r", "Sum of the CRC-32 of each of them"),
-    Register("load_words",      0x10, "r", "a word came for `load` or `embed`", "memory"),
+    Register("load_words",      0x10, "r", "a word for `load` or `embed` arrived", "memory"),
     Register("store_words",     0x11, "r", "a word of a `store` was written", "memory"),
-    Register("program_words",   0x12, "r", "a word of the program came", "memory"),
+    Register("program_words",   0x12, "r", "a word of the program arrived", "memory"),
     Register("host_words",      0x13, "r", "a word was read or written for the host", "memory"),
-    Register("memory_late",     0x14, "r", "no word: row change, refresh, bus turned, latency",
+    Register("memory_late",     0x14, "r", "no word: row change, refresh, bus turnaround, latency",
              "memory"),
     Register("memory_starved",  0x15, "r", "no word: a write waits for its words", "memory"),
     Register("memory_full",     0x16, "r", "no word: no room in the prefetch", "memory"),
-    Register("memory_unasked",  0x17, "r", "no word: no `stream` to fetch for", "memory"),
+    Register("memory_unasked",  0x17, "r", "no word: no `stream` to prefetch", "memory"),
     Register("array_starved",   0x18, "r", "it waits for weights", "array"),
     Register("array_blocked",   0x19, "r", "it waits for the drain to take sums", "array"),
-    Register("array_codes",     0x1a, "r", "it waits for codes to be brought from code memory",
-             "array"),
+    Register("array_codes",     0x1a, "r", "it waits for codes from code memory", "array"),
     Register("array_operand",   0x1b, "r", "its matmul waits for codes to be computed", "array"),
     Register("array_idle",      0x1c, "r", "it has no matmul", "array"),
     Register("vector_rows",     0x1d, "r", "a row of operands enters the lanes", "vector"),
@@ -126,11 +126,11 @@ class MessageKind(enum.IntEnum):
     """Words that the host sends to the scheduler: kind (4), slot (4), payload (24) bits."""
     PROMPT = 1             # payload: count (bits 3:0) and PROMPT_ flags; `count` tokens follow
     GENERATE = 2           # payload: tokens that the slot may sample from here on
-    STOP = 3               # the slot samples no more
+    STOP = 3               # the slot samples no further token
     STOP_TOKEN = 4         # payload: a stream ends after this token (any slot)
     TEMPERATURE = 5        # payload: 1 / temperature in 4096ths, or 0: the slot is greedy
-    SEED = 6               # payload: of the slot's chance; its draws are counted from 0 again
-    TOP_K = 7              # payload: only so many of the largest logits may be drawn; 0: all
+    SEED = 6               # payload: seed of the slot's draws, which are counted from 0 again
+    TOP_K = 7              # payload: draw only among this number of the largest logits; 0: all
     REPETITION = 8         # payload: penalty in 1024ths, 1 / it in 4096ths (12 bits each); 0: none
 
 
