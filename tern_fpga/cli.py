@@ -9,7 +9,7 @@
     tern-fpga boards list                 boards: recommend, build, report, picture, flash, sdram
     tern-fpga upload DIR, chat DIR        upload a model to a board, and chat with it
     tern-fpga selftest, counters          test a board, and show how it spends its cycles
-    tern-fpga hw verilog                  write the hardware as Verilog; see also sdram, soc, netlist
+    tern-fpga hw verilog                  write the Verilog; see also sdram, soc, netlist
     tern-fpga netlist, sdram, board       simulate parts of the hardware
 
 Every command has `--help`. In a checkout, `python -m assembler`, `sim`, `firmware`, `boards` and
