@@ -1,18 +1,19 @@
 """The interface of ``import tern_fpga``. All other modules may change."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-from tern_fpga.assembler.files.checkpoint import Checkpoint
-from dataclasses import replace
 
 from tern_fpga.assembler.compiler.compile import compile_model
 from tern_fpga.assembler.contract.config import CLOCK_MHZ, SDRAM_MHZ, Config, preset
 from tern_fpga.assembler.contract.sampling import Sampling
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import tokenizer
+from tern_fpga.assembler.files.checkpoint import Checkpoint
 from tern_fpga.assembler.files.image import Image, load
 from tern_fpga.sim import engines
 from tern_fpga.sim.commands import perf
