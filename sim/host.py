@@ -1,4 +1,4 @@
-"""What a user of the command line says to a machine."""
+"""Arguments and messages with which a command line drives a machine."""
 
 import argparse
 
@@ -12,8 +12,8 @@ from tern_fpga.assembler.contract.messages import conversation, prompt
 __all__ = ["parse_ids", "parse_count", "progress_bar", "prompt", "conversation"]
 
 
-def parse_ids(text):
-    """``1,5,9`` as a list of token ids."""
+def parse_ids(text: str) -> list[int]:
+    """Parse ``1,5,9`` as a list of token ids; ArgumentTypeError if it is not one."""
     try:
         ids = [int(part, 0) for part in text.split(",")]
     except ValueError:
@@ -23,8 +23,8 @@ def parse_ids(text):
     return ids
 
 
-def parse_count(text):
-    """A number of tokens that a stream may sample."""
+def parse_count(text: str) -> int:
+    """Parse a number of tokens to sample; ArgumentTypeError if it is not positive or too large."""
     try:
         value = int(text)
     except ValueError:
@@ -35,7 +35,7 @@ def parse_count(text):
     return value
 
 
-def progress_bar():
-    """A bar on standard error, if that is a terminal; a log gets nothing."""
+def progress_bar() -> Progress:
+    """A progress bar on standard error, which shows nothing unless that is a terminal."""
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)

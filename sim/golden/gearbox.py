@@ -4,15 +4,15 @@
 __all__ = ["regroup"]
 
 
-def regroup(words, in_bits, out_bits, count=None):
-    """One string of words as words of another width, low bits first.
+def regroup(words: list[int], in_bits: int, out_bits: int, count: int | None = None) -> list[int]:
+    """Split a sequence of words into words of another width, low bits first.
 
     Parameters
     ----------
     words : list of int
         ``in_bits`` each.
     count : int or None
-        Words to return; those after them are dropped. None: all, the last padded with zeros.
+        Words to return; any further words are dropped. None: all, the last padded with zeros.
 
     Returns
     -------

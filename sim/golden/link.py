@@ -1,17 +1,39 @@
-"""Golden twin of ``hw/link/link.py``: what a board answers to the bytes of the line."""
+"""Golden twin of ``hw/link/link.py``: the bytes that a board answers to those of the line."""
 
+from typing import Protocol
 import zlib
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tern_fpga.assembler.contract import link
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.contract.link import Code, Status
 
 
-__all__ = ["HostLink"]
+__all__ = ["HostLink", "LinkCore"]
 
 
 _WORD = 4
-_WORDS = 256               # messages that wait; hw.link.link.WORDS
+_WORDS = 256               # message words that the queue holds: hw.link.link.WORDS
 _REGISTERS = 256
+
+
+class LinkCore(Protocol):
+    """A core as the link sees it.
+
+    ``memory``: (bytes,) uint8. ``messages`` and ``tokens``: words to and from the core, oldest
+    first.
+    """
+    memory: NDArray[np.uint8]
+    messages: list[int]
+    tokens: list[int]
+
+    def read(self, address: int) -> int:
+        """Value of the register at ``address``."""
+
+    def write(self, address: int, value: int) -> None:
+        """Write ``value`` to the register at ``address``."""
 
 
 class HostLink:
@@ -22,12 +44,10 @@ class HostLink:
     config : assembler.contract.config.Config
     clock_hz : int
     name : str
-        For the identity.
-    core : object
-        ``memory``: (bytes,) uint8; ``read(address)`` and ``write(address, value)`` of registers;
-        ``messages`` and ``tokens``: lists of words.
+        The board's name in its identity.
+    core : LinkCore
     """
-    def __init__(self, *, config, clock_hz, name, core):
+    def __init__(self, *, config: Config, clock_hz: int, name: str, core: LinkCore) -> None:
         self.config = config
         self.core = core
         self.identity = link.IDENTITY.pack(link.VERSION, link.WINDOW, config.memory_bits,
@@ -37,15 +57,15 @@ class HostLink:
         self._kept = b""
         self._line = b""
 
-    def receive(self, data):
-        """Bytes from the host to bytes to the host."""
+    def receive(self, data: bytes) -> bytes:
+        """The bytes that answer ``data``, which the host has sent."""
         *frames, self._line = (self._line + data).split(link.DELIMITER)
         return b"".join(self._frame(frame) for frame in frames if frame)
 
-    def _answer(self, number, status, data=b""):
+    def _answer(self, number: int, status: Status, data: bytes = b"") -> bytes:
         return link.encode(link.ANSWER.pack(number, status, self._expected) + data) + link.TAIL
 
-    def _frame(self, frame):
+    def _frame(self, frame: bytes) -> bytes:
         payload = link.decode(frame)
         if payload is None or len(payload) < link.REQUEST.size:
             return self._answer(0, Status.DAMAGED)
@@ -64,8 +84,9 @@ class HostLink:
             return self._answer(number, Status.ORDER)
         return self._kept
 
-    def _carry_out(self, code, address, operand, data):
-        """(status, data of the answer) of a request that is in order."""
+    def _carry_out(self, code: int, address: int, operand: int, data: bytes) -> tuple[Status,
+                   bytes]:
+        """(status, data of the answer) of a request with the expected number."""
         config, core = self.config, self.core
         start, size = address * config.word_bytes, operand * config.word_bytes
         inside = operand and start + size <= config.memory_bytes
@@ -79,7 +100,7 @@ class HostLink:
             case Code.READ_MEMORY if not data and inside and size <= link.DATA_BYTES:
                 return Status.OK, bytes(core.memory[stretch])
             case Code.CHECK_MEMORY if not data and inside:
-                return Status.OK, link.CRC.pack(zlib.crc32(core.memory[stretch]))
+                return Status.OK, link.CRC.pack(zlib.crc32(core.memory[stretch].data))
             case Code.WRITE_MEMORY if len(data) == size and inside:
                 core.memory[stretch] = list(data)
                 return Status.OK, b""

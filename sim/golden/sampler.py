@@ -1,8 +1,10 @@
-"""Golden model of the sampler: the choice of tokens over rows that arrive tile by tile."""
+"""Golden model of the sampler: it chooses tokens among rows that arrive tile by tile."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tern_fpga.assembler.contract import tables
 from tern_fpga.assembler.contract.sampling import (
@@ -24,11 +26,12 @@ _CUT = _FACTOR_FRACTION - tables.GUMBEL_FRACTION
 
 @dataclass
 class Setting:
-    """How a slot's tokens are chosen.
+    """Sampling settings and state of a slot.
 
-    ``inverse``: 1 / temperature in 4096ths, 0 for the largest logit. ``seed`` and ``count``, the
-    tokens sampled since it was set, say what chance is. ``top_k``: 0 for all. ``penalty`` in
-    1024ths and ``reward``, 1 / penalty in 4096ths: both 0 for none. ``seen``: (SEEN_TOKENS,) bool.
+    ``inverse``: 1 / temperature in 4096ths; 0 chooses the largest logit. ``seed`` and ``count``,
+    the tokens sampled since the seed was set, determine the random bits. ``top_k``: 0 for all.
+    ``penalty`` in 1024ths and ``reward``, 1 / penalty, in 4096ths: both are 0 without a penalty.
+    ``seen``: (SEEN_TOKENS,) bool, the tokens that the penalty applies to.
     """
     inverse: int = 0
     seed: int = 0
@@ -36,14 +39,14 @@ class Setting:
     top_k: int = 0
     penalty: int = 0
     reward: int = 0
-    seen: np.ndarray = field(default_factory=lambda: np.zeros(SEEN_TOKENS, bool))
+    seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(SEEN_TOKENS, bool))
 
     @property
-    def greedy(self):
+    def greedy(self) -> bool:
         return not (self.inverse or self.penalty or self.reward)
 
-    def see(self, token):
-        """A token joined the slot's stream."""
+    def see(self, token: int) -> None:
+        """Mark ``token`` as part of the slot's stream."""
         if token < len(self.seen):
             self.seen[token] = True
 
@@ -51,41 +54,45 @@ class Setting:
 _MOST = (1 << _FACTOR_BITS) - 1
 
 
-def factor_of(scale, inverse):
-    """``scale / temperature`` in units of 2**-20, rounded half up, at most 17 bits.
+def factor_of(scale: float, inverse: int) -> int:
+    """``|scale| / temperature`` in units of 2**-20, rounded half up, saturated to 17 bits.
 
-    Of the scale's significand, the top 16 bits count, and its sign does not.
+    Only the top 16 bits of the scale's significand are used.
     """
     if not inverse:
         return _GREEDY_FACTOR
     fraction, exponent = np.frexp(abs(scale))
-    product = int(fraction * (1 << 16)) * inverse   # of units 2**(exponent - 16 - 12)
+    product = int(fraction * (1 << 16)) * inverse   # in units of 2**(exponent - 16 - 12)
     places = 16 + INVERSE_FRACTION - _FACTOR_FRACTION - int(exponent)
     if places < 0:
         return _MOST if product else 0
     return min((product << 1 >> places) + 1 >> 1, _MOST)
 
 
-def keys_of(sums, scale, setting, start=0):
-    """Penalised sums / temperature, in units of ``2**-GUMBEL_FRACTION`` of a logit: what a variate
-    is added to. ``sums``: (rows,) int64, of the rows from ``start`` on."""
-    factor = factors = factor_of(scale, setting.inverse)
+def keys_of(sums: NDArray[np.int64], scale: float, setting: Setting,
+            start: int = 0) -> NDArray[np.int64]:
+    """Keys of rows: penalised logits / temperature, in units of ``2**-GUMBEL_FRACTION``.
+
+    The sampler adds a Gumbel variate to each. ``sums``: (rows,) int64, of the rows from ``start``
+    on; ``scale`` times a sum is a logit. Returns (rows,) int64.
+    """
+    factor = factor_of(scale, setting.inverse)
     if setting.penalty or setting.reward:
         below = min(factor * setting.penalty >> PENALTY_FRACTION, _MOST)
         above = factor * setting.reward >> REWARD_FRACTION
         seen = np.zeros(len(sums), bool)
         known = setting.seen[start:start + len(sums)]
         seen[:len(known)] = known
-        factors = np.where(seen, np.where(sums < 0, below, above), factor)
-    return sums * factors >> _CUT
+        return sums * np.where(seen, np.where(sums < 0, below, above), factor) >> _CUT
+    return sums * factor >> _CUT
 
 
 class Sampler:
-    """Per position, the row with the largest score so far, the lowest first on ties.
+    """Keeps the row with the largest score for each position; on ties, the lowest row.
 
-    Where all positions are greedy the score is the sum: comparing the exact sums rather than the
-    rounded logits leaves no ties to rounding; a row's scale is common to all rows of a position
-    and positive. Otherwise it is as :class:`hw.sample.draw.Draw` says.
+    If all positions are greedy, the score is the exact sum. The scale of a position is positive
+    and common to all its rows, so that sums and logits have the same order, and sums have no ties
+    from rounding. Otherwise the score is that of :class:`hw.sample.draw.Draw`.
 
     Parameters
     ----------
@@ -94,34 +101,37 @@ class Sampler:
     Members
     -------
     best, ids : (positions,) int64
-        Largest score and its row since ``clear``.
+        Largest score since ``clear``, and its row.
     rows : int
-        Rows since ``clear``; rows count on over consecutive matmuls.
+        Rows taken since ``clear``. Consecutive matmuls continue the count.
     """
-    def __init__(self, positions):
+    def __init__(self, positions: int) -> None:
         self.positions = positions
         self.clear()
 
-    def clear(self):
+    def clear(self) -> None:
         self.best = np.zeros(self.positions, np.int64)
         self.ids = np.zeros(self.positions, np.int64)
         self.rows = 0
-        self._candidates = {}           # position: (3, k) keys, variates and rows, rows ascending
+        # By position: keys, variates and rows of the candidates, (3, k), with rows ascending.
+        self._candidates: dict[int, NDArray[np.int64]] = {}
 
-    def take(self, sums, positions, scales=None, settings=None):
-        """Sums of the next rows.
+    def take(self, sums: NDArray[np.int64], positions: Sequence[int],
+             scales: NDArray[np.float64] | None = None,
+             settings: list[Setting] | None = None) -> None:
+        """Take the sums of the next rows.
 
-        ``sums``: (k, rows) int64; ``positions``: (k,) int. ``scales`` (k,) float64 and
-        ``settings``, a list of k, if not all positions are greedy.
+        ``sums``: (k, rows) int64, of the k ``positions``. ``scales``, (k,) float64, and
+        ``settings``, a list of k, are needed unless all positions are greedy.
         """
-        if settings is None or all(setting.greedy for setting in settings):
+        if settings is None or scales is None or all(setting.greedy for setting in settings):
             self._best_of(sums, positions)
         else:
             for position, row, scale, setting in zip(positions, sums, scales, settings):
                 self._draw(position, row, scale, setting)
         self.rows += sums.shape[1]
 
-    def _best_of(self, scores, positions):
+    def _best_of(self, scores: NDArray[np.int64], positions: Sequence[int]) -> None:
         row = scores.argmax(1)
         value = np.take_along_axis(scores, row[:, None], 1)[:, 0]
         better = (value > self.best[positions]) | (self.rows == 0)
@@ -129,7 +139,7 @@ class Sampler:
         self.best[chosen] = value[better]
         self.ids[chosen] = row[better] + self.rows
 
-    def _draw(self, position, sums, scale, setting):
+    def _draw(self, position: int, sums: NDArray[np.int64], scale: float, setting: Setting) -> None:
         rows = np.arange(self.rows, self.rows + len(sums))
         keys = keys_of(sums, scale, setting, self.rows)
         if not setting.inverse:

@@ -1,9 +1,14 @@
-"""Golden model of the scheduler: which tokens share the next pass over the weights."""
+"""Golden model of the scheduler, which chooses the tokens that share a pass over the weights."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tern_fpga.assembler.contract import registers
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.contract.registers import MessageKind
 from tern_fpga.assembler.contract.sampling import INVERSE_BITS, MAX_TOP_K, PENALTY_BITS
 from tern_fpga.sim.golden.sampler import Setting
@@ -21,8 +26,8 @@ _PAYLOAD_MASK = (1 << registers.PAYLOAD_BITS) - 1
 class Step:
     """One pass over the weights; the fields are those of ``hw.common.signatures.step_layout``.
 
-    ``live`` and ``sample`` are masks over positions (bit p is position p); ``tokens`` has one
-    id per position, 0 where the position is not live.
+    ``live``, the active mask, and ``sample`` are masks over positions: bit p is position p.
+    ``tokens`` has one id per position, 0 for inactive positions.
     """
     live: int
     sample: int
@@ -33,12 +38,12 @@ class Step:
     tokens: tuple[int, ...]
 
 
-def token_word(slot, last, token):
-    """The word that tells the host one sampled token."""
+def token_word(slot: int, last: bool, token: int) -> int:
+    """The word that reports one sampled token to the host."""
     return slot << registers.TOKEN_SLOT_SHIFT | (registers.TOKEN_LAST if last else 0) | token
 
 
-def parse_token(word):
+def parse_token(word: int) -> tuple[int, bool, int]:
     """``(slot, last, token)`` of a word to the host."""
     return (word >> registers.TOKEN_SLOT_SHIFT, bool(word & registers.TOKEN_LAST),
             word & _PAYLOAD_MASK)
@@ -56,35 +61,36 @@ class Scheduler:
     tokens : list of int
         Words to the host, oldest first; see :func:`parse_token`. The reader may clear it.
     step : Step or None
-        What the last successful ``next`` returned.
+        The last step that ``next`` returned.
     settings : list of Setting
-        How each slot's tokens are chosen.
+        Sampling settings and state of each slot.
 
     Raises
     ------
     ValueError
-        A message names a slot that the machine lacks, or a prompt has no token or more than
-        ``positions``: mistakes of the host, which the hardware does not check.
+        A message names a slot that the machine lacks, or a prompt message has no token or more
+        than ``positions``. The hardware does not check for these mistakes of the host.
     """
-    def __init__(self, config):
+    def __init__(self, config: Config) -> None:
         self.positions = config.positions
-        self.words = deque()
-        self.tokens = []
-        self.step = None
+        self.words: deque[int] = deque()
+        self.tokens: list[int] = []
+        self.step: Step | None = None
         self.stop_token = registers.NO_STOP_TOKEN
         self.remaining = [0] * self.positions
         self.running = [False] * self.positions
         self.current = [0] * self.positions         # newest token of each slot
         self.settings = [Setting() for _ in range(self.positions)]
-        self._header = None                         # of a prompt that is not whole yet
-        self._prompt = []
+        # Slot and payload of a prompt message whose tokens have not all arrived.
+        self._header: tuple[int, int] | None = None
+        self._prompt: list[int] = []
 
-    def send(self, word):
+    def send(self, word: int) -> None:
         """One message word from the host."""
         self.words.append(int(word))
 
-    def next(self):
-        """Take message words in order until there is a step; None if there is none yet."""
+    def next(self) -> Step | None:
+        """Take message words in order until they make a step; None if there is no step yet."""
         while self.words:
             step = self._take(self.words.popleft())
             if step is not None:
@@ -98,11 +104,11 @@ class Scheduler:
                          tokens=tokens)
         return self.step
 
-    def _take(self, word):
+    def _take(self, word: int) -> Step | None:
         if self._header is not None:
             self._prompt.append(word & _PAYLOAD_MASK)
             self.settings[self._header[0]].see(self._prompt[-1])
-            return self._whole_prompt()
+            return self._whole_prompt(*self._header)
         kind = word >> registers.KIND_SHIFT
         slot = word >> registers.SLOT_SHIFT & _SLOT_MASK
         payload = word & _PAYLOAD_MASK
@@ -140,8 +146,7 @@ class Scheduler:
             self._prompt = []
         return None
 
-    def _whole_prompt(self):
-        slot, payload = self._header
+    def _whole_prompt(self, slot: int, payload: int) -> Step | None:
         count = payload & _COUNT_MASK
         if len(self._prompt) < count:
             return None
@@ -154,21 +159,24 @@ class Scheduler:
                     fresh=bool(payload & registers.PROMPT_FRESH), slot=slot, last=count - 1,
                     tokens=tuple(self._prompt) + (0,) * (self.positions - count))
 
-    def slot_of(self, position):
-        """The slot that a position of the last step works for."""
-        return self.step.slot if self.step.chain else position
+    def slot_of(self, position: int) -> int:
+        """The slot that a position of the last step belongs to."""
+        return self.step.slot if self.step and self.step.chain else position
 
-    def emit(self, ids):
-        """Hand out what the sampler chose. ``ids``: one per position, read where sampled."""
+    def emit(self, ids: Sequence[int] | NDArray[np.int64]) -> None:
+        """Pass the sampler's choice to the streams and to the host.
+
+        ``ids``: one per position; those of positions that do not sample are ignored.
+        """
         step = self.step
-        if step is None:            # nothing was sampled yet
+        if step is None:            # no step yet
             return
         for p in range(self.positions):
             if not step.sample >> p & 1:
                 continue
             token = int(ids[p])
             slot = self.slot_of(p)
-            if step.chain and p != step.last:       # only reports
+            if step.chain and p != step.last:       # report only
                 self.tokens.append(token_word(slot, False, token))
                 continue
             self.current[slot] = token

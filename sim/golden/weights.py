@@ -1,17 +1,20 @@
-"""Golden model of the weight stream: what the weight DMA fetches and the unpacker decodes."""
+"""Golden model of the weight stream: the weight DMA fetches it and the unpacker decodes it."""
 
 from collections import deque
+from collections.abc import Callable
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.files import packing
 
 
 __all__ = ["WeightStream"]
 
 
-_CACHE_BYTES = 1 << 30     # unpacked weights that are kept: a 370M model's fit
+_CACHE_BYTES = 1 << 30     # size of the cache of unpacked weights; those of a 370M model fit
 
 
 class WeightStream:
@@ -26,30 +29,33 @@ class WeightStream:
     Members
     -------
     queue : deque of (address, words)
-        What no matmul has taken yet.
+        Descriptors, or rests of them, that no matmul has taken yet.
     words, beats : int
-        Taken so far.
+        Memory words and beats taken so far.
     sums : dict
-        ``streams``, ``stream_words``, ``stream_sum``: descriptors that were taken whole, the words
-        in them and the sum of their CRC-32, modulo 2**32.
+        ``streams``, ``stream_words``, ``stream_sum``: number of descriptors taken completely, the
+        words in them, and the sum of their CRC-32, each modulo 2**32.
     """
-    def __init__(self, config, read):
+    def __init__(self, config: Config, read: Callable[[int, int], NDArray[np.uint8]]) -> None:
         self.config = config
-        self.queue = deque()
+        self.queue: deque[tuple[int, int]] = deque()
         self.words = self.beats = 0
         self.sums = dict.fromkeys(("streams", "stream_words", "stream_sum"), 0)
-        self._begun = None          # (address, words) of the descriptor that is being taken
-        self._crcs = {}             # (address, words): CRC-32 of these words
+        # (address, words) of a descriptor that is taken in part.
+        self._begun: tuple[int, int] | None = None
+        self._crcs: dict[tuple[int, int], int] = {}     # by (address, words)
         self._read = read
-        self._kept = {}             # (address, rows, blocks): unpacked
+        # Unpacked weights by (address, rows, blocks).
+        self._kept: dict[tuple[int, int, int], NDArray[np.int8]] = {}
         self._kept_bytes = 0
 
-    def append(self, address, words):
+    def append(self, address: int, words: int) -> None:
+        """Add a descriptor of ``words`` memory words at ``address`` to the queue."""
         if words:
             self.queue.append((address, words))
 
-    def _pieces(self, words):
-        """Take ``words`` from the queue: [(address, words)]."""
+    def _pieces(self, words: int) -> list[tuple[int, int]]:
+        """Take ``words`` memory words from the queue: [(address, words)]."""
         pieces = []
         while words:
             if not self.queue:
@@ -66,18 +72,18 @@ class WeightStream:
             words -= size
         return pieces
 
-    def _sum(self, address, words):
+    def _sum(self, address: int, words: int) -> None:
         self.sums = self._with(self.sums, address, words)
 
-    def _with(self, sums, address, words):
-        """``sums`` and one more descriptor."""
+    def _with(self, sums: dict[str, int], address: int, words: int) -> dict[str, int]:
+        """``sums`` with one more descriptor."""
         if (address, words) not in self._crcs:
-            self._crcs[address, words] = zlib.crc32(self._read(address, words))
+            self._crcs[address, words] = zlib.crc32(self._read(address, words).data)
         more = (1, words, self._crcs[address, words])
         return {name: (sums[name] + one) % (1 << 32) for name, one in zip(sums, more)}
 
-    def sums_ahead(self):
-        """``sums`` of a core that has fetched none, one, ... of the descriptors in the queue."""
+    def sums_ahead(self) -> list[dict[str, int]]:
+        """``sums`` of a core that has fetched 0, 1, ... descriptors of the queue."""
         queue = [*self.queue]
         if self._begun:
             queue[0] = self._begun
@@ -86,27 +92,27 @@ class WeightStream:
             sums.append(self._with(sums[-1], *descriptor))
         return sums
 
-    def take(self, rows, blocks):
+    def take(self, rows: int, blocks: int) -> NDArray[np.int8]:
         """The next ``rows * blocks`` beats as (rows, blocks * lanes) int8, row-major.
 
-        Raises ValueError if the stream is shorter.
+        Raises ValueError if the stream holds fewer.
         """
         words = rows * blocks * self.config.beat_words
         pieces = self._pieces(words)
         self.words += words
         self.beats += rows * blocks
         key = (pieces[0][0], rows, blocks) if len(pieces) == 1 else None
-        if key in self._kept:
+        if key is not None and key in self._kept:
             return self._kept[key]
         data = np.concatenate([np.zeros(0, np.uint8), *(self._read(*piece) for piece in pieces)])
         matrix = packing.untile(data, rows, blocks * self.config.lanes, self.config)
-        if key and self._kept_bytes + matrix.size <= _CACHE_BYTES:
+        if key is not None and self._kept_bytes + matrix.size <= _CACHE_BYTES:
             self._kept[key] = matrix
             self._kept_bytes += matrix.size
         return matrix
 
-    def written(self, address, words):
-        """Memory has changed there: forget what was unpacked from it."""
+    def written(self, address: int, words: int) -> None:
+        """Forget what was unpacked from these memory words, which have changed."""
         stale = [(start, rows, blocks) for start, rows, blocks in self._kept
                  if start < address + words
                  and address < start + rows * blocks * self.config.beat_words]

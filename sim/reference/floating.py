@@ -1,9 +1,12 @@
 """The float engine: the layer program of an image in float64, without the machine's formats."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tern_fpga.assembler.contract.sampling import INVERSE_FRACTION, PENALTY_FRACTION
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim.golden.batch import Batch
+from tern_fpga.sim.golden.sampler import Setting
 from tern_fpga.sim.golden.vector import VectorUnit
 
 
@@ -11,25 +14,25 @@ __all__ = ["FloatMachine"]
 
 
 class _Exact(VectorUnit):
-    """Nothing is rounded and the sigmoid is the real one; int8 codes stay int8 codes."""
-    def round(self, x):
+    """Rounds nothing but int8 codes, and computes the sigmoid exactly."""
+    def round(self, x: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(x, np.float64)
 
-    def sigmoid(self, a):
+    def sigmoid(self, a: NDArray[np.float64]) -> NDArray[np.float64]:
         small = np.exp(-np.abs(a))
         return np.where(a < 0, small, 1) / (1 + small)
 
-    def sumsq(self, x):
+    def sumsq(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return (x * x).sum(-1)
 
 
 class FloatMachine(Batch):
-    """A golden machine that computes in float64; the difference is what the formats cost.
+    """A golden machine that computes in float64. The difference is the error of the formats.
 
-    Its chance is another one than the core's, of the same distribution.
+    Its random numbers differ from the core's but have the same distribution.
 
-    Parameters and constants are those of the image, so rounded once. For the model of a
-    checkpoint, before any compilation, see :class:`sim.reference.model.Reference`.
+    Parameters and constants are those of the image, which the compiler has rounded. For the model
+    of a checkpoint before compilation, see :class:`sim.reference.model.Reference`.
 
     Parameters
     ----------
@@ -37,14 +40,14 @@ class FloatMachine(Batch):
     logits : bool
         Keep the logits of every sampled position.
     copies : int
-        As of :class:`sim.golden.batch.Batch`; one of them can sample.
+        As in :class:`sim.golden.batch.Batch`. Only a machine of one copy can sample.
     """
-    def __init__(self, image, *, logits=False, copies=1):
+    def __init__(self, image: Image, *, logits: bool = False, copies: int = 1) -> None:
         super().__init__(image, copies=copies, logits=True)
         self.alu = _Exact(self.config.float)
         self._wanted = logits
 
-    def _emit(self):
+    def _emit(self) -> None:
         logits = np.concatenate(self._rows, 1)
         for row, (place, setting) in enumerate(zip(
                 self._places(self._positions(self.step_now.sample)), self._settings())):
@@ -54,7 +57,7 @@ class FloatMachine(Batch):
             self._rows = []
         super()._emit()
 
-    def _choice(self, logits, setting):
+    def _choice(self, logits: NDArray[np.float64], setting: Setting) -> np.int64:
         if setting.penalty:
             penalty = setting.penalty / (1 << PENALTY_FRACTION)
             seen = np.flatnonzero(setting.seen[:len(logits)])
