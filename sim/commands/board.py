@@ -1,20 +1,23 @@
-"""A simulated board: the whole SoC in Verilator, bytes on the pins of its serial line.
+"""A simulated board: the whole SoC in Verilator, with bytes on the pins of its serial line.
 
     python -m sim board --config config.json
 
-speaks on standard input and output with a host that lives in the board's time: it runs only while
-the host waits for bytes. First comes a line of JSON with what the host has to know. Then, numbers
-being little-endian:
+communicates with a host over standard input and output. The board runs only while the host waits
+for bytes, so that both share the board's time. The board first writes a line of JSON with its
+clock (``clock_hz``) and line rate (``baud``). The host then sends these requests, whose numbers are
+little-endian:
 
-* ``w``, count (4 bytes), bytes: put them on the line;
-* ``r``, microseconds (4 bytes): wait as long for bytes. The answer is the time in nanoseconds
-  (8 bytes), a count (4 bytes) and the bytes that came: up to a zero, or until time was up;
-* ``m``, count (4 bytes), address in bytes (8 bytes), bytes: put them into the memory at once. No
-  board can; simulating the line for the megabytes of a model takes minutes.
+* ``w``, count (4 bytes), bytes: put the bytes on the line.
+* ``r``, microseconds (4 bytes): wait at most that long for bytes. The answer is the time in
+  nanoseconds (8 bytes), a count (4 bytes) and the bytes received, up to and including a zero.
+* ``m``, count (4 bytes), address in bytes (8 bytes), bytes: write the bytes to memory at once. A
+  real board has no such request; simulating the line for the megabytes of a model takes minutes.
 
-``python -m firmware ... --port sim`` starts it. It ends with its input.
+``python -m firmware ... --port sim`` starts this process, which exits when its input ends.
 """
 
+import argparse
+from collections.abc import Iterator
 import contextlib
 import ctypes
 import json
@@ -27,6 +30,7 @@ import signal
 import struct
 import sys
 import threading
+from typing import BinaryIO
 import weakref
 
 import numpy as np
@@ -44,11 +48,11 @@ HELP = "simulate a whole board for `python -m firmware --port sim`"
 EXAMPLE = "python -m sim board --target sim-tiny"
 
 CLOCK_HZ = 100_000_000
-BAUD     = 25_000_000      # as fast as the hardware takes: less to simulate for each byte
+BAUD     = 25_000_000      # the hardware's maximum, so that a byte takes the fewest cycles
 
 PLAIN = "plain"
 
-_PART_BITS = 16            # of the words of all parts that we have a model of
+_PART_BITS = 16            # word width of all parts that have a model
 _SOURCES = Path(verilate.__file__).resolve().parent
 _COUNT   = struct.Struct("<I")
 _CAME    = struct.Struct("<QI")
@@ -56,10 +60,11 @@ _PLACE   = struct.Struct("<Q")
 _WATCH_MS = 200
 
 
-def _library(config, memory, baud):
-    """Path of the compiled board; builds it when there is none for these sources."""
+def _library(config: Config, memory: str, baud: int) -> Path:
+    """Path of the compiled board, which is built unless the cache has it for these sources."""
     soc = hardware.verilog(config, "soc", "--clock-hz", CLOCK_HZ, "--baud", baud)
     command = re.search(r"^  output \[(\d+):0\] memory__command__payload;", soc, re.MULTILINE)
+    assert command
     defines = "".join(f"`define {name} {value}\n" for name, value in (
         ("TERN_MEMORY_BITS", config.memory_bits), ("TERN_COMMAND_BITS", int(command[1]) + 1),
         ("TERN_DEPTH", config.memory_words)))
@@ -74,7 +79,7 @@ def _library(config, memory, baud):
     key = verilate.key(*sources.items(), harness.read_bytes(),
                        Path(verilate.__file__).read_bytes(), flags)
 
-    def build(folder):
+    def build(folder: Path) -> None:
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
         verilate.translate(folder, [folder / name for name in sources], "top",
@@ -86,7 +91,7 @@ def _library(config, memory, baud):
     return verilate.once(verilate.cache() / "boards" / key, build, note) / "board.so"
 
 
-def _load(path):
+def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     pointer, u32, u64, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p
     for name, result, arguments in (
@@ -100,21 +105,21 @@ def _load(path):
 
 
 class Noise:
-    """A line on which a byte in ``1 / rate`` is changed, lost or doubled.
+    """A line that changes, loses or doubles one byte in ``1 / rate``.
 
     Parameters
     ----------
     rate : float
         0 to 1.
-    seed : int
+    seed : int or str
     """
-    def __init__(self, rate, seed):
+    def __init__(self, rate: float, seed: int | str) -> None:
         self.rate = rate
         self.hits = 0
         self._draw = random.Random(seed)
 
-    def __call__(self, data):
-        """What comes of ``data``."""
+    def __call__(self, data: bytes) -> bytes:
+        """The bytes received when ``data`` is sent."""
         draw, out = self._draw, bytearray()
         for byte in data:
             if draw.random() >= self.rate:
@@ -130,39 +135,41 @@ class Noise:
 
 
 class Board:
-    """The SoC in Verilator with a memory behind it.
+    """The SoC in Verilator, with a memory.
 
     Parameters
     ----------
     config : assembler.contract.config.Config
     memory : str or None
-        An SDRAM part behind its controller, or PLAIN for the model of ``sim/rtl/memory.v``. None:
-        the first part of :data:`sim.rtl.sdram_parts.PARTS` if words are as wide as its, else PLAIN.
+        An SDRAM part with its controller, or PLAIN for the model of ``sim/rtl/memory.v``. None:
+        the first part of :data:`sim.rtl.sdram_parts.PARTS` if its words are as wide as those of
+        ``config``, else PLAIN.
     baud, host_baud : int
-        Of the board's end of the line and of the host's; None: the board's.
+        Rates of the board's and the host's end of the line. ``host_baud`` None: as ``baud``.
     noise : float
-        Share of the bytes that are damaged, in each direction.
+        Share of damaged bytes in each direction.
     seed : int
-        Of noise and memory model.
+        Seed of the noise and of the memory model.
     latency, gap, busy : int
         Behaviour of the plain memory: see ``sim/rtl/memory.v``.
 
     Members
     -------
     memory : (bytes,) uint8
-        What the memory holds.
+        Contents of the memory; writable.
     cycles : int
         Clock cycles since reset.
 
     Raises
     ------
     RuntimeError
-        A check in its Verilog failed.
+        In ``read``: a check in the Verilog failed.
     TernError
         The model cannot be built.
     """
-    def __init__(self, config, *, memory=None, baud=BAUD, host_baud=None, noise=0.0, seed=0,
-                 latency=8, gap=0, busy=0):
+    def __init__(self, config: Config, *, memory: str | None = None, baud: int = BAUD,
+                 host_baud: int | None = None, noise: float = 0.0, seed: int = 0, latency: int = 8,
+                 gap: int = 0, busy: int = 0) -> None:
         self.config = config
         if memory is None:
             memory = next(iter(sdram_parts.PARTS)) if config.memory_bits == _PART_BITS else PLAIN
@@ -173,27 +180,27 @@ class Board:
         self.noise = (Noise(noise, f"to {seed}"), Noise(noise, f"from {seed}"))
         scope = b"top.top.memory" if memory == PLAIN else b"top.top.memory.memory"
         address = self._lib.board_data(self._handle, scope, b"words")
-        self.memory = np.frombuffer((ctypes.c_uint8 * config.memory_bytes).from_address(address),
-                                    np.uint8)
+        buffer = (ctypes.c_uint8 * config.memory_bytes).from_address(address)
+        self.memory = np.frombuffer(memoryview(buffer), np.uint8)
 
     @property
-    def cycles(self):
+    def cycles(self) -> int:
         return self._lib.board_cycles(self._handle)
 
-    def close(self):
+    def close(self) -> None:
         self._free()
 
-    def reset(self):
-        """What the reset button does; the memory keeps what it holds."""
+    def reset(self) -> None:
+        """Press the reset button; the memory keeps its contents."""
         self._lib.board_reset(self._handle)
 
-    def write(self, data):
-        """Put bytes on the line; they are sent while ``read`` waits."""
+    def write(self, data: bytes) -> None:
+        """Put bytes on the line, which sends them during ``read``."""
         data = self.noise[0](data)
         self._lib.board_send(self._handle, data, len(data))
 
-    def read(self, cycles):
-        """Bytes that come within as many cycles, up to a zero; b"" if there are none."""
+    def read(self, cycles: int) -> bytes:
+        """Bytes received within ``cycles`` cycles, up to a zero; b"" without any."""
         if not self._lib.board_run(self._handle, cycles):
             raise RuntimeError("a check in the simulated Verilog failed, see above")
         chunk = np.empty(1 << 12, np.uint8)
@@ -201,7 +208,7 @@ class Board:
         return self.noise[1](chunk[:count].tobytes())
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_mutually_exclusive_group(required=True)
     machine.add_argument("--target", choices=PRESETS, help="preset machine")
     machine.add_argument("--config", type=Path, metavar="FILE",
@@ -214,7 +221,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the noise")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     try:
         config = preset(args.target) if args.target else Config(
             **disk.read_json(args.config))
@@ -228,19 +235,20 @@ def run(args):
 
 
 @contextlib.contextmanager
-def _ended_with_input():
-    """Ends this process, and the compilers that it started, if whoever started it goes away.
+def _ended_with_input() -> Iterator[None]:
+    """End this process and the compilers that it has started if its input is closed meanwhile.
 
-    A process without a terminal is not told; that its input ended, :func:`_serve` sees later.
+    The end of the process that started this one closes the input, but sends no signal to a process
+    without a terminal. Afterwards :func:`_serve` itself finds the end of the input.
     """
-    if os.getsid(0) != os.getpid():     # a shell's: the signals of its terminal reach it
+    if os.getsid(0) != os.getpid():     # in a shell's session, which passes its signals on
         yield
         return
     done = threading.Event()
 
-    def watch():
+    def watch() -> None:
         poll = select.poll()
-        poll.register(sys.stdin.fileno(), 0)        # only whether the other end is closed
+        poll.register(sys.stdin.fileno(), 0)        # reports only a closed other end
         while not done.is_set():
             if poll.poll(_WATCH_MS):
                 os.killpg(0, signal.SIGTERM)
@@ -252,7 +260,8 @@ def _ended_with_input():
         done.set()
 
 
-def _serve(board, source, sink):
+def _serve(board: Board, source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer requests from ``source``, in the format above, until it ends."""
     hello = {"clock_hz": CLOCK_HZ, "baud": BAUD}
     sink.write(json.dumps(hello).encode() + b"\n")
     sink.flush()

@@ -1,13 +1,16 @@
-"""Where the cycles went: the core's counters as shares that add up to 1."""
+"""Cycle breakdown: the core's counters as shares that add up to 1."""
+
+from collections.abc import Mapping
 
 from tern_fpga.assembler.contract import formats
 from tern_fpga.assembler.contract.registers import GROUPS
+from tern_fpga.assembler.files.image import Image
 
 
 __all__ = ["MEMORY", "UNITS", "memory", "units", "trit_bytes"]
 
 
-# What the memory's cycles go to, in the order of the tables.
+# Uses of the memory's cycles and their descriptions, in the order of the tables.
 MEMORY = {
     "weights":     "trits",
     "padding":     "padding of weights",
@@ -26,31 +29,33 @@ MEMORY = {
 UNITS = tuple(group for group in GROUPS if group != "memory")
 
 
-def trit_bytes(image):
+def trit_bytes(image: Image) -> float:
     """Bytes of the matrices' trits, without padding."""
     return sum((last - first) * tensor["columns"] for tensor in image.told("tensors")
                if "columns" in tensor for first, last in [tensor["rows"]]
                ) / formats.TRITS_PER_BYTE
 
 
-def memory(counters, image, *, parameters, refresh=0, peak=1.0):
-    """Shares of what the memory's pins could have moved, by :data:`MEMORY`.
+def memory(counters: Mapping[str, int], image: Image, *, parameters: float, refresh: float = 0,
+           peak: float = 1.0) -> dict[str, float]:
+    """Shares of the words that the memory's pins could have moved, by the uses in :data:`MEMORY`.
 
     Parameters
     ----------
     counters : dict
-        Of the core, for some time.
+        The core's counters over the measured time.
     image : assembler.files.image.Image
-        Says how much of the weights is padding.
+        Determines the padding of the weights.
     parameters : float
-        Words of parameters, but trits, that had to be loaded in that time.
+        Words of parameters, except trits, that had to be loaded in that time.
     refresh : float
-        Words that the memory did not move while it was refreshed: only it knows.
+        Words that the memory could not move because of refreshes. The core has no counter of them.
     peak : float
-        Words that the pins could move in a cycle of the core.
+        Words that the pins can move in a cycle of the core.
     """
     cycles, words = counters["cycles"], counters["weight_words"]
-    late = counters["memory_late"] - cycles * (1 - peak)    # of slower pins, only what they lost
+    # Pins slower than the core have no word in 1 - peak of its cycles, which are not lost.
+    late = counters["memory_late"] - cycles * (1 - peak)
     useful  = words * trit_bytes(image) / image.section("weights").size
     needed  = min(parameters, counters["load_words"])
     refresh = min(refresh, late)
@@ -71,7 +76,7 @@ def memory(counters, image, *, parameters, refresh=0, peak=1.0):
     return {name: parts[name] / (cycles * peak) for name in MEMORY}
 
 
-def units(counters):
-    """Shares of the cycles by unit and by what it did."""
+def units(counters: Mapping[str, int]) -> dict[str, dict[str, float]]:
+    """Shares of the cycles, by unit and by its activity."""
     return {unit: {name.removeprefix(f"{unit}_"): counters[name] / counters["cycles"]
                    for name in GROUPS[unit]} for unit in UNITS}

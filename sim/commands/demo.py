@@ -1,5 +1,7 @@
-"""From a checkpoint to text out of the RTL, each token checked against the golden machine."""
+"""Compile a checkpoint and let the RTL write text; the golden machine checks each token."""
 
+import argparse
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 import os
 from pathlib import Path
@@ -9,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,10 +22,12 @@ from tern_fpga.assembler.console import terminal
 from tern_fpga.assembler.contract import sampling
 from tern_fpga.assembler.contract.config import CLOCK_MHZ
 from tern_fpga.assembler.contract.registers import MessageKind, message
+from tern_fpga.assembler.contract.sampling import Sampling
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import image as images, tokenizer
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim import engines, host
-from tern_fpga.sim.commands.generate import IdStream
+from tern_fpga.sim.commands.generate import IdStream, TextStream
 from tern_fpga.sim.golden.machine import Machine
 from tern_fpga.sim.golden.scheduler import parse_token
 from tern_fpga.sim.rtl import verilate
@@ -39,13 +44,13 @@ EXAMPLE = 'python -m sim demo --prompt "The little dog" --tokens 60 --seed 1'
 _ROOT = Path(__file__).resolve().parents[2]
 _MODEL = _ROOT / "models" / "stories-5m"
 
-# A board with one position and a small core: its model compiles and runs fastest.
+# A board with one position and a small core, which builds and runs fastest.
 _TARGET = "ulx3s-25f"
 
-_LEAST = 2 / 3              # of the tokens that a story may have, before a sentence ends it
+_LEAST = 2 / 3              # of the allowed tokens, after which the end of a sentence ends it
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, default=_MODEL, metavar="MODEL",
                         help="checkpoint (default: stories-5m, which comes with Tern)")
     parser.add_argument("--target", default=_TARGET, choices=CLOCK_MHZ,
@@ -60,11 +65,11 @@ def add_arguments(parser):
                         help="tokens to generate at most; the story ends with a sentence, the "
                              "first one after two thirds of them (default: 48)")
     sampling.add_arguments(parser)
-    # The most likely word, again and again, makes a dull story; --temperature 0 tells it.
+    # Always taking the most likely token makes a dull story; --temperature 0 does that.
     parser.set_defaults(temperature=0.4)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     choice  = sampling.from_arguments(args)
     console = Console(highlight=False)
     started = time.monotonic()
@@ -76,13 +81,14 @@ def run(args):
         raise TernError(f"the assembler refused {args.model}")
     image = images.load(directory)
     words = tokenizer.load(image)
+    stream: TextStream
     if args.ids or words is None:
         ids = args.ids or [1, 77, 42]
         text, stream = ",".join(map(str, ids)), IdStream(",")
     else:
         ids, text = words.encode(args.prompt), terminal.shown(args.prompt)
         stream = terminal.stream(words, ids)
-    race = Race(image, ids, args.tokens, choice)        # refuses ids before the long work
+    race = Race(image, ids, args.tokens, choice)        # refuses bad ids before the long work
 
     simulated = shutil.which("c++") is not None
     if simulated:
@@ -109,14 +115,14 @@ def run(args):
     return 0
 
 
-# The end of a sentence: its closing quotes belong to it, a blank shows that it is over, and a
-# title before a name is none.
+# The end of a sentence. It includes closing quotes and needs a blank after it; a title before a
+# name is no end.
 _SENTENCE = re.compile(
     r"""(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)[.!?…]+["'”’»)\]]*(?=\s)|[。！？]+["'”’」』）]*""")
 
 
-def sentence_ends(text, begun=0):
-    """Where sentences of a text end, behind the first ``begun`` characters."""
+def sentence_ends(text: str, begun: int = 0) -> list[int]:
+    """Places where sentences of a text end, after its first ``begun`` characters."""
     return [match.end() for match in _SENTENCE.finditer(text) if match.end() > begun]
 
 
@@ -128,33 +134,38 @@ class Race:
     count_so_far : int
         Tokens so far.
     cycles : list of int
-        Of each token so far, the first with the prompt's; empty without the RTL.
+        Clock cycles of each token so far. The first includes the prompt; empty without the RTL.
     seconds : float
-        That the simulation took for them.
+        Time that their simulation took.
     wrong : str or None
-        The first difference.
+        The first difference between the machines.
     """
-    def __init__(self, image, ids, count, choice=None):
+    def __init__(self, image: Image, ids: list[int], count: int,
+                 choice: Sampling | None = None) -> None:
         self.image, self.count = image, count
         self.golden = engines.Engine(image, Machine(image))
         self.golden.check(ids)
         self._words = host.conversation(image.config, ids, count, sampling=choice)
         if self.golden.ends:
             self._words.insert(0, message(MessageKind.STOP_TOKEN, 0, self.golden.ends[0]))
-        self.cycles, self.seconds, self.wrong = [], 0.0, None
-        self.rtl, self.count_so_far = None, 0
+        self.cycles: list[int] = []
+        self.seconds = 0.0
+        self.wrong: str | None = None
+        self.rtl: RtlMachine | None = None
+        self.count_so_far = 0
 
-    def start(self, simulated=True):
-        """Build the RTL, or with ``simulated`` false do without."""
+    def start(self, simulated: bool = True) -> None:
+        """Build the RTL if ``simulated``, and send the prompt."""
         self.golden.machine.send(self._words)
         if simulated:
             self.rtl = RtlMachine(self.image)
             self.rtl.send(self._words)
 
-    def tokens(self):
-        """Token ids out of the RTL, as long as the golden machine gives the same."""
+    def tokens(self) -> Iterator[int]:
+        """Token ids from the RTL, until one differs from the golden machine's; without the RTL,
+        those of the golden machine."""
         rtl, golden = self.rtl, self.golden.machine
-        with ThreadPoolExecutor(1) as beside:       # the simulation leaves the interpreter free
+        with ThreadPoolExecutor(1) as beside:       # the RTL runs outside the interpreter lock
             for n in range(self.count):
                 self.count_so_far = n + 1
                 expected = beside.submit(golden.run, tokens=n + 1)
@@ -175,19 +186,21 @@ class Race:
                     return
 
     @staticmethod
-    def _shown(machine, n):
+    def _shown(machine: engines.AnyMachine, n: int) -> int | str:
         return parse_token(machine.tokens[n])[2] if len(machine.tokens) > n else "none"
 
 
-def _tell(console, race, text, stream, clock):
-    """Show the text as it comes, up to the end of a sentence; returns the time of the first token.
+def _tell(console: Console, race: Race, text: str, stream: TextStream, clock: int) -> float:
+    """Show the text while it grows, up to the end of a sentence; returns the time of the first
+    token.
 
-    A terminal sees all of it; at last, what came after the sentence is taken back. That cannot be
-    done elsewhere, so whole sentences are written there.
+    A terminal shows each token, and text after the last sentence is removed at the end. Other
+    outputs cannot remove text and get whole sentences.
     """
-    first, written, begun, whole = None, 0, len(text), True
+    first: float | None = None
+    written, begun, whole = 0, len(text), True
     with Live(console=console, auto_refresh=False) as live:
-        def show(status, end):
+        def show(status: str, end: int | None) -> None:
             nonlocal written
             if console.is_terminal:
                 live.update(Group(Text(text[:end]), Text(""), Text(status, style="dim")),
@@ -198,7 +211,7 @@ def _tell(console, race, text, stream, clock):
                 written = len(text[:end])
 
         show("the prompt runs", begun)
-        ends = []
+        ends: list[int] = []
         for token in race.tokens():
             first = first or time.monotonic()
             text += stream.push(token)
@@ -211,7 +224,7 @@ def _tell(console, race, text, stream, clock):
             if len(ends) > len(before) and race.count_so_far > race.count * _LEAST:
                 break
         text += stream.flush()
-        if not (whole or race.wrong):       # its last sentence may end with its last token
+        if not (whole or race.wrong):       # the last token may end a sentence
             ends = sentence_ends(text + " ", begun)
         else:
             ends = []
@@ -221,7 +234,7 @@ def _tell(console, race, text, stream, clock):
     return first or time.monotonic()
 
 
-def _summary(console, race, clock, first):
+def _summary(console: Console, race: Race, clock: int, first: float) -> None:
     cycles = race.cycles
     if not cycles:
         return
@@ -238,8 +251,8 @@ def _summary(console, race, clock, first):
     console.print(table)
 
 
-def _next(console, directory, args, words):
-    """What to try next, as lines to type."""
+def _next(console: Console, directory: Path, args: argparse.Namespace, words: Any) -> None:
+    """Print commands to try next."""
     image = shlex.quote(os.path.relpath(directory))
     model = f" --model {shlex.quote(str(args.model))}" if args.model != _MODEL else ""
     prompt = '--prompt "The little dog"' if words else "--ids 5,9"

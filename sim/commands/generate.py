@@ -1,8 +1,10 @@
 """Continue prompts, token by token, on any engine."""
 
 import argparse
+from collections.abc import Callable, Iterator, Sequence
 import sys
 import time
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -13,29 +15,42 @@ from tern_fpga.assembler.contract import sampling
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import tokenizer
 from tern_fpga.sim import engines, host
+from tern_fpga.sim.engines import Token
 
 
-__all__ = ["HELP", "EXAMPLE", "IdStream", "positive", "add_arguments", "run"]
+__all__ = ["HELP", "EXAMPLE", "TextStream", "IdStream", "positive", "add_arguments", "run"]
 
 
 HELP = "continue a prompt"
 EXAMPLE = 'python -m sim generate build/stories --prompt "Once upon a time" --tokens 64'
 
 
-def positive(kind):
-    """Parser of an option that must be a positive ``kind``."""
-    def parse(text):
+N = TypeVar("N", int, float)
+
+
+class TextStream(Protocol):
+    """Makes the text of a stream from its tokens: see :func:`assembler.console.terminal.stream`."""
+    def push(self, token: int) -> str:
+        """The text that is complete with ``token``."""
+
+    def flush(self) -> str:
+        """The rest of the text, after the last token."""
+
+
+def positive(kind: Callable[[str], N]) -> Callable[[str], N]:
+    """A parser of options that must be a positive ``kind``, int or float."""
+    def parse(text: str) -> N:
         try:
             value = kind(text)
         except ValueError:
-            value = 0
+            value = kind("0")
         if not 0 < value < float("inf"):
             raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
         return value
     return parse
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     prompt = parser.add_mutually_exclusive_group(required=True)
     prompt.add_argument("--prompt", action="append", metavar="TEXT",
@@ -53,20 +68,21 @@ def add_arguments(parser):
 
 
 class IdStream:
-    """Ids as text that ``--ids`` takes back."""
-    def __init__(self, comma=""):
+    """Ids as text in the format of ``--ids``."""
+    def __init__(self, comma: str = "") -> None:
         self._comma = comma
 
-    def push(self, token):
+    def push(self, token: int) -> str:
         text, self._comma = f"{self._comma}{token}", ","
         return text
 
-    def flush(self):
+    def flush(self) -> str:
         return ""
 
 
-def _prompts(args, engine):
-    """Prompts as ids, their text as a terminal is shown it, and where tokens' text comes from."""
+def _prompts(args: argparse.Namespace, engine: engines.Engine) -> tuple[list[list[int]], list[str],
+             Sequence[TextStream]]:
+    """(prompts as ids, their text for a terminal, a TextStream for each)."""
     if args.ids:
         return args.ids, [""] * len(args.ids), [IdStream() for _ in args.ids]
     words = tokenizer.load(engine.image)
@@ -77,9 +93,9 @@ def _prompts(args, engine):
             [terminal.stream(words, ids) for ids in prompts])
 
 
-def _show_one(tokens, text, stream):
-    """Write the text of the only stream as it comes."""
-    def write(text):
+def _show_one(tokens: Iterator[Token], text: str, stream: TextStream) -> None:
+    """Write the text of a single stream, token by token."""
+    def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
@@ -89,8 +105,8 @@ def _show_one(tokens, text, stream):
     write(stream.flush() + "\n")
 
 
-def _show_many(tokens, texts, streams):
-    """Several streams at once: all in place on a terminal, otherwise each at its end."""
+def _show_many(tokens: Iterator[Token], texts: list[str], streams: Sequence[TextStream]) -> None:
+    """Show several streams: a terminal shows all as they grow, other outputs each at its end."""
     console = Console()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         for token in tokens:
@@ -107,13 +123,13 @@ def _show_many(tokens, texts, streams):
             print(f"[{n}] {text}")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     choice = sampling.from_arguments(args)
     engine = engines.load(args.directory, args.engine)
     prompts, texts, streams = _prompts(args, engine)
-    came = []               # (time, cycles) of each token
+    came: list[tuple[float, int | None]] = []           # (time, cycles) of each token
 
-    def tokens():
+    def tokens() -> Iterator[Token]:
         ends = () if args.ignore_eos else engine.ends
         for token in engine.generate(prompts, args.tokens, ends=ends, sampling=choice):
             came.append((time.monotonic(), token.cycles))
@@ -127,9 +143,10 @@ def run(args):
     _summary(came, start, sum(map(len, prompts)))
 
 
-def _summary(came, start, prompt):
+def _summary(came: list[tuple[float, int | None]], start: float, prompt: int) -> None:
     seconds = came[-1][0] - start
     line = f"{prompt} prompt tokens, {len(came)} sampled in {seconds:.1f} s"
-    if came[-1][1] is not None and len(came) > 1:
-        line += f"; {(came[-1][1] - came[0][1]) / (len(came) - 1):,.0f} cycles a sampled token"
+    first, last = came[0][1], came[-1][1]
+    if first is not None and last is not None and len(came) > 1:
+        line += f"; {(last - first) / (len(came) - 1):,.0f} cycles a sampled token"
     print(line, file=sys.stderr)

@@ -1,15 +1,19 @@
-"""RTL against the golden machine after every instruction: all registers, tokens, memory.
+"""Compare the RTL with the golden machine after every instruction: registers, tokens, memory.
 
-And when both wait or have halted, the checksum of the weight streams.
+When both wait or have halted, the checksum of the weight streams is compared, too.
 """
 
+import argparse
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from tern_fpga.assembler.console import terminal
 from tern_fpga.assembler.files import image as images
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim import host
 from tern_fpga.sim.golden.machine import Machine
 from tern_fpga.sim.rtl.machine import RtlMachine
@@ -26,8 +30,9 @@ EXAMPLE = "python -m sim lockstep build/stories --tokens 2 --ids 1,5,9"
 class Difference:
     """The first place where the two machines differ.
 
-    ``instruction`` is the number of the instruction after which they do, ``count`` how many
-    were executed before it; ``where`` names register, position and element.
+    ``instruction``: the number of the instruction after which they differ. ``line`` and ``text``:
+    its line in ``program.tasm``, if known. ``count``: instructions executed before it. ``where``
+    names register, position and element; ``rtl`` and ``golden`` are the two values.
     """
     instruction: int
     count: int
@@ -37,20 +42,20 @@ class Difference:
     rtl: object
     golden: object
 
-    def __str__(self):
+    def __str__(self) -> str:
         line = "" if self.line is None else f", program.tasm line {self.line}"
         return (f"after instruction {self.instruction}{line} (executed before it: {self.count})\n"
                 f"    {self.text.strip()}\n{self.where}: rtl {self.rtl}, golden {self.golden}")
 
 
 class Lockstep:
-    """Two machines that take the same instructions.
+    """The RTL and the golden machine, which execute the same instructions.
 
     Parameters
     ----------
     image : assembler.files.image.Image
     options
-        Of :class:`sim.rtl.machine.RtlMachine`: behaviour of the memory model.
+        Options of :class:`sim.rtl.machine.RtlMachine`, such as those of the memory model.
 
     Members
     -------
@@ -59,21 +64,22 @@ class Lockstep:
     count : int
         Instructions that both have executed.
     """
-    def __init__(self, image, **options):
+    def __init__(self, image: Image, **options: Any) -> None:
         self.image = image
         self.golden = Machine(image)
         self.rtl = RtlMachine(image, single_step=True, **options)
         self.count = 0
 
-    def send(self, words):
+    def send(self, words: Iterable[int]) -> None:
+        """Send message words from the host to both machines."""
         words = list(words)
         self.golden.send(words)
         self.rtl.send(words)
 
-    def run(self, on_token=None):
+    def run(self, on_token: Callable[[int], object] | None = None) -> Difference | None:
         """Step until both wait or halt; returns the first :class:`Difference`, or None.
 
-        ``on_token(word)`` hears of every word to the host.
+        ``on_token(word)`` is called with every word to the host.
         """
         heard = len(self.golden.tokens)
         while True:
@@ -90,7 +96,7 @@ class Lockstep:
                     on_token(word)
             heard = len(self.golden.tokens)
 
-    def _compare(self, golden_status, rtl_status):
+    def _compare(self, golden_status: str, rtl_status: str) -> tuple[str, object, object] | None:
         """(where, rtl, golden) of the first difference, or None."""
         golden, rtl = self.golden, self.rtl
         if golden_status != rtl_status:
@@ -104,18 +110,18 @@ class Lockstep:
                 element = f", element {place[2]}" if len(place) > 2 else ""
                 return (f"{name}{place[0]}, position {place[1]}{element}", ours[place],
                         theirs[place])
-        for n, (ours, theirs) in enumerate(zip(rtl.r, golden.r)):
-            if ours != theirs:
-                return f"r{n}", ours, theirs
+        for n, (a, b) in enumerate(zip(rtl.r, golden.r)):
+            if a != b:
+                return f"r{n}", a, b
         if golden_status != "running":
             self.rtl.settle()
-            # It fetches ahead; a stream that was begun and not taken to its end is whole or not.
+            # The core fetches ahead, and may have fetched the rest of a stream taken in part.
             if (sums := self.rtl.sums) not in golden.weights.sums_ahead():
                 return "checksum of the weight streams", sums, golden.sums
         return self._compare_words(golden_status != "running")
 
-    def _compare_words(self, whole):
-        """Tokens so far; with ``whole``, that there are as many, and the memory too."""
+    def _compare_words(self, whole: bool) -> tuple[str, object, object] | None:
+        """Compare the tokens so far. With ``whole``, also their number, and the memory."""
         ours, theirs = self.rtl.tokens, self.golden.tokens
         for n, (a, b) in enumerate(zip(ours, theirs)):
             if a != b:
@@ -125,16 +131,16 @@ class Lockstep:
         if len(theirs) > self._checked or whole:
             self._checked = len(theirs)
             size = len(self.golden.memory)
-            ours = self.rtl.memory[:size]
-            if not np.array_equal(ours, self.golden.memory):
-                byte = int(np.argmax(ours != self.golden.memory))
+            memory = self.rtl.memory[:size]
+            if not np.array_equal(memory, self.golden.memory):
+                byte = int(np.argmax(memory != self.golden.memory))
                 return (f"memory byte {byte:#x} (word {byte // self.image.config.word_bytes:#x})",
-                        int(ours[byte]), int(self.golden.memory[byte]))
+                        int(memory[byte]), int(self.golden.memory[byte]))
         return None
 
-    _checked = 0                # token words whose memory was compared
+    _checked = 0                # token words after which memory was compared
 
-    def _difference(self, pc, where, rtl, golden):
+    def _difference(self, pc: int, where: str, rtl: object, golden: object) -> Difference:
         lines = self.image.manifest.get("lines", [])
         line = lines[pc] if pc < len(lines) else None
         source = self.image.files.get(images.PROGRAM, b"").decode("utf-8", "replace").splitlines()
@@ -142,7 +148,7 @@ class Lockstep:
         return Difference(pc, self.count, line, text, where, rtl, golden)
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     parser.add_argument("--tokens", type=host.parse_count, default=4, metavar="N",
                         help="tokens to generate (default: 4)")
@@ -151,7 +157,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="of the memory model's gaps")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     console = Console()
     image = images.load(args.directory)
     pair = Lockstep(image, seed=args.seed)

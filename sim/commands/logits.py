@@ -1,8 +1,12 @@
-"""Logits of whole sequences, from any engine, as an array file."""
+"""Logits of whole sequences from any engine, written to an array file."""
 
+import argparse
+from pathlib import Path
 import re
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tern_fpga.assembler.console import terminal
 from tern_fpga.assembler.errors import TernError
@@ -14,7 +18,7 @@ from tern_fpga.sim.host import progress_bar
 __all__ = ["HELP", "EXAMPLE", "add_arguments", "run", "read_ids"]
 
 
-_MOST_IDS = 1 << 28        # bytes of an array file that is read
+_MOST_IDS = 1 << 28        # bytes of the largest array file that is read
 _IDS = re.compile(rb"\{'descr': ?'([<|>][iu][1248])', ?'fortran_order': ?(True|False), ?"
                   rb"'shape': ?\((\d{1,15}), ?(\d{1,15})\),? ?\}\s*")
 
@@ -23,7 +27,7 @@ HELP = "logits after every token of given sequences"
 EXAMPLE = "python -m sim logits build/stories --ids ids.npy -o logits.npy"
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     parser.add_argument("--ids", required=True, metavar="IDS.npy",
                         help="(n, t) integers: n sequences of t token ids")
@@ -32,10 +36,11 @@ def add_arguments(parser):
     engines.add_argument(parser)
 
 
-def read_ids(path):
-    """The (n, t) integers of an array file; TernError if it holds something else.
+def read_ids(path: Path | str) -> NDArray[np.integer[Any]]:
+    """The (n, t) integers of an array file; TernError if it holds anything else.
 
-    NumPy's own reader evaluates the header as Python, and takes archives and pickles too.
+    NumPy's own reader is not used, because it evaluates the header as Python, and also reads
+    archives and pickles.
     """
     data = disk.read(path, _MOST_IDS)
     length = int.from_bytes(data[8:10], "little")
@@ -54,7 +59,7 @@ def read_ids(path):
     return ids.reshape((n, t), order="F" if match[2] == b"True" else "C")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     ids = read_ids(args.ids)
     engine = engines.load(args.directory, args.engine, logits=True)
     engine.check(ids, args.ids)

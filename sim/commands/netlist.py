@@ -1,22 +1,25 @@
-"""The core after synthesis for ECP5, cell by cell, against its RTL and the golden machine.
+"""Compare the core after synthesis for ECP5 with its RTL and the golden machine.
 
-Yosys maps the core and block RAMs take the registers behind them, as for a bitstream; the netlist
-runs in Verilator with yosys' models of the cells (and those of sim/rtl/ecp5.v for block RAMs and
-multipliers, which yosys has none of).
+As for a bitstream, Yosys maps the core to cells, and the registers behind block RAMs are moved into
+them. The netlist runs in Verilator with Yosys' models of the cells. Yosys has no models of block
+RAMs and multipliers; those are in sim/rtl/ecp5.v.
 """
 
+import argparse
 from importlib import metadata
 from pathlib import Path
 import re
 import time
+from typing import Any
 
 from rich.console import Console
 
 from tern_fpga.assembler.compiler.compile import compile_model
 from tern_fpga.assembler.console.commit import made_by
-from tern_fpga.assembler.contract.config import PRESETS, preset
+from tern_fpga.assembler.contract.config import PRESETS, Config, preset
 from tern_fpga.assembler.files import disk
-from tern_fpga.sim import host
+from tern_fpga.assembler.files.image import Image
+from tern_fpga.sim import engines, host
 from tern_fpga.sim.golden.machine import Machine
 from tern_fpga.sim.golden.scheduler import parse_token
 from tern_fpga.sim.rtl import hardware
@@ -35,7 +38,7 @@ _CELLS = ("LUT4", "CCU2C", "PFUMX", "L6MUX21", "TRELLIS_FF", "TRELLIS_DPR16X4", 
           "MULT18X18D")
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, default=_MODEL, metavar="MODEL",
                         help="checkpoint (default: the random one in tests/data)")
     parser.add_argument("--target", default="sim-tiny", choices=PRESETS,
@@ -47,14 +50,14 @@ def add_arguments(parser):
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the result there too")
 
 
-def cells(netlist):
-    """Number of cells of each kind in the text of a netlist."""
+def cells(netlist: str) -> dict[str, int]:
+    """Number of cells of each kind in a netlist, given as Verilog text."""
     kinds = re.findall(r"^  ([A-Z]\w+) (?:#\(|\\|\w)", netlist, re.MULTILINE)
     return {kind: kinds.count(kind) for kind in _CELLS if kind in kinds}
 
 
-def _talk(machine, words):
-    """Run a conversation to its end; what it left, and the seconds that it took."""
+def _talk(machine: engines.AnyMachine, words: list[int]) -> tuple[dict[str, Any], float]:
+    """Run a conversation to its end; returns (tokens, logits and cycles, seconds taken)."""
     start = time.monotonic()
     machine.send(words)
     if machine.run() != "waiting":
@@ -63,7 +66,7 @@ def _talk(machine, words):
             "cycles": getattr(machine, "cycles", None)}, time.monotonic() - start
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     if args.report:
         disk.has_folder(args.report)
     console = Console(highlight=False)
@@ -87,11 +90,11 @@ def run(args):
     return 0 if equal else 1
 
 
-def _ids(result):
+def _ids(result: dict[str, Any]) -> str:
     return ",".join(str(parse_token(word)[2]) for word in result["tokens"])
 
 
-def _page(args, config, image, result):
+def _page(args: argparse.Namespace, config: Config, image: Image, result: dict[str, Any]) -> str:
     counts = cells(hardware.verilog(config, "netlist"))
     logits = sum(len(row) for rows in result["logits"] for row in rows)
     return "\n".join([

@@ -1,9 +1,12 @@
-"""What a float format costs: golden machine against float64, as a table and a picture."""
+"""Errors of float formats: the golden machine against float64, as a table and a picture."""
 
+import argparse
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 import importlib.util
 from pathlib import Path
 import shlex
+from typing import Any, BinaryIO
 
 from tern_fpga.assembler.compiler.compile import compile_model
 from tern_fpga.assembler.console import terminal
@@ -24,12 +27,20 @@ EXAMPLE = ("python -m sim numerics models/stories-5m --text models/data/harbour-
 
 FORMATS = ((8, 6), (9, 6), (10, 6), (11, 6), (12, 5), (12, 6), (12, 8), (14, 6), (16, 6),
            (20, 6), (24, 8))    # bits of significand and exponent
-_PICTURE_EXPONENT = 6           # formats with others are in the table only, but for the widest
+# The picture shows the formats of this exponent and the widest format; the table shows all.
+_PICTURE_EXPONENT = 6
+
+# Of each model, by name: `tokens`, `float64`, its perplexity in float64, and `rows`.
+Results = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One format of one model; ``change`` and ``same`` are against float64."""
+    """Results of one format of one model.
+
+    ``change``: relative change of the perplexity from float64. ``same``: share of tokens with the
+    same top-1 as float64.
+    """
     model: str
     significand: int
     exponent: int
@@ -38,19 +49,22 @@ class Row:
     same: float
 
 
-def measure(model, text, formats, *, target, limit=None, progress=lambda what, n, of: None):
-    """Rows of a checkpoint on a text file.
+def measure(model: Path | str, text: Path | str, formats: Iterable[tuple[int, int]], *,
+            target: str, limit: int | None = None,
+            progress: Callable[[str, int, int], object] = lambda what, n, of: None
+            ) -> tuple[int, float, list[Row]]:
+    """Measure formats with a checkpoint on a text file.
 
     Parameters
     ----------
     model, text : path
     formats : iterable of (significand, exponent)
     target : str
-        Preset that the formats are put into; nothing but the format changes a result.
+        Preset whose float format is replaced. Its other parameters do not change the results.
     limit : int or None
-        Tokens to read.
+        Tokens to read; None: all.
     progress : callable
-        ``progress(what, tokens done, tokens in all)``.
+        Called as ``progress(what, tokens done, tokens in total)``.
 
     Returns
     -------
@@ -63,10 +77,10 @@ def measure(model, text, formats, *, target, limit=None, progress=lambda what, n
         raise TernError(f"{model}: the model has no tokenizer")
     inputs, targets = perplexity.windows(perplexity.read_ids(text, words)[:limit])
 
-    def counted(what):
+    def counted(what: str) -> Callable[[int], None]:
         done = 0
 
-        def advance(tokens):
+        def advance(tokens: int) -> None:
             nonlocal done
             done += tokens
             progress(f"{name}, {what}", done, inputs.size)
@@ -84,7 +98,7 @@ def measure(model, text, formats, *, target, limit=None, progress=lambda what, n
     return inputs.size, exact.perplexity, rows
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", metavar="MODEL", nargs="+", help="checkpoints")
     parser.add_argument("--text", required=True, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--limit", type=int, metavar="N",
@@ -96,8 +110,8 @@ def add_arguments(parser):
                              "numbers as FILE.json (needs the extra `plots`)")
 
 
-def _table(results):
-    """Lines of Markdown: a row a format, three columns a model."""
+def _table(results: Results) -> list[str]:
+    """Lines of a Markdown table: a row for each format, three columns for each model."""
     names = list(results)
     lines = ["| significand, exponent | word |" + "".join(
                  f" {name}: perplexity | change | same top-1 |" for name in names),
@@ -116,13 +130,13 @@ def _table(results):
     return lines
 
 
-def _draw(results, file):
-    """Both measures over the bits of the significand, a line a model."""
+def _draw(results: Results, file: BinaryIO) -> None:
+    """Plot both measures over the bits of the significand, with a line for each model."""
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # the same file each time
+    matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # a reproducible file
     figure, axes = pyplot.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     widest = max(row.significand for result in results.values() for row in result["rows"])
     for name, result in results.items():
@@ -141,7 +155,7 @@ def _draw(results, file):
     pyplot.close(figure)
 
 
-def _report(args, results):
+def _report(args: argparse.Namespace, results: Results) -> None:
     tokens = next(iter(results.values()))["tokens"]
     words = ["python", "-m", "sim", "numerics", *map(str, args.models), "--text",
              str(args.text), *(["--limit", str(args.limit)] if args.limit else []),
@@ -159,14 +173,14 @@ def _report(args, results):
                  models=numbers)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     if args.limit is not None and args.limit < 2:
         raise TernError(f"--limit must be at least 2, not {args.limit}")
     if args.report:
         disk.has_folder(args.report)
         if importlib.util.find_spec("matplotlib") is None:
             raise TernError("--report: needs matplotlib: pip install '.[plots]'")
-    results = {}
+    results: Results = {}
     try:
         with progress_bar() as bar:
             task = bar.add_task("")
@@ -176,7 +190,7 @@ def run(args):
                     progress=lambda what, done, of: bar.update(task, description=what,
                                                                completed=done, total=of))
                 results[rows[0].model] = {"tokens": tokens, "float64": exact, "rows": rows}
-    finally:                # what was measured is told, whatever ends the rest
+    finally:                # print what was measured, even after an error
         if results:
             print(terminal.shown("\n".join(_table(results))))
     if args.report:

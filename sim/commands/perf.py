@@ -1,9 +1,13 @@
-"""What a token costs, measured in the RTL: cycles, bytes, and where the cycles go."""
+"""Measure the cycles and bytes of a token in the RTL, and a breakdown of the cycles."""
 
+import argparse
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 import json
 from pathlib import Path
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +18,7 @@ from tern_fpga.assembler.contract.registers import counted, register
 from tern_fpga.assembler.contract.sdram_parts import BOARDS, words_per_cycle
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk, image as images
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim import host
 from tern_fpga.sim.commands import breakdown
 from tern_fpga.sim.rtl import sdram_parts, waves as waveforms
@@ -29,38 +34,41 @@ HELP = "measure a token in the RTL"
 EXAMPLE = "python -m sim perf build/stories --target ulx3s-85f --json"
 
 
-_WARM_UP = 2               # tokens of each stream before those that are measured
+_WARM_UP = 2               # tokens of each stream before the measured ones
 
 
 @dataclass(frozen=True)
 class Performance:
-    """Means over the measured steps, which make a token of each stream, in steady state."""
+    """Means over the measured steps in steady state. A step makes a token of each stream."""
     streams: int
-    cycles: float               # of a step: from one token's word to the stream's next
+    cycles: float               # of a step: from a stream's token word to its next
     bytes_read: float
     bytes_written: float
-    useful_bytes: float         # parameters that a step must read, each once, as stored
-    peak_share: float           # useful bytes over what the pins could have moved
-    adds: float                 # ternary weights, times the streams: additions or none
+    useful_bytes: float         # parameters that a step must read: each once, as stored
+    peak_share: float           # useful bytes / bytes that the pins could have moved
+    adds: float                 # ternary weights times streams; a zero counts, too
     clock_mhz: float
-    peak_bytes: float           # that the pins could move in a second
+    peak_bytes: float           # bytes that the pins can move in a second
     tokens_per_second: float    # of all streams
-    simulated: float            # cycles that a second of one processor simulated
-    memory_shares: dict[str, float]     # of what its pins could move: sim.commands.breakdown.MEMORY
-    unit_shares: dict[str, dict[str, float]]    # of the cycles, by unit and what it did
-    counters: dict[str, int]            # of the core, over all measured steps
+    simulated: float            # cycles simulated in a second of processor time
+    memory_shares: dict[str, float]             # see sim.commands.breakdown.memory
+    unit_shares: dict[str, dict[str, float]]    # of the cycles, by unit and activity
+    counters: dict[str, int]                    # the core's, over all measured steps
 
 
-def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, streams=1,
-            trace=None, waves=None, tell=lambda result: None, **options):
-    """Run some streams in the RTL and return the :class:`Performance`.
+def measure(image: Image, *, clock_mhz: int, sdram_mhz: int | Fraction | None = None,
+            tokens: int = 8, warm_up: int = _WARM_UP, streams: int = 1, trace: Path | None = None,
+            waves: waveforms.Waves | None = None,
+            tell: Callable[[Performance], object] = lambda result: None,
+            **options: Any) -> Performance:
+    """Run ``streams`` streams in the RTL and return the :class:`Performance`.
 
-    ``sdram_mhz``: clock of the memory, where it has one of its own. ``trace``: file to write of the
-    whole run, see :mod:`sim.rtl.trace`. ``waves``: :class:`sim.rtl.waves.Waves` to write. ``tell``
-    gets the result before these files are written, which may fail.
+    ``sdram_mhz``: clock of the SDRAM; None: the core's. ``trace``: file for a trace of the whole
+    run, see :mod:`sim.rtl.trace`. ``waves``: :class:`sim.rtl.waves.Waves` to write. ``tell`` is
+    called with the result before these files are written, because writing may fail.
 
-    Each stream's prompt and first ``warm_up`` tokens are not counted; ``options`` are those of
-    :class:`sim.rtl.machine.RtlMachine`.
+    The prompt and the first ``warm_up`` tokens of each stream are not counted. ``options``: those
+    of :class:`sim.rtl.machine.RtlMachine`.
     """
     config = image.config
     weights, useful = image.told("model", "ternary_weights"), useful_bytes(image)
@@ -71,14 +79,14 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, str
     machine = RtlMachine(image, clock_mhz=clock_mhz, sdram_mhz=sdram_mhz, waves=waves,
                          **options)
     record = Trace(machine, image, clock_mhz=clock_mhz) if trace else None
-    for slot in range(streams):     # a step each for the prompts, then all together
+    for slot in range(streams):     # each prompt takes a step of its own
         machine.send(host.conversation(config, [1 + slot], warm_up + tokens, slot=slot))
     machine.run(tokens=streams * warm_up)
 
-    def now():
+    def now() -> tuple[int, int, int, int, dict[str, int]]:
         at = machine.total_cycles
         return at, machine.words_read, machine.words_written, machine.refresh_cycles, (
-            machine.counters)           # last: reading them takes time
+            machine.counters)           # last: reading them takes cycles
 
     *start, before = now()
     began = time.process_time()
@@ -102,7 +110,7 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, str
         unit_shares=breakdown.units(counters), counters=counters)
     tell(result)
     if record:
-        machine.run()               # so that all that was begun is done
+        machine.run()               # completes what is in flight
         record.write(trace)
     if waves:
         machine.close()
@@ -110,17 +118,17 @@ def measure(image, *, clock_mhz, sdram_mhz=None, tokens=8, warm_up=_WARM_UP, str
     return result
 
 
-def model_name(image):
-    """The name of the model, from where it came; see :func:`assembler.files.disk.model_name`."""
+def model_name(image: Image) -> str:
+    """The name of the model, from its source: see :func:`assembler.files.disk.model_name`."""
     return disk.model_name(image.told("model", "source"))
 
 
-def useful_bytes(image):
+def useful_bytes(image: Image) -> float:
     """Bytes that a step must read: each parameter once, as it is stored.
 
-    Trits count 1.6 bits, gains and bounds the width of the machine's float, and the embedding
-    is one row, of one stream. Padding does not count, nor what the program derives from a
-    parameter and stores beside it (``slope``, which is 1 - ``floor``).
+    A trit counts 1.6 bits, an element of gains and bounds the width of the machine's float. The
+    embedding counts one row, that of one stream. Padding does not count, nor do values that are
+    derived from a parameter and stored beside it (``slope``, which is 1 - ``floor``).
     """
     bits = 0.0
     width = image.config.float.width
@@ -135,7 +143,7 @@ def useful_bytes(image):
     return bits / 8
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     parser.add_argument("--target", metavar="BOARD", choices=sorted(CLOCK_MHZ),
                         help="board whose clock counts (default: the one compiled for)")
@@ -154,9 +162,9 @@ def add_arguments(parser):
     waveforms.add_arguments(parser)
 
 
-def chosen_memory(target, kind=None):
-    """What ``kind`` means on the board ``target``, as
-    :class:`sim.rtl.machine.RtlMachine` takes it."""
+def chosen_memory(target: str, kind: str | None = None) -> str | None:
+    """The argument ``memory`` of :class:`sim.rtl.machine.RtlMachine` for the option ``--memory
+    kind`` on the board ``target``; TernError if it has no SDRAM."""
     if kind in sdram_parts.PARTS:
         return kind
     if kind == "sdram" and target not in BOARDS:
@@ -164,17 +172,17 @@ def chosen_memory(target, kind=None):
     return target if kind != "plain" and target in BOARDS else None
 
 
-def memory_name(memory):
-    """What is said of a memory: its part, or that it is none."""
-    return BOARDS.get(memory, memory) or "plain memory"
+def memory_name(memory: str | None) -> str:
+    """The name of a memory for a reader: its part, or ``plain memory``."""
+    return BOARDS.get(memory, memory) if memory else "plain memory"
 
 
-def is_board(target):
-    """Whether there are boards of a target: its clock is then one that bitstreams reach."""
+def is_board(target: str) -> bool:
+    """Whether a target is a real board. Its clock is then one that its bitstream reaches."""
     return not target.startswith("sim-")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     if args.tokens < 1:
         raise TernError(f"--tokens must be at least 1, not {args.tokens}")
     image = images.load(args.directory)
@@ -195,24 +203,25 @@ def run(args):
     if waves and waves.limits("tokens")[0] > last:
         raise TernError(f"--window: the run has {last} tokens; give more --tokens")
     memory = chosen_memory(target, args.memory)
-    name = model_name(image) if args.json else None     # before the work: it may not be told
+    name = model_name(image) if args.json else None     # may fail, so before the work
     measure(image, clock_mhz=CLOCK_MHZ[target], sdram_mhz=SDRAM_MHZ[target] if memory else None,
             tokens=args.tokens, memory=memory, streams=args.streams, trace=args.trace,
             waves=waves, tell=lambda result: _tell(result, args, image, target, memory, name))
 
 
-def _tell(result, args, image, target, memory, name):
-    """Print a result. ``name``: the model's, for JSON."""
+def _tell(result: Performance, args: argparse.Namespace, image: Image, target: str,
+          memory: str | None, name: str | None) -> None:
+    """Print a result. ``name``: the model's name, for JSON."""
     if args.json:
         print(json.dumps({"model": name, "target": target,
                           "digest": image.config.digest, "lanes": image.config.lanes,
                           "positions": image.config.positions,
-                          "memory": BOARDS.get(memory, memory) or "plain",
+                          "memory": BOARDS.get(memory, memory) if memory else "plain",
                           "controller": memory, "is_board": is_board(target),
                           **asdict(result)}, indent=1))
         return
-    some = "One stream" if args.streams == 1 else f"{args.streams} streams"
-    table = Table(title=f"{some} on {target}, {memory_name(memory)}, mean of {args.tokens} "
+    title = "One stream" if args.streams == 1 else f"{args.streams} streams"
+    table = Table(title=f"{title} on {target}, {memory_name(memory)}, mean of {args.tokens} "
                         f"tokens each", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -232,7 +241,7 @@ def _tell(result, args, image, target, memory, name):
     console.print(table, _memory_table(result), _units_table(result))
 
 
-def _memory_table(result):
+def _memory_table(result: Performance) -> Table:
     table = Table(title="The memory's cycles", show_footer=True)
     table.add_column("", "all")
     table.add_column("share", f"{sum(result.memory_shares.values()):.2%}", justify="right")
@@ -241,7 +250,7 @@ def _memory_table(result):
     return table
 
 
-def _units_table(result):
+def _units_table(result: Performance) -> Table:
     table = Table(title="The units' cycles")
     table.add_column("unit")
     table.add_column("in which")

@@ -1,18 +1,25 @@
-"""Perplexity of a text, from any engine, and how near it is to the model in float64.
+"""Perplexity of a text from any engine, and its difference from the model in float64.
 
-The text is cut into contiguous windows of --context tokens; each starts from an empty state,
-and every token of it predicts the next one of the text. What is left at the end is not counted.
-Documents separated by a line <|endoftext|> end with that token, if the tokenizer has it.
+The text is cut into contiguous windows of --context tokens. Each window starts from an empty state,
+and each of its tokens predicts the next one of the text. A rest shorter than a window is not
+counted. Documents separated by a line <|endoftext|> end with that token, if the tokenizer has it.
 """
 
+import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 import math
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk, image as images, tokenizer
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim import engines
+from tern_fpga.sim.engines import Floats, Ints
 from tern_fpga.sim.host import progress_bar
 from tern_fpga.sim.reference.model import Reference
 
@@ -27,42 +34,42 @@ EXAMPLE = ("python -m sim perplexity build/stories --text models/data/harbour-ta
 
 CONTEXT = 256
 
-_AT_A_TIME = 128           # tokens in a step of a batch: more leave the processor's cache
-_REGISTERS = 1 << 25       # elements of the registers of a batch
-_MOST_TEXT = 1 << 28       # bytes of a text that is read
-_LOGITS = 1 << 23          # of the float64 model, held at a time
+_AT_A_TIME = 128           # tokens in a step of a batch: more do not fit the processor's cache
+_REGISTERS = 1 << 25       # elements in the registers of a batch, at most
+_MOST_TEXT = 1 << 28       # bytes of the largest text that is read
+_LOGITS = 1 << 23          # logits of the float64 model that are held at a time
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a model made of windows of a text.
+    """Predictions of a model for windows of a text.
 
-    ``surprisal``: (windows, context) float64, -ln p of each next token. ``chosen``: the same
-    shape, the most likely token.
+    ``surprisal``: (windows, context) float64, -ln p of each next token. ``chosen``: (windows,
+    context) int64, the most likely next token.
     """
-    surprisal: np.ndarray
-    chosen: np.ndarray
+    surprisal: Floats
+    chosen: Ints
 
     @property
-    def perplexity(self):
+    def perplexity(self) -> float:
         return math.exp(self.surprisal.mean())
 
-    def agreement(self, other):
-        """Share of tokens after which both would choose the same."""
+    def agreement(self, other: Self) -> float:
+        """Share of tokens after which both models choose the same token."""
         return float((self.chosen == other.chosen).mean())
 
 
-def surprisal(logits, targets):
+def surprisal(logits: NDArray[np.floating[Any]], targets: Ints) -> Floats:
     """-ln p(target). ``logits``: (..., vocabulary), ``targets``: (...) int -> (...)."""
-    logits = np.asarray(logits, np.float64)
-    shifted = logits - logits.max(-1, keepdims=True)
+    exact = np.asarray(logits, np.float64)
+    shifted = exact - exact.max(-1, keepdims=True)
     total = np.log(np.exp(shifted).sum(-1))
     return total - np.take_along_axis(shifted, np.asarray(targets)[..., None], -1)[..., 0]
 
 
-def windows(ids, context=CONTEXT):
-    """(inputs, targets) of a text's tokens, (windows, context) each; one shorter window if the
-    text fills none. ``ids``: (n,) int, at least two."""
+def windows(ids: Ints, context: int = CONTEXT) -> tuple[Ints, Ints]:
+    """(inputs, targets) of a text's tokens, (windows, context) each. A text shorter than a window
+    makes one shorter window. ``ids``: (n,) int, at least two."""
     starts = np.arange(0, len(ids) - context - 1, context)
     if not len(starts):
         starts, context = np.array([0]), len(ids) - 1
@@ -70,8 +77,13 @@ def windows(ids, context=CONTEXT):
     return parts[:, :-1], parts[:, 1:]
 
 
-def of_engine(image, engine, inputs, targets, progress=lambda tokens: None):
-    """The :class:`Score` of an engine."""
+def of_engine(image: Image, engine: str, inputs: Ints, targets: Ints,
+              progress: Callable[[int], object] = lambda tokens: None) -> Score:
+    """The :class:`Score` of an engine.
+
+    ``inputs``, ``targets``: from :func:`windows`. ``progress`` is called with the number of tokens
+    of each part.
+    """
     config = image.config
     elements = config.registers * config.positions * config.register_elements
     copies = max(1, min(len(inputs), _AT_A_TIME // config.positions, _REGISTERS // elements))
@@ -84,8 +96,10 @@ def of_engine(image, engine, inputs, targets, progress=lambda tokens: None):
     return score
 
 
-def of_reference(path, inputs, targets, progress=lambda tokens: None):
-    """The :class:`Score` of a checkpoint's equations in float64."""
+def of_reference(path: Path | str, inputs: Ints, targets: Ints,
+                 progress: Callable[[int], object] = lambda tokens: None) -> Score:
+    """The :class:`Score` of a checkpoint's equations in float64; arguments as of
+    :func:`of_engine`."""
     model = Reference.from_checkpoint(path)
     if inputs.max(initial=0) >= model.vocabulary:
         raise TernError(f"{path}: has {model.vocabulary} tokens, and the text id {inputs.max()}")
@@ -100,7 +114,7 @@ def of_reference(path, inputs, targets, progress=lambda tokens: None):
     return score
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="image directory, from the assembler")
     parser.add_argument("--text", required=True, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--limit", type=int, metavar="N",
@@ -113,8 +127,9 @@ def add_arguments(parser):
     engines.add_argument(parser)
 
 
-def read_ids(path, words):
-    """The tokens of a text file, (n,) int; TernError if there are less than two."""
+def read_ids(path: Path | str, words: Any) -> Ints:
+    """The tokens of a text file, (n,) int; TernError if it has fewer than two. ``words``: a
+    tokenizer."""
     text = disk.read_text(path, _MOST_TEXT).replace("\r", "\n")
     ids = np.array(words.encode_documents(text), np.int64)
     if len(ids) < 2:
@@ -122,7 +137,7 @@ def read_ids(path, words):
     return ids
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     for name in ("limit", "context"):
         least = 2 if name == "limit" else 1
         if getattr(args, name) is not None and getattr(args, name) < least:

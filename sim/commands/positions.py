@@ -1,9 +1,11 @@
-"""What positions bring: prompts and several streams against one stream, measured in the RTL."""
+"""Gain of positions: measure prompts and several streams against one stream in the RTL."""
 
+import argparse
 from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +16,7 @@ from tern_fpga.assembler.contract.config import CLOCK_MHZ, SDRAM_MHZ
 from tern_fpga.assembler.contract.sdram_parts import BOARDS
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk, image as images
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim import host
 from tern_fpga.sim.commands.generate import positive
 from tern_fpga.sim.commands.perf import chosen_memory, memory_name, model_name
@@ -27,16 +30,17 @@ __all__ = ["HELP", "EXAMPLE", "Rates", "measure", "add_arguments", "run"]
 HELP = "measure prompts and several streams in the RTL"
 EXAMPLE = "python -m sim positions build/stories-5m"
 
-_WARM_UP = 2                # tokens before those that count
+_WARM_UP = 2                # tokens of each stream before the measured ones
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Mean cycles of a token, in steady state.
+    """Mean cycles of a token in steady state.
 
-    ``decode``: of one stream. ``prompt``: from a prompt of ``prompt_tokens`` to its first sampled
-    token, over its tokens. ``streams``: of all positions at once, over all their tokens.
-    ``simulated``: cycles that a second of one processor simulates.
+    ``decode``: of a token of a single stream. ``prompt``: of a token of a prompt of
+    ``prompt_tokens`` tokens, from its first message word to the first sampled token. ``streams``:
+    of a token when all positions have a stream. ``simulated``: cycles simulated in a second of
+    processor time.
     """
     positions: int
     decode: float
@@ -46,35 +50,39 @@ class Rates:
     simulated: float
 
     @property
-    def prefill_gain(self):
+    def prefill_gain(self) -> float:
         return self.decode / self.prompt
 
     @property
-    def streams_gain(self):
+    def streams_gain(self) -> float:
         return self.decode / self.streams
 
 
 class _Clocked:
-    """A machine whose tokens are counted."""
-    def __init__(self, image, options):
+    """A machine, and the number of tokens that it should have given."""
+    def __init__(self, image: Image, options: dict[str, Any]) -> None:
         self.config = image.config
         self.machine = RtlMachine(image, **options)
         self.tokens = 0
 
-    def converse(self, ids, count, slot=0):
+    def converse(self, ids: list[int], count: int, slot: int = 0) -> None:
         self.machine.send(host.conversation(self.config, ids, count, slot=slot))
 
-    def after(self, tokens):
-        """The cycle in which that many more tokens have come."""
+    def after(self, tokens: int) -> int:
+        """Run until ``tokens`` more tokens have arrived; returns the cycle."""
         self.tokens += tokens
         while len(self.machine.tokens) < self.tokens:
             self.machine.run(tokens=self.tokens)
         return self.machine.total_cycles
 
 
-def measure(image, *, tokens=8, chunks=4, **options):
+def measure(image: Image, *, tokens: int = 8, chunks: int = 4, **options: Any) -> Rates:
     """Run one stream, a prompt of ``chunks`` times ``positions`` tokens, and a stream in every
-    position; returns :class:`Rates`. ``options``: those of :class:`sim.rtl.machine.RtlMachine`."""
+    position; returns the :class:`Rates`.
+
+    ``tokens``: measured tokens of each stream. ``options``: those of
+    :class:`sim.rtl.machine.RtlMachine`.
+    """
     positions = image.config.positions
     vocabulary, _ = image.model()
     core = _Clocked(image, options)
@@ -90,7 +98,7 @@ def measure(image, *, tokens=8, chunks=4, **options):
 
     for slot in range(positions):
         core.converse(prompt[slot:slot + 1], _WARM_UP + tokens, slot)
-    # The first token of each comes from a prompt step of its own.
+    # A prompt step of each stream's own makes its first token.
     start = core.after(positions * _WARM_UP)
     streams = (core.after(positions * tokens) - start) / (positions * tokens)
     seconds = time.process_time() - began[0]
@@ -98,7 +106,7 @@ def measure(image, *, tokens=8, chunks=4, **options):
                  (core.machine.total_cycles - began[1]) / seconds)
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directories", metavar="DIR", nargs="+",
                         help="image directories, from the assembler")
     parser.add_argument("--memory", metavar="KIND", choices=("sdram", "plain", *sdram_parts.PARTS),
@@ -126,8 +134,8 @@ every position. *simulated*: what Verilator does in a second of processor time.
 """
 
 
-def _cells(rates, clock):
-    def rate(cycles):
+def _cells(rates: Rates, clock: int) -> list[str]:
+    def rate(cycles: float) -> str:
         return f"{clock * 1e6 / cycles:,.0f} tokens/s"
 
     return [str(rates.positions), rate(rates.decode),
@@ -136,7 +144,7 @@ def _cells(rates, clock):
             f"{rates.simulated:,.0f} cycles/s"]
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     if args.report:
         disk.has_folder(args.report)
     found, lines = [], []
@@ -154,13 +162,13 @@ def run(args):
                             sdram_mhz=SDRAM_MHZ[target] if memory else clock)
             name = model_name(image)
             found.append({"model": name, "target": target, "digest": image.config.digest,
-                          "memory": BOARDS.get(memory, memory) or "plain",
+                          "memory": BOARDS.get(memory, memory) if memory else "plain",
                           "controller": memory, "clock_mhz": clock, **asdict(rates),
                           "prefill_gain": rates.prefill_gain, "streams_gain": rates.streams_gain})
             cells = [name, f"{target}, {memory_name(memory)}", *_cells(rates, clock)]
             table.add_row(*map(terminal.markup, cells))
             lines.append("| " + " | ".join(cells) + " |\n")
-    finally:                # what was measured is told, whatever ends the rest
+    finally:                # print what was measured, even after an error
         if found and args.json:
             print(json.dumps(found, indent=1))
         elif found:

@@ -1,8 +1,11 @@
-"""How near the ceilings of memory and array a model runs: a picture of measurements."""
+"""Plot measured speeds of models below the ceilings of memory and array."""
 
+import argparse
+from collections.abc import Iterable
 import json
 from math import atan2, degrees
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from tern_fpga.assembler.console import terminal
 from tern_fpga.assembler.console.commit import made_by
@@ -19,24 +22,36 @@ EXAMPLE = ("python -m sim perf build/stories-5m --json > one.json && "
 
 _NEEDED = ("model", "target", "lanes", "positions", "memory", "streams", "cycles", "bytes_read",
            "bytes_written", "adds", "clock_mhz", "peak_bytes")
-_KEPT = "memory_shares", "unit_shares"      # for docs/performance.md
-_ENDS = 1, 100      # of the plots, in additions a byte
+_KEPT = "memory_shares", "unit_shares"      # figures of docs/performance.md
+_ENDS = 1, 100      # limits of the plots, in additions a byte
 
 
 class Point:
-    """What ``sim perf --json`` measured, in additions (of a trit and a code; a zero counts too).
+    """A result of ``sim perf --json`` in additions. One trit times one code is an addition, also
+    if the trit is 0.
+
+    Parameters
+    ----------
+    values : dict
+        The result.
 
     Members
     -------
     values : dict
-        The numbers that the plot needs, as they were measured, and what cycles went to.
+        The measured numbers that the plot needs, and the breakdown of the cycles.
     intensity : float
-        Additions a byte that crossed the memory port; of trits alone it would be 5 a stream.
+        Additions for each byte that crossed the memory port. With nothing but trits it would be 5
+        for each stream.
     rate, memory, array : float
-        Additions a second: measured, what the memory's peak allows at this intensity, and what
-        the array adds when it takes a beat in every cycle.
+        Additions a second: as measured; at the memory's peak with this intensity; and of an array
+        that takes a beat in every cycle.
+
+    Raises
+    ------
+    KeyError, TypeError, ZeroDivisionError
+        ``values`` is no such result.
     """
-    def __init__(self, values):
+    def __init__(self, values: dict[str, Any]) -> None:
         self.values = {name: values[name] for name in _NEEDED} | {
             name: values[name] for name in _KEPT if name in values}
         v = self.values
@@ -47,13 +62,13 @@ class Point:
         self.array  = v["lanes"] * v["streams"] * hertz
 
     @property
-    def name(self):
+    def name(self) -> str:
         streams = self.values["streams"]
         return f"{streams} stream{'s' * (streams > 1)}"
 
 
-def read(paths):
-    """Points of files that hold a result, or a list of them, in order, each once."""
+def read(paths: Iterable[Path | str]) -> list[Point]:
+    """Points of files, in order. Each file holds a result or a list of them; TernError if not."""
     points = []
     for path in paths:
         try:
@@ -69,8 +84,8 @@ def read(paths):
     return points
 
 
-def table(points):
-    """Lines of Markdown, a row a point."""
+def table(points: list[Point]) -> list[str]:
+    """Lines of a Markdown table, with a row for each point."""
     lines = ["| board | model | streams | adds a byte | adds/s | of the memory's ceiling | of the "
              "array's |", "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for point in points:
@@ -81,13 +96,13 @@ def table(points):
     return lines
 
 
-def draw(points, path):
-    """One picture with axes for each board (a row) and model (a column)."""
+def draw(points: list[Point], path: Path | BinaryIO) -> None:
+    """Draw a picture with a row of plots for each board and a column for each model."""
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # the same file each time
+    matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # a reproducible file
     boards, models = (list(dict.fromkeys(point.values[name] for point in points))
                       for name in ("target", "model"))
     figure, grid = pyplot.subplots(
@@ -114,9 +129,9 @@ def draw(points, path):
     pyplot.close(figure)
 
 
-def _ceilings(axes, v):
-    """The memory's, and the array's for each number of positions that share a beat."""
-    def memory(x):
+def _ceilings(axes: Any, v: dict[str, Any]) -> None:
+    """Draw the ceilings of the memory, and of the array for 1, 2, 4, ... positions."""
+    def memory(x: float) -> float:
         return x * v["peak_bytes"] / 1e9
 
     axes.plot(_ENDS, [memory(x) for x in _ENDS], "-", color="black", linewidth=1)
@@ -133,7 +148,7 @@ def _ceilings(axes, v):
         positions *= 2
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", metavar="RESULT.json", nargs="+", type=Path,
                         help="what `python -m sim perf DIR --json` printed")
     parser.add_argument("--report", type=Path, metavar="FILE.md",
@@ -159,7 +174,7 @@ is a `python -m sim perf DIR --streams N --json`.
 """
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     if args.report:
         disk.has_folder(args.report)
     points = read(args.results)

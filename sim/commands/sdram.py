@@ -1,15 +1,17 @@
-"""The SDRAM controller against the checking model of its part: rate, and words moved at random."""
+"""Run the SDRAM controller with the checking model of its part: rate, and random accesses."""
 
+import argparse
 from dataclasses import dataclass
 import json
 from pathlib import Path
 import subprocess
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from tern_fpga.assembler.console.commit import made_by, write_report
-from tern_fpga.assembler.contract.config import preset
+from tern_fpga.assembler.contract.config import Config, preset
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk
 from tern_fpga.sim.rtl import hardware, sdram_parts, verilate
@@ -23,10 +25,10 @@ HELP = "prove the SDRAM controller against the model of its part"
 EXAMPLE = "python -m sim sdram --words 1000000 --report docs/reports/sdram.md"
 
 _SOURCES = Path(verilate.__file__).resolve().parent
-_POWER_UP_US = 20           # of the real 100 or 200, which tests/hw/test_sdram.py runs once
+_POWER_UP_US = 20           # instead of 100 or 200, which tests/hw/test_sdram.py runs once
 
-# Part, clock in MHz, CAS latency: every pair that the part allows. 133 MHz is a period of 7.5 ns
-# and 143 MHz one of 7 ns, as on the parts' labels.
+# Names of clocks, and their MHz. As on the parts' labels, 133 MHz is a period of 7.5 ns, and 143
+# MHz one of 7 ns. CASES: (part, clock, CAS latency), all combinations that the part allows.
 CLOCKS = {"100": 100.0, "133": 400 / 3, "143": 1000 / 7}
 CASES = [(part, clock, cas) for part, values in sdram_parts.PARTS.items()
          for clock, mhz in CLOCKS.items() for cas in (2, 3)
@@ -35,26 +37,27 @@ CASES = [(part, clock, cas) for part, values in sdram_parts.PARTS.items()
 
 @dataclass(frozen=True)
 class Result:
-    """What a run counted; nothing went wrong."""
+    """Counts of a run without an error."""
     read: int               # words
-    written: int
+    written: int            # words
     span: int               # cycles from the first word read to the last
-    latency: int            # cycles from a command to its first word, shortest
+    latency: int            # fewest cycles from a command to its first word
     refreshes: int
     cycles: int
 
     @property
-    def rate(self):
-        """Share of the cycles between the first word and the last in which a word came."""
+    def rate(self) -> float:
+        """Words read in a cycle, from the first word to the last."""
         return self.read / self.span
 
 
-def bench_sources(part, clock_mhz, cas, *, fill, config=None, power_up_us=_POWER_UP_US,
-                  controller=None, **changes):
-    """Files of the bench, name: text; top module ``sdram_bench``.
+def bench_sources(part: str, clock_mhz: float, cas: int, *, fill: int,
+                  config: Config | None = None, power_up_us: float = _POWER_UP_US,
+                  controller: str | None = None, **changes: int) -> dict[str, str]:
+    """Files of the bench as {name: text}; the top module is ``sdram_bench``.
 
-    ``fill``: words that memory holds at first. ``controller``: its Verilog, made if None.
-    ``changes``: parameters of the model that are not those of the part.
+    ``fill``: memory words that hold data at the start. ``controller``: the controller's Verilog;
+    None: generate it. ``changes``: parameters of the model that differ from the part's.
     """
     config = config or preset("ulx3s-85f")
     if controller is None:
@@ -70,12 +73,12 @@ def bench_sources(part, clock_mhz, cas, *, fill, config=None, power_up_us=_POWER
             "sdram_bench.v": defines + (_SOURCES / "sdram_bench.v").read_text(encoding="utf-8")}
 
 
-def _bench(sources):
+def _bench(sources: dict[str, str]) -> Path:
     harness = _SOURCES / "sdram_bench.cpp"
     key = verilate.key(*sources.items(), harness.read_bytes(),
                        Path(verilate.__file__).read_bytes())
 
-    def build(folder):
+    def build(folder: Path) -> None:
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
         verilate.translate(folder, [folder / name for name in sources], "sdram_bench",
@@ -85,11 +88,12 @@ def _bench(sources):
     return verilate.once(verilate.cache() / "sdram" / key, build) / "bench"
 
 
-def run_bench(part, clock, cas, *, random, words, seed=1, fill=1 << 20, **options):
-    """One run in Verilator, as :class:`Result`; RuntimeError if a rule or a word is broken.
+def run_bench(part: str, clock: str, cas: int, *, random: bool, words: int, seed: int = 1,
+              fill: int = 1 << 20, **options: Any) -> Result:
+    """Run the bench in Verilator; RuntimeError if a rule is broken or a word is wrong.
 
-    ``clock``: a key of ``CLOCKS``. ``random``: a mix of reads and writes, else one long read.
-    ``options``: of :func:`bench_sources`.
+    ``clock``: a key of ``CLOCKS``. ``random``: true for a mix of reads and writes, false for one
+    long read. ``options``: those of :func:`bench_sources`.
     """
     bench = _bench(bench_sources(part, CLOCKS[clock], cas, fill=fill, **options))
     done = subprocess.run([bench, str(int(random)), str(words), str(seed)], encoding="utf-8",
@@ -102,7 +106,7 @@ def run_bench(part, clock, cas, *, random, words, seed=1, fill=1 << 20, **option
     return Result(**counts)
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", choices=sdram_parts.PARTS, action="append",
                         help="default: all; may be repeated")
     parser.add_argument("--words", type=int, default=1_000_000, metavar="N",
@@ -129,7 +133,7 @@ write words, each read compared with a reference memory; seed {seed}.
 """
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     if args.words < 1:
         raise TernError(f"--words must be at least 1, not {args.words}")
     if args.report:
@@ -152,7 +156,7 @@ def run(args):
                              "sequential": read.rate})
                 table.add_row(*row)
                 lines.append("| " + " | ".join(row) + " |\n")
-    finally:                # what was measured is told, whatever ends the rest
+    finally:                # print what was measured, even after an error
         if lines:
             console.print(table)
     if args.report:
