@@ -131,8 +131,7 @@ class Race:
 
     Members
     -------
-    count_so_far : int
-        Tokens so far.
+
     cycles : list of int
         Clock cycles of each token so far. The first includes the prompt; empty without the RTL.
     seconds : float
@@ -152,7 +151,7 @@ class Race:
         self.seconds = 0.0
         self.wrong: str | None = None
         self.rtl: RtlMachine | None = None
-        self.count_so_far = 0
+
 
     def start(self, simulated: bool = True) -> None:
         """Build the RTL if ``simulated``, and send the prompt."""
@@ -167,7 +166,7 @@ class Race:
         rtl, golden = self.rtl, self.golden.machine
         with ThreadPoolExecutor(1) as beside:       # the RTL runs outside the interpreter lock
             for n in range(self.count):
-                self.count_so_far = n + 1
+
                 expected = beside.submit(golden.run, tokens=n + 1)
                 if rtl:
                     start, before = time.monotonic(), rtl.total_cycles
@@ -212,16 +211,16 @@ def _tell(console: Console, race: Race, text: str, stream: TextStream, clock: in
 
         show("the prompt runs", begun)
         ends: list[int] = []
-        for token in race.tokens():
+        for count, token in enumerate(race.tokens(), 1):
             first = first or time.monotonic()
             text += stream.push(token)
             before, ends = ends, sentence_ends(text, begun)
             whole = token in race.golden.ends
             speed = (f": {race.cycles[-1]:,} cycles, {clock * 1e6 / race.cycles[-1]:,.1f} tokens/s "
                      f"at {clock} MHz; golden agrees" if race.cycles else "")
-            show(f"token {race.count_so_far}{speed}",
+            show(f"token {count}{speed}",
                  None if console.is_terminal or not ends else ends[-1])
-            if len(ends) > len(before) and race.count_so_far > race.count * _LEAST:
+            if len(ends) > len(before) and count > race.count * _LEAST:
                 break
         text += stream.flush()
         if not (whole or race.wrong):       # the last token may end a sentence

@@ -109,7 +109,7 @@ def measure(image: Image, *, clock_mhz: int, sdram_mhz: int | Fraction | None = 
             refresh=refresh * tokens * peak * clock_mhz / sdram_mhz),
         unit_shares=breakdown.units(counters), counters=counters)
     tell(result)
-    if record:
+    if record and trace:
         machine.run()               # completes what is in flight
         record.write(trace)
     if waves:

@@ -1,4 +1,4 @@
-"""Verilog of ``hw`` and ``boards``, from a process of its own: this package imports neither."""
+"""Verilog of ``hw`` and ``boards``, made by another process: this package imports neither."""
 
 from dataclasses import asdict
 import json
@@ -6,6 +6,7 @@ from pathlib import Path
 import sys
 
 import tern_fpga
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.sim.rtl import verilate
 
 
@@ -14,19 +15,19 @@ __all__ = ["verilog"]
 
 _ROOT = Path(tern_fpga.__file__).parents[1]
 _USES = {"hw": ("hw", "assembler"), "boards": ("boards", "hw", "assembler")}
-# What takes long enough to be said.
+# Commands that take so long that they are announced.
 _NOTES = {"verilog": "Writing the Verilog of the core", "soc": "Writing the Verilog of the board",
           "netlist": "Synthesising the core"}
 
 
-def verilog(config, command="verilog", *options, package="hw"):
-    """What ``python -m package command`` writes for ``config``; made once, then from the cache."""
+def verilog(config: Config, command: str = "verilog", *options: object, package: str = "hw") -> str:
+    """The Verilog that ``python -m package command`` writes for ``config``; it is cached."""
     root = Path(__file__).resolve().parents[2]
     files = [path for name in _USES[package] for path in sorted((root / name).rglob("*.py"))]
     key = verilate.digest(config.digest, package, command, *options,
                           *(path.read_bytes() for path in files))
 
-    def build(folder):
+    def build(folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps(asdict(config)), encoding="utf-8")
         verilate.run([sys.executable, "-m", f"tern_fpga.{package}", command,
                       "--config", folder / "config.json", "-o", folder / "hw.v", *options],

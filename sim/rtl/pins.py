@@ -1,17 +1,21 @@
-"""A board's netlist at its pins, in real time: PLL, I/O cells, SDRAM and serial line.
+"""Simulate a board's netlist at its pins, in real time: PLL, I/O cells, SDRAM and serial line.
 
-:class:`PinBoard` takes Verilog of what ships and never imports ``hw`` or ``boards``. Modules that
-do not depend on pins and clocks, such as the core, are compiled once; the rest of the netlist, its
-*shell*, is compiled in seconds. Each is a library of Verilator's, ``sim/rtl/pins.cpp`` joins them.
-Clocks have the frequency and phase that the parameters of the PLL give them, and every check of
-the SDRAM is made at its own pins, in picoseconds.
+:class:`PinBoard` takes the Verilog of a bitstream and never imports ``hw`` or ``boards``. Modules
+that do not depend on pins and clocks, such as the core, are compiled once. The rest of the netlist,
+its *shell*, compiles in seconds. Each is a library made by Verilator, and ``sim/rtl/pins.cpp``
+connects them. Clocks have the frequency and phase that the parameters of the PLL give them, and the
+SDRAM checks all rules at its own pins, in picoseconds.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 import ctypes
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 import re
+from typing import Any
 import weakref
 
 import numpy as np
@@ -26,46 +30,48 @@ __all__ = ["Netlist", "Part", "PinBoard", "Refused", "Pll", "pll_of", "ports_of_
 
 
 _SOURCES = Path(__file__).resolve().parent
-_FS = 10 ** 15             # femtoseconds in a second: the time of pins.cpp
+_FS = 10 ** 15             # femtoseconds in a second: the unit of time of pins.cpp
 _PS = 1000
 
 CLOCKS = ("CLKOP", "CLKOS", "CLKOS2", "CLKOS3")
 
-# ECP5 family data sheet, FPGA-DS-02012, sysCLOCK PLL timing; Hz.
+# Ranges in Hz: ECP5 family data sheet, FPGA-DS-02012, sysCLOCK PLL timing.
 _VCO, _PHASE, _IN, _OUT = (400e6, 800e6), (10e6, 400e6), (8e6, 400e6), (3.125e6, 400e6)
 
-# Where the model of the PLL has nothing to choose.
+# Parameters for which the model of the PLL allows a single value.
 FIXED = {"PLLRST_ENA": "DISABLED", "INTFB_WAKE": "DISABLED", "STDBY_ENABLE": "DISABLED",
           "DPHASE_SOURCE": "DISABLED", "OUTDIVIDER_MUXA": "DIVA", "OUTDIVIDER_MUXB": "DIVB",
           "OUTDIVIDER_MUXC": "DIVC", "OUTDIVIDER_MUXD": "DIVD", "FEEDBK_PATH": "CLKOP"}
 
-LOCK_S = 20e-6             # until the PLL locks, where the data sheet grants 15 ms
+LOCK_S = 20e-6             # seconds until the PLL locks; the data sheet allows 15 ms
 
-# Of pads and board, in ps. Clock and pins of the SDRAM take the same way but for `skew`; a word
-# comes back by the slow or the fast way, whichever is worse, so that the sum of all delays (D of
-# docs/decisions/sdram.md) is 3 to 5 ns at once. The registers of the FPGA ask for the last two.
+# Delays of pads and board, in ps. Clock and other signals to the SDRAM have the same delay, except
+# for `skew`. A word read has both the fast and the slow input delay, and the worse one counts, so
+# that the sum of all delays (D of docs/decisions/sdram.md) covers 3 to 5 ns at once. The last two
+# are set-up and hold times of the FPGA's input registers.
 DELAYS = {"output": 2500, "skew": 500, "input_fast": 500, "input_slow": 2500,
            "sample_setup": 300, "sample_hold": 300}
 
 
 class Refused(RuntimeError):
-    """The netlist has what no model here knows, or cannot be built; the message says what."""
+    """The netlist contains something without a model or cannot be built, or the board has failed;
+    the message says which."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module that is compiled on its own.
+    """A module that is compiled separately.
 
     Parameters
     ----------
     verilog : str
-        With the module and all below it.
+        Text with the module and all its submodules.
     module : str
-        Its name there.
+        Name of the module in that text.
     ports : tuple[tuple[str, int, bool], ...]
         Name, width in bits, and whether it is an input.
     clock : str
-        The port of its only clock, of which it uses no falling edge.
+        The port of its only clock. The module uses only rising edges.
     """
     verilog: str
     module: str
@@ -75,22 +81,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Netlist:
-    """What :func:`boards.flow.prepare` wrote for a board, as simulators read it.
+    """The output of :func:`boards.flow.prepare` for a board, in the form that simulators read.
 
     Parameters
     ----------
     verilog : str
-        Of module ``top`` and all below it but the parts.
+        Text of module ``top`` and its submodules, except the parts.
     parts : dict[str, Part]
-        By the name of the module that is missing in ``verilog``; the first has the core's clock.
+        By the name of the module that is missing in ``verilog``. The first has the core's clock.
     pll : dict[str, int or str]
-        Parameters of the EHXPLLL; attributes begin with a ``*``.
+        Parameters of the EHXPLLL; names of attributes begin with a ``*``.
     constraints : str
-        The LPF file.
+        Text of the LPF file.
     digest : str
-        That ``prepare`` returned.
+        The digest that ``prepare`` returned.
     cells : bool
-        ``verilog`` are the cells of an ECP5, after synthesis; there are no parts.
+        ``verilog`` consists of cells of an ECP5, after synthesis; there are no parts.
     """
     verilog: str
     parts: dict[str, Part]
@@ -102,32 +108,33 @@ class Netlist:
 
 @dataclass(frozen=True)
 class Pll:
-    """What the clocks of an EHXPLLL are.
+    """The clocks of an EHXPLLL.
 
     Parameters
     ----------
     hz : dict[str, Fraction]
-        Of the outputs that are enabled.
+        Frequencies of the enabled outputs.
     delay : dict[str, Fraction]
-        Seconds by which an output is later than the input clock.
+        Seconds by which each output lags the input clock.
     complaints : tuple[str, ...]
-        What keeps it from locking.
+        Reasons why it does not lock.
     """
     hz: dict[str, Fraction]
     delay: dict[str, Fraction]
     complaints: tuple[str, ...]
 
 
-def pll_of(parameters, input_hz):
+def pll_of(parameters: Mapping[str, Any], input_hz: int) -> Pll:
     """The :class:`Pll` of these parameters, by FPGA-TN-02200 (ECP5 sysCLOCK).
 
-    The phase detector compares CLKI over CLKI_DIV with CLKOP over CLKFB_DIV. An output's phase is
-    (CPHASE - (DIV - 1)) + FPHASE / 8 periods of the VCO, and the feedback takes out that of CLKOP.
+    The phase detector compares CLKI / CLKI_DIV with CLKOP / CLKFB_DIV. An output's phase is
+    (CPHASE - (DIV - 1)) + FPHASE / 8 periods of the VCO, relative to the phase of CLKOP, because
+    CLKOP is the feedback.
 
     Raises
     ------
     Refused
-        A parameter that is not modelled.
+        A parameter, or its value, has no model.
     """
     values = {name: value for name, value in parameters.items() if not name.startswith("*")}
     for name, only in FIXED.items():
@@ -211,19 +218,20 @@ API void* model_port(Model* m, unsigned n, unsigned* bytes) {
 """
 
 
-_PADS = ("dq__out", "dq__en")          # that Verilator itself makes of an inout
+_PADS = ("dq__out", "dq__en")          # ports that Verilator itself makes for an inout
 
 
-def _mangled(name):
-    """What Verilator calls a port."""
+def _mangled(name: str) -> str:
+    """Verilator's name of a port in C++."""
     if name in _PADS:
         return name
     return re.sub(r"__|\W", lambda found: "___05F" if found[0] == "__" else
                   f"__0{ord(found[0]):02X}", name)
 
 
-def _library(sources, top, ports, *options, optimise="-O2"):
-    """Path of the compiled model of Verilog ``sources`` (name: text); builds it when needed."""
+def _library(sources: dict[str, str], top: str, ports: Iterable[str], *options: str,
+             optimise: str = "-O2") -> Path:
+    """Path of the compiled model of Verilog ``sources``, {name: text}; the result is cached."""
     cases = "\n".join(
         f"        case {n}: *bytes = sizeof(m->top->{name}); return &m->top->{name};"
         for n, name in enumerate(map(_mangled, ports)))
@@ -232,7 +240,7 @@ def _library(sources, top, ports, *options, optimise="-O2"):
     key = verilate.key(*sources.items(), top, glue, flags, options,
                        Path(verilate.__file__).read_bytes())
 
-    def build(folder):
+    def build(folder: Path) -> None:
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
         (folder / "glue.cpp").write_text(glue, encoding="utf-8")
@@ -243,18 +251,18 @@ def _library(sources, top, ports, *options, optimise="-O2"):
     return verilate.once(verilate.cache() / "pins" / key, build) / "model.so"
 
 
-def _harness():
+def _harness() -> Path:
     source = _SOURCES / "pins.cpp"
     flags = ["-O2", "-shared", "-fPIC", "-std=c++17"]
 
-    def build(folder):
+    def build(folder: Path) -> None:
         verilate.compile_model(folder, "pins.so", sources=[source], flags=flags)
 
     key = verilate.key(source.read_bytes(), flags, Path(verilate.__file__).read_bytes())
     return verilate.once(verilate.cache() / "pins" / key, build) / "pins.so"
 
 
-def _functions(path, table):
+def _functions(path: Path, table: Mapping[str, tuple[Any, ...]]) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     for name, (result, *arguments) in table.items():
         function = getattr(library, name)
@@ -280,22 +288,24 @@ _BOARD = {"pins_new": (_POINTER,), "pins_free": (None, _POINTER),
 
 
 class _Model:
-    """One library in use; its ports by name, as (address, bytes)."""
-    def __init__(self, path, ports):
+    """An instance of a library. ``ports``: (address, bytes) of each port, by name."""
+    def __init__(self, path: Path, ports: Iterable[str]) -> None:
         self.library = _functions(path, _MODEL)
         self.handle = self.library.model_new()
         self._free = weakref.finalize(self, self.library.model_free, self.handle)
-        self.ports = {}
+        self.ports: dict[str, tuple[int, int]] = {}
         for n, name in enumerate(ports):
             size = ctypes.c_uint()
             self.ports[name] = self.library.model_port(self.handle, n, size), size.value
 
-    def join(self, board, which):
+    def join(self, board: PinBoard, which: int) -> None:
+        """Register the instance with ``board``: part 0, 1, ..., or -1 for the shell, or -2 for
+        the SDRAM."""
         functions = [ctypes.cast(getattr(self.library, f"model_{name}"), _POINTER)
                      for name in ("eval", "stopped", "time")]
         board.library.pins_model(board.handle, which, self.handle, *functions)
 
-    def close(self):
+    def close(self) -> None:
         self._free()
 
 
@@ -305,8 +315,8 @@ _COMMAND = ("clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm")      # low bit
 _WIDTHS  = {"ba": 2, "a": 13, "dqm": 2}
 
 
-def ports_of_top(verilog):
-    """Name, width and direction of each port of module ``top``."""
+def ports_of_top(verilog: str) -> list[tuple[str, int, str]]:
+    """(name, width, direction) of each port of module ``top``; Refused if there is no ``top``."""
     found = re.search(r"^module top\s*\(.*?^endmodule", verilog, re.M | re.S)
     if not found:
         raise Refused("the netlist has no module `top`")
@@ -314,13 +324,14 @@ def ports_of_top(verilog):
         r"^  (input|output|inout) (?:\[(\d+):0\] )?(\w+) ?;", found[0], re.M)]
 
 
-def _shell(netlist):
-    """Verilog around ``top``, and names of the bench's ports and of the other output pins."""
+def _shell(netlist: Netlist) -> tuple[str, list[str], list[str]]:
+    """(Verilog of the bench around ``top``, names of its ports, names of the other output pins)."""
     pins = {name.removesuffix("__io"): (width, direction)
             for name, width, direction in ports_of_top(netlist.verilog)}
-    wiring, others = {}, []
+    wiring: dict[str, str] = {}
+    others: list[str] = []
 
-    def take(name, direction, width, signal):
+    def take(name: str, direction: str, width: int, signal: str) -> None:
         if pins.pop(name, None) != (width, direction):
             raise Refused(f"the board has no {direction} pin {name} of {width} bits")
         wiring[f"{name}__io"] = signal
@@ -367,59 +378,64 @@ def _shell(netlist):
         "    wire pll_clki, pll_clkfb;",
         "    assign pll_clki_pin = pll_clki;", "    assign pll_clkfb_pin = pll_clkfb;",
         "    top top (" + ", ".join(f".{pin}({signal})" for pin, signal in wiring.items()) + ");",
-        # The heartbeat takes 67 million cycles a blink: its counter is set shortly before it.
+        # The heartbeat blinks every 67 million cycles, so `poke` sets its counter to shortly before
+        # that.
         *(["    always @(posedge poke) top.lights.\\time  = {1'b0, {15{1'b1}}, 10'd0};"]
           if not netlist.cells else []),
         "endmodule", *stubs, ""])
-    names = [re.search(r"(\w+)$", port)[1] for port in ports]
+    names = [port.split()[-1] for port in ports]
     return bench, [*names, *_PADS], others
 
 
 class PinBoard:
-    """A board's FPGA, SDRAM and serial line; members as of :class:`firmware.port.SerialPort`.
+    """A board's FPGA, SDRAM and serial line. Members are as in :class:`firmware.port.SerialPort`.
 
-    Time is the board's: it passes only in ``read``, ``sleep`` and ``run``.
+    Time is the board's, and passes only in ``read``, ``sleep`` and ``run``.
 
     Parameters
     ----------
     netlist : Netlist
     oscillator_hz : int
-        That is soldered on the board.
+        Frequency of the oscillator on the board.
     baud : int
-        Of the host.
+        Rate of the host's end of the line.
     clock_hz : int or Fraction
-        Of the SDRAM as it should be: what rules are worth that count clocks.
+        Nominal clock of the SDRAM, which converts rules in clocks to time.
     words : int
-        That the SDRAM stores.
+        Words that the SDRAM stores.
     silence : float
-        Seconds without a byte after which ``read`` gives the board up.
+        Seconds without a byte after which ``read`` raises Refused.
     delays : dict[str, float]
-        Other delays of pads and board than :data:`DELAYS`, in ps.
+        Delays of pads and board that replace those in :data:`DELAYS`, in ps.
 
     Members
     -------
     complaints : list[str]
-        What is wrong so far; time stands still when there is any.
+        Errors so far. Time does not pass after an error.
     others : list[str]
-        Output pins that are neither of the SDRAM nor of the line.
+        Output pins that belong neither to the SDRAM nor to the line.
+    memory : (words,) uint16
+        Contents of the SDRAM; writable.
     deadline : float
-        Time at which ``run`` gives the board up.
+        Time after which ``run`` raises Refused.
 
     Raises
     ------
     Refused
-        The netlist has what no model knows; and in ``read`` and ``run``, when there are complaints.
-    RuntimeError
-        Verilator or the C++ compiler failed at what does not depend on the board.
+        The netlist contains something without a model; in ``read``, ``sleep`` and ``run``, there
+        are complaints.
+    TernError
+        Verilator or the C++ compiler failed, and not because of the board's netlist.
     """
     name    = "pins"
     latency = 0.0
 
-    def __init__(self, netlist, *, oscillator_hz, baud, clock_hz, words=1 << 24, silence=0.001,
-                 delays=None):
+    def __init__(self, netlist: Netlist, *, oscillator_hz: int, baud: int,
+                 clock_hz: int | Fraction, words: int = 1 << 24, silence: float = 0.001,
+                 delays: dict[str, float] | None = None) -> None:
         self.baud, self.silence = baud, silence
         self.deadline = float("inf")
-        self.complaints = []
+        self.complaints: list[str] = []
         self.pll = pll_of(netlist.pll, oscillator_hz)
         self.complaints += self.pll.complaints
         bench, ports, self.others = _shell(netlist)
@@ -471,19 +487,20 @@ class PinBoard:
         self._solder()
         self.library.pins_bind(self.handle)
         self._early = b""
-        self._quiet = 0.0           # since when no byte went either way
+        self._quiet = 0.0           # time of the last byte in either direction
 
-    def _solder(self):
-        """A new SDRAM, as after its power was lost: its words are noise."""
-        ports = re.findall(r"(\w+)(?=,\n|\n\)|, )", re.search(
-            r"module sdram_pins \((.*?)\n\);", self._sdram_source, re.S)[0])
+    def _solder(self) -> None:
+        """Replace the SDRAM by a new one, as after a loss of power: its words are noise."""
+        header = re.search(r"module sdram_pins \((.*?)\n\);", self._sdram_source, re.S)
+        assert header
+        ports = re.findall(r"(\w+)(?=,\n|\n\)|, )", header[0])
         self._sdram = _Model(_library(
             {"sdram_pins.v": self._sdram_source,
              "sdram.v": (_SOURCES / "sdram.v").read_text("utf-8")}, "sdram_pins", ports), ports)
         address = self._sdram.library.model_data(self._sdram.handle, b"top.sdram_pins.memory",
                                                  b"words")
-        self.memory = np.frombuffer((ctypes.c_uint16 * self._words).from_address(address),
-                                    np.uint16)
+        buffer = (ctypes.c_uint16 * self._words).from_address(address)
+        self.memory = np.frombuffer(memoryview(buffer), np.uint16)
         noise = np.random.default_rng(1).integers(0, 1 << 16, 1 << 16, np.uint16)
         self.memory[:] = np.tile(noise, self._words >> 16)
         self._sdram.join(self, -2)
@@ -491,22 +508,23 @@ class PinBoard:
             self.library.pins_port(self.handle, -2, name.encode(), address, size)
         self.library.pins_bind_sdram(self.handle)
 
-    def close(self):
+    def close(self) -> None:
         self._free()
         for model in (*self._parts, self._shell, self._sdram):
             model.close()
 
-    def get(self, name):
-        """A figure of ``sim/rtl/pins.cpp``; times in seconds."""
+    def get(self, name: str) -> int:
+        """A value of ``sim/rtl/pins.cpp`` by name, times in femtoseconds; -1 for unknown names."""
         return self.library.pins_get(self.handle, name.encode())
 
-    # As a port of the firmware
+    # Interface of a port of the firmware
 
-    def time(self):
+    def time(self) -> float:
+        """The board's time in seconds."""
         return self.get("now") / _FS
 
-    def run(self, seconds):
-        """Let so much time go by, or less if a byte of zero comes; Refused with complaints."""
+    def run(self, seconds: float) -> None:
+        """Let ``seconds`` pass, or less if a zero byte arrives; Refused if there are complaints."""
         going = self.library.pins_run(self.handle, max(1, round(seconds * _FS)))
         if not going:
             n = len(self.complaints)
@@ -519,22 +537,25 @@ class PinBoard:
         if self.complaints:
             raise Refused("; ".join(self.complaints))
 
-    def sleep(self, seconds):
+    def sleep(self, seconds: float) -> None:
+        """Let ``seconds`` pass; bytes that arrive are kept for ``read``."""
         end = self.time() + seconds
         while (left := end - self.time()) > 0:
             self.run(left)
             self._early += self._take()
         self._quiet = self.time()
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
+        """Put bytes on the line, which sends them while time passes."""
         self.library.pins_send(self.handle, bytes(data), len(data))
 
-    def _take(self):
+    def _take(self) -> bytes:
         chunk = np.empty(1 << 12, np.uint8)
         count = self.library.pins_take(self.handle, chunk.ctypes.data, len(chunk))
         return chunk[:count].tobytes()
 
-    def read(self, seconds):
+    def read(self, seconds: float) -> bytes:
+        """Bytes that arrive within ``seconds``; b"" without any."""
         early, self._early = self._early, b""
         if early:
             return early
@@ -551,26 +572,26 @@ class PinBoard:
                               f"{self.baud} baud")
         return b""
 
-    # What a person could do, and see
+    # Actions and observations of a person at the board
 
-    def oscillator(self, on):
-        """Stop or start it. When it starts the SDRAM is new, as if all power had been lost."""
+    def oscillator(self, on: bool) -> None:
+        """Start or stop the oscillator. A start replaces the SDRAM, as after a loss of power."""
         if on:
             self._sdram.close()
             self._solder()
         self.library.pins_oscillator(self.handle, on)
 
-    def lights(self):
-        """Share of the time, in the core's clock cycles since the last call, that each of
-        ``others`` was high; and whether it never was low."""
+    def lights(self) -> dict[str, tuple[float, bool]]:
+        """{pin: (share, never low)} for each pin of ``others``: the share of the core's clock
+        cycles since the last call in which it was high, and whether it never was low."""
         cycles, low = self.get("lit_cycles"), self.get("was_low")
         shares = {name: (self.library.pins_lit(self.handle, n) / max(cycles, 1), not low >> n & 1)
                   for n, name in enumerate(self.others)}
         self.library.pins_forget_lights(self.handle)
         return shares
 
-    def poke(self):
-        """Set the counter of the heartbeat to 1,024 cycles before its light changes."""
+    def poke(self) -> None:
+        """Set the counter of the heartbeat to 1,024 cycles before its LED changes."""
         address, _ = self._shell.ports["poke"]
         value = ctypes.c_uint8.from_address(address)
         value.value = 1

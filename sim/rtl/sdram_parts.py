@@ -1,13 +1,14 @@
-"""SDRAM parts as the checking model knows them: parameters of ``sim/rtl/sdram.v``.
+"""SDRAM parts for the checking model: parameters of ``sim/rtl/sdram.v``.
 
-Copied from the datasheets once more and not from ``assembler/contract/sdram_parts.py``, so that a
-slip of the pen there is found; ``tests/hw/test_sdram.py`` compares the two.
+They are copied from the datasheets, independently of ``assembler/contract/sdram_parts.py``, so that
+``tests/hw/test_sdram.py`` finds a copying error in either by comparing the two.
 """
 
+from fractions import Fraction
 from math import floor
 from pathlib import Path
 
-from tern_fpga.assembler.contract.config import SDRAM_MHZ
+from tern_fpga.assembler.contract.config import SDRAM_MHZ, Config
 from tern_fpga.assembler.contract.sdram_parts import BOARDS
 from tern_fpga.sim.rtl import hardware
 
@@ -43,17 +44,17 @@ PARTS = {
 }
 
 
-# Column bits that the controllers of boards use: those of the smallest part.
+# Column bits that the boards' controllers use: those of the smallest part.
 USED_COL_BITS = min(part["COL_BITS"] for part in PARTS.values())
 
-# At the pins, of the slowest of all: set-up and hold, time to a word at a CAS latency of 3, and how
-# long it stays; shortest times of the clock, high and low.
+# Timing at the pins, in ps, of the slowest part: set-up and hold; access time at a CAS latency of
+# 3, and output hold; minimum clock period, high time and low time.
 PINS = dict(tIS=1500, tIH=800, tAC=5400, tOH=2500, tCK=7500, tCH=2500, tCL=2500)
 
 
-def strictest(*, clock_hz, depth):
-    """Parameter assignments for a part that has the strictest of each rule of all parts, and is
-    as small as the smallest; ``depth`` words are stored."""
+def strictest(*, clock_hz: int | Fraction, depth: int) -> str:
+    """Verilog parameter assignments for a part with the strictest value of each rule, and with the
+    size of the smallest part. ``depth``: words that the model stores."""
     values = {}
     for rule in sorted(set().union(*PARTS.values())):
         found = [part[rule] for part in PARTS.values() if rule in part]
@@ -62,10 +63,12 @@ def strictest(*, clock_hz, depth):
     return ", ".join(f".{key}({value})" for key, value in values.items())
 
 
-def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):
-    """Verilog parameter assignments for part ``name`` with ``depth`` words stored.
+def parameters(name: str, *, clock_mhz: float | Fraction, depth: int,
+               power_up_us: float | None = None, **changes: int) -> str:
+    """Verilog parameter assignments for part ``name``. ``depth``: words that the model stores.
 
-    ``power_up_us``: shorter than the part asks, for simulation.
+    ``power_up_us``: replaces the part's power-up time, to shorten simulation. ``changes``:
+    parameters that replace or extend the part's.
     """
     values = dict(PARTS[name], DEPTH=depth, CLOCK_PS=floor(1e6 / clock_mhz + 1e-3), **changes)
     if power_up_us is not None:
@@ -73,25 +76,28 @@ def parameters(name, *, clock_mhz, depth, power_up_us=None, **changes):
     return ", ".join(f".{key}({value})" for key, value in values.items())
 
 
-def memory_sources(config, name, *, clock_mhz, depth, sdram_bits=None):
-    """Files with the module ``tern_memory``, name: text: controller and part, set up at once.
+def memory_sources(config: Config, name: str, *, clock_mhz: int | Fraction, depth: int,
+                   sdram_bits: int | None = None) -> dict[str, str]:
+    """Files with the module ``tern_memory`` as {name: text}: controller and part, without a
+    power-up time.
 
-    ``name``: a board of ``assembler.contract.sdram_parts.BOARDS``, whose controller is then the one
-    of its bitstream, with the registers of its pins, before the part that it carries; or a part,
-    with the controller made for it alone. ``sdram_bits``: of a word of the part, if it has a clock
-    of its own; ``depth`` counts the config's words.
+    ``name``: a board of ``assembler.contract.sdram_parts.BOARDS``, for the controller of its
+    bitstream, with the registers of its pins, and the part on the board; or a part, for a
+    controller made for it alone. ``sdram_bits``: width of the part's words, if it has a clock of
+    its own. ``depth``: words of the memory, counted in the config's words.
 
     Raises
     ------
     ValueError
-        ``clock_mhz`` is not that of the board's SDRAM.
+        ``clock_mhz`` is not the clock of the board's SDRAM.
     """
     if name in BOARDS:
         if clock_mhz != SDRAM_MHZ[name]:
             raise ValueError(f"the SDRAM of {name} runs at {float(SDRAM_MHZ[name]):g} MHz, not at "
                              f"{float(clock_mhz):g}")
         controller = hardware.verilog(config, "sdram", name, "--power-up-us", 0, package="boards")
-        name, changes = BOARDS[name], {"USED_COL_BITS": USED_COL_BITS}
+        changes = {"USED_COL_BITS": USED_COL_BITS}
+        name = BOARDS[name]
     else:
         own_clock = () if sdram_bits is None else ("--sdram-bits", sdram_bits)
         controller = hardware.verilog(config, "sdram", "--part", name, "--clock-mhz",

@@ -1,16 +1,21 @@
 """Put, get and watch for cocotb benches of streams; the only copy in the repository.
 
 A stream ``o`` of the hardware is the ports ``o__payload``, ``o__valid`` and ``o__ready`` of
-its Verilog. Payloads are integers here; an Amaranth layout turns them into fields
+its Verilog. Payloads are integers here; an Amaranth layout converts them from and to fields
 (``layout.const({...}).as_value().value`` and ``layout.from_bits(...)``).
 
-Stimulus changes at falling edges and is sampled right after, when it has settled: what a
-rising edge will see. Reading at the rising edge itself differs between simulators.
+Stimulus changes at falling edges. Signals are sampled after that, when they have settled, so that
+the samples are the values at the next rising edge. Sampling at the rising edge itself differs
+between simulators.
+
+``dut``: cocotb's handle of the design, which has no static type.
 """
 
+from collections.abc import Iterable
 import json
 import os
 import random
+from typing import Any, SupportsInt
 
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
@@ -19,15 +24,15 @@ from cocotb.triggers import FallingEdge, ReadOnly
 __all__ = ["start", "ports", "put", "get", "listen", "watch"]
 
 
-# Inputs of the hardware that `run_bench` of tests/verilog.py runs, and their widths.
+# Names and widths of the design's inputs, from `run_bench` of tests/verilog.py.
 _INPUTS = json.loads(os.environ.get("BENCH_INPUTS", "{}"))
-_NOISE  = 40            # cycles
+_NOISE  = 40            # cycles of random inputs before the reset
 
 
-async def start(dut):
+async def start(dut: Any) -> None:
     """Start the clock and hold reset for two cycles; returns at a falling edge.
 
-    Before that anything comes in for some cycles: the reset must end whatever is going on.
+    Random inputs precede the reset for 40 cycles, because the reset must work in any state.
     """
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
@@ -44,20 +49,22 @@ async def start(dut):
         await _reset(dut)
 
 
-async def _reset(dut):
+async def _reset(dut: Any) -> None:
     dut.rst.value = 1
     await FallingEdge(dut.clk)
     await FallingEdge(dut.clk)
     dut.rst.value = 0
 
 
-def ports(dut, name):
-    """Handles of the payload, valid and ready of the stream called ``name``."""
-    return tuple(getattr(dut, f"{name}__{part}") for part in ("payload", "valid", "ready"))
+def ports(dut: Any, name: str) -> tuple[Any, Any, Any]:
+    """Handles of payload, valid and ready of the stream called ``name``."""
+    return (getattr(dut, f"{name}__payload"), getattr(dut, f"{name}__valid"),
+            getattr(dut, f"{name}__ready"))
 
 
-async def put(dut, name, payloads, *, duty=1.0, seed=0):
-    """Offer every payload in turn; idle before each with probability ``1 - duty`` a cycle."""
+async def put(dut: Any, name: str, payloads: Iterable[SupportsInt], *, duty: float = 1.0,
+              seed: int = 0) -> None:
+    """Offer each payload in turn; between two, a cycle is idle with probability ``1 - duty``."""
     payload, valid, ready = ports(dut, name)
     draw = random.Random(seed)
     for value in payloads:
@@ -74,11 +81,11 @@ async def put(dut, name, payloads, *, duty=1.0, seed=0):
         valid.value = 0
 
 
-async def get(dut, name, count, *, duty=1.0, seed=0):
-    """Take ``count`` payloads and return them; ready with probability ``duty`` a cycle."""
+async def get(dut: Any, name: str, count: int, *, duty: float = 1.0, seed: int = 0) -> list[int]:
+    """Take ``count`` payloads and return them; in each cycle ready with probability ``duty``."""
     payload, valid, ready = ports(dut, name)
     draw = random.Random(seed)
-    values = []
+    values: list[int] = []
     while len(values) < count:
         ready.value = draw.random() < duty
         await ReadOnly()
@@ -89,8 +96,8 @@ async def get(dut, name, count, *, duty=1.0, seed=0):
     return values
 
 
-async def listen(dut, name, values):
-    """Background: always ready, appends every payload to the list ``values``."""
+async def listen(dut: Any, name: str, values: list[int]) -> None:
+    """Background task: is always ready and appends every payload to the list ``values``."""
     payload, valid, ready = ports(dut, name)
     ready.value = 1
     while True:
@@ -100,8 +107,8 @@ async def listen(dut, name, values):
         await FallingEdge(dut.clk)
 
 
-async def watch(dut, name):
-    """Background check: a producer changes or drops no offer before it is taken.
+async def watch(dut: Any, name: str) -> None:
+    """Background check: the producer must hold each offer until it is taken.
 
     Rule 2 of https://amaranth-lang.org/docs/amaranth/latest/stdlib/stream.html
     """

