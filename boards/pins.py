@@ -1,22 +1,25 @@
 """SDRAM and serial line at the pins of a board."""
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
+from tern_fpga.assembler.contract.config import Config
 from tern_fpga.hw.memory.sdr.sdram import SdramPins
 
 
 __all__ = ["CAPTURE", "SdramIo", "SerialIo"]
 
 
-CAPTURE = 4                # half cycles that the registers of SdramIo add: see hw.memory.sdr.sdram
+CAPTURE = 4                # half cycles of delay of SdramIo's registers: see hw.memory.sdr.sdram
 
 
 class SdramIo(wiring.Component):
-    """A register in the I/O cell of every pin of the SDRAM, and the inverted clock of ``part``.
+    """I/O cells of the SDRAM: a register at every pin, and the inverted clock of ``part``.
 
-    Words and levels come a cycle later on the way out, and a cycle later on the way in.
+    The registers delay outputs by a cycle, and inputs by a cycle.
 
     Parameters
     ----------
@@ -26,14 +29,14 @@ class SdramIo(wiring.Component):
     -------
     pins : :py:`In(SdramPins(config))`
     """
-    def __init__(self, *, config):
+    def __init__(self, *, config: Config) -> None:
         super().__init__({"pins": In(SdramPins(config))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         pins, sdram = self.pins, platform.request("sdram", dir="-")
 
-        # The resource says which pins are low when true; the controller speaks in levels.
+        # The resource inverts the pins that are active low, and the controller gives levels.
         outputs = {"cke": sdram.clk_en, "cs_n": ~sdram.cs, "ras_n": ~sdram.ras,
                    "cas_n": ~sdram.cas, "we_n": ~sdram.we, "ba": sdram.ba, "a": sdram.a,
                    "dqm": sdram.dqm}
@@ -49,7 +52,7 @@ class SdramIo(wiring.Component):
 
 
 class SerialIo(wiring.Component):
-    """The serial line of the board's USB bridge.
+    """I/O cells of the serial line to the board's USB bridge.
 
     Members
     -------
@@ -60,7 +63,7 @@ class SerialIo(wiring.Component):
     rx: Out(1)
     tx: In(1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         line = platform.request("uart", dir="-")
         m.submodules.rx = rx = io.Buffer("i", line.rx)

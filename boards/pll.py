@@ -1,7 +1,8 @@
-"""The ECP5's PLL: dividers for a clock, and its instance."""
+"""The ECP5's PLL: choice of its dividers, and its instance."""
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -13,28 +14,27 @@ __all__ = ["Dividers", "dividers", "Pll"]
 
 # MHz; Lattice FPGA-DS-02012 (ECP5 family), table of sysCLOCK PLL timing.
 VCO     = 400, 800
-PHASE   = 10, 400          # of the phase detector
-STEPS   = 8                # of a VCO period, in which an output's phase can be moved
-LARGEST = 128              # divider
+PHASE   = 10, 400          # at the phase detector
+STEPS   = 8                # steps of an output's phase in a VCO period
+LARGEST = 128              # largest divider
 
 
 @dataclass(frozen=True)
 class Dividers:
-    """The VCO runs at ``f_in * feedback / reference``, an output at that over its ``outputs``."""
+    """The phase detector runs at ``f_in / reference``, and the VCO at ``feedback`` times that.
+    Output n runs at the frequency of the VCO divided by ``outputs[n]``."""
     reference: int
     feedback: int
     outputs: tuple[int, ...]
 
 
-def dividers(input_hz, *outputs_hz):
-    """The dividers that make every one of ``outputs_hz`` exactly, with the fastest phase detector.
-
-    Frequencies are integers or fractions.
+def dividers(input_hz: int, *outputs_hz: int | Fraction) -> Dividers:
+    """The dividers that make all of ``outputs_hz`` exactly, with the fastest phase detector.
 
     Raises
     ------
     ValueError
-        No dividers make them.
+        No dividers make these frequencies.
     """
     middle = 1e6 * sum(VCO) / 2
     for reference in range(1, LARGEST + 1):
@@ -48,7 +48,7 @@ def dividers(input_hz, *outputs_hz):
             if not rest and not any(rest for _, rest in outputs) and feedback <= LARGEST and \
                     VCO[0] * 1e6 <= vco <= VCO[1] * 1e6:
                 found.append(Dividers(reference, feedback, tuple(by for by, _ in outputs)))
-        if found:       # the VCO in the middle of its range; of two, that with the finer phases
+        if found:       # the VCO nearest to the middle of its range; on ties, the finer phases
             return min(found, key=lambda by: (abs(outputs_hz[0] * by.outputs[0] - middle),
                                               -by.outputs[0]))
     raise ValueError("no dividers of the PLL make "
@@ -57,15 +57,15 @@ def dividers(input_hz, *outputs_hz):
 
 
 class Pll(wiring.Component):
-    """One EHXPLLL: the core's clock, the memory's, and the memory's later by a part of its period.
+    """One EHXPLLL with three clocks: the core's, the memory's, and a shifted one of the memory.
 
     Parameters
     ----------
     input_hz : int
     output_hz, memory_hz : int or Fraction
     shift : float
-        Degrees by which ``shifted`` is later than ``memory``, -90 to 360; rounded to an eighth of a
-        period of the VCO.
+        Degrees by which ``shifted`` lags ``memory``, -90 to 360; rounded to an eighth of a VCO
+        period.
 
     Members
     -------
@@ -74,7 +74,7 @@ class Pll(wiring.Component):
     clock : Out(1)
         Of ``output_hz``.
     memory, shifted : Out(1)
-        Of ``memory_hz``. Where that is ``output_hz``, ``memory`` is ``clock``.
+        Of ``memory_hz``. If that equals ``output_hz``, ``memory`` is ``clock``.
     locked : Out(1)
         Asynchronous.
 
@@ -89,23 +89,24 @@ class Pll(wiring.Component):
     shifted: Out(1)
     locked:  Out(1)
 
-    def __init__(self, *, input_hz, output_hz, memory_hz, shift):
+    def __init__(self, *, input_hz: int, output_hz: int | Fraction, memory_hz: int | Fraction,
+                 shift: float) -> None:
         self.dividers = dividers(input_hz, output_hz, memory_hz)
         self.input_hz, self.output_hz, self.memory_hz = input_hz, output_hz, memory_hz
         self.steps = round(self.dividers.outputs[1] * STEPS * shift / 360)
         super().__init__()
 
     @property
-    def shift(self):
-        """Degrees after rounding."""
+    def shift(self) -> float:
+        """The shift after rounding, in degrees."""
         return 360 * self.steps / (self.dividers.outputs[1] * STEPS)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         by = self.dividers
-        # The first output runs at the speed of the phase detector and is what the PLL compares, so
-        # that the VCO may run at any multiple of it. An output's phase counts VCO periods from
-        # CPHASE on; only the difference between `memory` and `shifted` counts here.
+        # CLKOP runs at the frequency of the phase detector and is the PLL's feedback, so that the
+        # VCO may run at any multiple of it. An output's phase counts VCO periods from CPHASE on;
+        # only the difference between `memory` and `shifted` matters here.
         feedback = Signal()
         by_clock, by_memory = by.outputs
         whole, eighths = divmod(self.steps, STEPS)
@@ -128,7 +129,7 @@ class Pll(wiring.Component):
             a_FREQUENCY_PIN_CLKOP=f"{self.input_hz / by.reference / 1e6:g}",
             a_FREQUENCY_PIN_CLKOS=f"{float(self.output_hz) / 1e6:g}",
             a_FREQUENCY_PIN_CLKOS2=f"{float(self.memory_hz) / 1e6:g}",
-            a_ICP_CURRENT="12",         # analogue settings as in Lattice's own examples
+            a_ICP_CURRENT="12",         # analogue settings as in Lattice's examples
             a_LPF_RESISTOR="8",
             a_MFG_ENABLE_FILTEROPAMP="1",
             a_MFG_GMCREF_SEL="2",

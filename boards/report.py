@@ -1,7 +1,9 @@
-"""Area, clock and critical path of a board's bitstream: of the last build, or as committed."""
+"""Area, clock and critical path of a board's bitstream, from the last build or as committed."""
 
+from argparse import ArgumentParser, Namespace
 import json
 import sys
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -16,9 +18,9 @@ __all__ = ["EXAMPLE", "add_arguments", "run", "AREA"]
 
 
 EXAMPLE = "python -m boards report ulx3s-85f"
-AREA    = results.ROOT / "docs" / "reports" / "area.json"     # of hw/tools/area.py
+AREA    = results.ROOT / "docs" / "reports" / "area.json"     # written by hw/tools/area.py
 
-# What the chips offer: LUT4, FF, DP16KD, MULT18X18D (Lattice FPGA-DS-02012).
+# Resources of the chips: LUT4, FF, DP16KD, MULT18X18D (Lattice FPGA-DS-02012).
 CHIPS = {
     "LFE5U-85F": (83640, 83640, 208, 156),
     "LFE5U-25F": (24288, 24288, 56, 28),
@@ -27,7 +29,7 @@ CHIPS = {
 COLUMNS = ("lut4", "ff", "dp16kd", "mult18x18d")
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     parser.add_argument("--blocks", action="store_true",
                         help="the blocks of the core instead, each placed alone")
@@ -36,8 +38,8 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help="the numbers as JSON")
 
 
-def _bitstream(board, committed):
-    """The report of a board's bitstream, and where it is from."""
+def _bitstream(board: str, committed: bool) -> tuple[dict[str, Any], str]:
+    """(the report of a board's bitstream, its origin); TernError if there is none."""
     found = None if committed else results.built(board)
     if found:
         return found, f"the last build, {results.BUILT / board}"
@@ -47,8 +49,8 @@ def _bitstream(board, committed):
     raise TernError(f"no report of {board}: first python -m boards build {board}")
 
 
-def _blocks(board):
-    """The committed areas of the blocks of ``board``."""
+def _blocks(board: str) -> dict[str, Any]:
+    """The committed areas of the blocks of ``board``; TernError if there are none."""
     reports = json.loads(AREA.read_text(encoding="utf-8")) if AREA.exists() else {}
     if board not in reports:
         having = f"; there are reports of {', '.join(reports)}" if reports else ""
@@ -56,22 +58,23 @@ def _blocks(board):
     return reports[board]
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     board = arguments.board
     named(board)
     if arguments.blocks:
-        found = _blocks(board)
-        show  = _show_blocks
+        found, origin = _blocks(board), ""
     else:
         found, origin = _bitstream(board, arguments.committed)
-        show = lambda board, found: _show_bitstream(found, origin)
     if arguments.json:
         print(json.dumps(found, indent=1))
+    elif arguments.blocks:
+        _show_blocks(board, found)
     else:
-        show(board, found)
+        _show_bitstream(found, origin)
 
 
-def _show_bitstream(found, origin):
+def _show_bitstream(found: dict[str, Any], origin: str) -> None:
+    """Print the page of a bitstream."""
     text = results.page(found)
     console = Console(highlight=False)
     if console.is_terminal:
@@ -81,8 +84,8 @@ def _show_bitstream(found, origin):
     print(f"({origin})")
 
 
-def _shown(text, stream):
-    """The text with bars that the stream's encoding has."""
+def _shown(text: str, stream: TextIO) -> str:
+    """The text, with other bars if the stream's encoding lacks their characters."""
     try:
         text.encode(stream.encoding or "ascii")
     except UnicodeEncodeError:
@@ -90,7 +93,8 @@ def _shown(text, stream):
     return text
 
 
-def _show_blocks(board, found):
+def _show_blocks(board: str, found: dict[str, Any]) -> None:
+    """Print the table of a core's blocks."""
     table = Table(box=None, pad_edge=False)
     table.add_column("block")
     for head in ("LUT4", "FF", "DP16KD", "MULT18X18D", "Fmax MHz"):

@@ -1,9 +1,12 @@
-"""What a bitstream takes of its chip and how fast it is: from nextpnr's report to a page."""
+"""Resources and clocks of a bitstream: from nextpnr's report to a page."""
 
+from collections.abc import Sequence
+from fractions import Fraction
 from itertools import groupby
 import json
 from pathlib import Path
 import re
+from typing import Any
 
 from tern_fpga.assembler.errors import TernError
 
@@ -16,43 +19,49 @@ ROOT      = Path(__file__).resolve().parents[1]
 COMMITTED = ROOT / "docs" / "reports"
 BUILT     = ROOT / "build" / "bitstreams"
 
-# What a reader wants to know, and what nextpnr calls it.
+# Resources in the report, and nextpnr's names of them.
 RESOURCES = {"LUT4": "TRELLIS_COMB", "flip-flop": "TRELLIS_FF", "block RAM": "DP16KD",
              "multiplier": "MULT18X18D", "I/O register": "IOLOGIC", "pin": "TRELLIS_IO",
              "PLL": "EHXPLLL"}
 
-BAR, FULL, EMPTY = 40, "█", "░"         # characters of a bar
+BAR, FULL, EMPTY = 40, "█", "░"         # length and characters of a bar
 
-# What Yosys and nextpnr add to the name of a signal for what they make of it.
+# Suffixes that Yosys and nextpnr add to the name of a signal.
 _MADE = re.compile(r"_(?:LUT4|CCU2C|PFUMX|L6MUX21|TRELLIS_FF|TRELLIS_DPR16X4|DP16KD|MULT18X18D)_.*"
                    r"|\$nextpnr.*|\$CCU2.*|\$\d+|\[\d+\]$")
 
 
-def _domain(net, report):
-    """The name of a clock. Its net has many names, of which nextpnr takes one or another."""
+def _domain(net: str, report: dict[str, Any]) -> str:
+    """The name of a clock. A single clock is ``sync``, because its net has several names and
+    nextpnr reports an arbitrary one."""
     if len(report["fmax"]) == 1:
         return "sync"
     return net.removeprefix("posedge ").removeprefix("negedge ").removeprefix("$glbnet$")
 
 
-def digest_report(report, asked=()):
-    """Clocks, resources and the critical path of nextpnr's report.
+def digest_report(report: dict[str, Any], asked: Sequence[int | Fraction] = ()) -> dict[str, Any]:
+    """Extract clocks, resources and the critical path from nextpnr's report.
 
     Parameters
     ----------
     report : dict
-        What ``--report`` wrote.
+        Contents of the file that ``--report`` wrote.
     asked : sequence of int or Fraction
-        MHz that the constraints asked for. nextpnr rounds their periods to picoseconds.
+        MHz of the constraints, which replace nextpnr's values: it rounds periods to picoseconds.
 
     Returns
     -------
     dict
-        ``clocks``: name -> MHz asked, MHz reached, slack in ns; ``resources``: name -> used and
-        there; ``critical_path``: the slowest clock's, signal by signal, with the ns of the cells
-        that make it, and of the wires to the next.
+        ``clocks``: name -> MHz asked, MHz reached, slack in ns. ``resources``: name -> number used
+        and number available. ``critical_path``: of the clock with the least slack, a list of
+        signals, each with the ns of the cells that drive it, and of the wires to the next.
+
+    Raises
+    ------
+    TernError
+        The report has no clock.
     """
-    clocks = {}
+    clocks: dict[str, dict[str, float]] = {}
     for net, each in report["fmax"].items():
         mhz = next((float(mhz) for mhz in asked if abs(mhz / each["constraint"] - 1) < 1e-3),
                    each["constraint"])
@@ -65,22 +74,25 @@ def digest_report(report, asked=()):
                         "of": report["utilization"][cell]["available"]}
                  for name, cell in RESOURCES.items() if cell in report["utilization"]}
     worst = min(clocks, key=lambda name: clocks[name]["slack_ns"])
-    path = next((path["path"] for path in report["critical_paths"]
-                 if path["from"] == path["to"] and _domain(path["from"], report) == worst), [])
+    path: list[dict[str, Any]] = next(
+        (each["path"] for each in report["critical_paths"]
+         if each["from"] == each["to"] and _domain(each["from"], report) == worst), [])
     return {"clocks": clocks, "resources": resources, "critical_path": _signals(path)}
 
 
-def read(path, asked=()):
-    """:func:`digest_report` of a file that nextpnr wrote; TernError where it did not."""
+def read(path: Path, asked: Sequence[int | Fraction] = ()) -> dict[str, Any]:
+    """:func:`digest_report` of nextpnr's report ``path``; TernError if it does not exist."""
     found = _load(path)
     if found is None:
         raise TernError(f"{path}: nextpnr wrote no report")
     return digest_report(found, asked)
 
 
-def _signals(path):
-    """Steps of nextpnr's path by signals of the source; what has no name belongs to the last."""
-    name, steps = "", []
+def _signals(path: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Group the steps of nextpnr's path by signals of the source. A step without a name belongs to
+    the signal before it."""
+    name = ""
+    steps: list[tuple[str, str, float]] = []
     for step in path:
         name = _MADE.sub("", step.get("net") or step["to"]["cell"]) or name
         steps.append((name, "routing" if step["type"] == "routing" else "logic", step["delay"]))
@@ -91,25 +103,25 @@ def _signals(path):
                                 for name, found in groupby(steps, key=lambda step: step[0]))]
 
 
-def slack(result):
-    """The least slack of all clocks, in ns."""
+def slack(result: dict[str, Any]) -> float:
+    """The smallest slack of all clocks, in ns."""
     return min(clock["slack_ns"] for clock in result["clocks"].values())
 
 
-def missed(result):
-    """What to say of the clocks that are slower than asked; empty if timing is met."""
+def missed(result: dict[str, Any]) -> str:
+    """A text about the clocks that are slower than asked; "" if timing is met."""
     return ", ".join(f"{label(name)} reached {clock['reached_mhz']:g} MHz of "
                      f"{clock['asked_mhz']:g} MHz" for name, clock in result["clocks"].items()
                      if clock["slack_ns"] < 0)
 
 
-def label(clock):
-    """What a clock of a report is for."""
+def label(clock: str) -> str:
+    """The use of a clock in a report, for readers."""
     return {"clocks.pll.clock": "core", "clocks.pll.memory": "SDRAM controller",
             "clocks.pll.shifted": "SDRAM pin"}.get(clock, clock)
 
 
-def page(result):
+def page(result: dict[str, Any]) -> str:
     """The Markdown text of a bitstream's report."""
     sdram = result["sdram"]
     lines = [f"# {result['board']}: bitstream", "",
@@ -150,13 +162,15 @@ def page(result):
     return "\n".join(lines) + "\n"
 
 
-def _machine(config):
+def _machine(config: dict[str, Any]) -> str:
+    """The main parameters of a config."""
     names = ("lanes", "positions", "vector_lanes", "registers", "register_elements",
              "code_registers", "accumulator_rows", "prefetch_words")
     return ", ".join(f"{name} {config[name]}" for name in names)
 
 
-def _load(path):
+def _load(path: Path) -> dict[str, Any] | None:
+    """The report ``path``; None if it does not exist, TernError if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -165,11 +179,11 @@ def _load(path):
         raise TernError(f"{path} is damaged ({error}): build the board again") from None
 
 
-def built(name):
-    """The report of the last build of the board that met timing, or None."""
+def built(name: str) -> dict[str, Any] | None:
+    """The report of the board's last build that met timing, or None."""
     return _load(BUILT / name / "report.json")
 
 
-def committed(name):
-    """The report in the repository, or None."""
+def committed(name: str) -> dict[str, Any] | None:
+    """The committed report of the board, or None."""
     return _load(COMMITTED / f"{name}.json")

@@ -1,21 +1,23 @@
 """Write the Verilog of a board's SDRAM controller and the registers of its pins.
 
-As in the board's bitstream, so that what is simulated is what ships: module ``sdram_controller``,
-with the ports of ``python -m hw sdram``. The core's and the SDRAM's clock are one, or the second
-is ``memory_clk``.
+Both are as in the board's bitstream, so that simulations run the shipped hardware. The module is
+``sdram_controller``, with the ports of ``python -m hw sdram``. If the SDRAM has a clock of its own,
+its port is ``memory_clk``.
 """
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from amaranth import *
 from amaranth.back import verilog as backend
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
-from tern_fpga.assembler.contract.config import preset
+from tern_fpga.assembler.contract.config import Config, preset
 from tern_fpga.assembler.files import disk
-from tern_fpga.boards.parts import find
+from tern_fpga.boards.parts import Board, find
 from tern_fpga.boards.pins import SdramIo
 from tern_fpga.boards.top import sdram_controller
 from tern_fpga.hw.common.signatures import MemoryPort, connect
@@ -31,12 +33,12 @@ EXAMPLE = "python -m boards sdram ulx3s-85f -o sdram.v"
 
 
 class _Pads:
-    """A platform whose only resource is an SDRAM, with signals in the place of pads.
+    """A platform whose only resource is an SDRAM, with signals instead of pads.
 
-    The part's clock is left to the simulation.
+    The simulation drives the part's clock.
     """
-    def __init__(self, config):
-        def port(direction, width, invert=False):
+    def __init__(self, config: Config) -> None:
+        def port(direction: str, width: int, invert: bool = False) -> io.SimulationPort:
             return io.SimulationPort(direction, width, invert=invert)
 
         self.sdram = SimpleNamespace(
@@ -44,15 +46,15 @@ class _Pads:
             cas=port("o", 1, True), we=port("o", 1, True), ba=port("o", 2), a=port("o", 13),
             dqm=port("o", config.word_bytes), dq=port("io", config.memory_bits))
 
-    def request(self, name, *, dir):
+    def request(self, name: str, *, dir: str) -> SimpleNamespace:
         return {"sdram": self.sdram}[name]
 
-    def get_io_buffer(self, buffer):
+    def get_io_buffer(self, buffer: Any) -> Module:
         if isinstance(buffer, io.DDRBuffer):
             return Module()
         if not isinstance(buffer, io.FFBuffer):
             return buffer.elaborate(None)
-        m = Module()                    # registers of I/O cells have no reset
+        m = Module()                    # the registers of I/O cells have no reset
         m.domains.cells = cells = ClockDomain(reset_less=True, local=True)
         m.d.comb += cells.clk.eq(ClockSignal(buffer.o_domain))
         m.submodules.cell = DomainRenamer({buffer.o_domain: "cells"})(buffer.elaborate(None))
@@ -66,17 +68,17 @@ class BoardSdram(wiring.Component):
     ----------
     board : boards.parts.Board
     config : assembler.contract.config.Config
-        The core's.
+        Config of the core.
     **options
-        Of the controller.
+        Parameters of the controller that replace the board's.
 
     Members
     -------
     port : :py:`In(MemoryPort(config))`
     pins : :py:`Out(SdramPins(memory_side(config, board.sdram_bits)))`
-        What the part sees, and ``dq_i``, what it says.
+        Signals at the part. ``dq_i`` is its output.
     """
-    def __init__(self, *, board, config, **options):
+    def __init__(self, *, board: Board, config: Config, **options: Any) -> None:
         self.board  = board
         self.narrow = memory_side(config, board.sdram_bits)
         self.sdram  = sdram_controller(board, config, **options)
@@ -85,7 +87,7 @@ class BoardSdram(wiring.Component):
             "pins": Out(SdramPins(self.narrow)),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         pads = platform.sdram
         m.submodules.sdram = sdram = self.sdram
@@ -108,7 +110,7 @@ class BoardSdram(wiring.Component):
         return m
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD", help="a name that `list` shows")
     parser.add_argument("--config", type=Path, metavar="FILE",
                         help="JSON object with the parameters of tern_fpga.Config "
@@ -119,17 +121,17 @@ def add_arguments(parser):
                         help="Verilog")
 
 
-def sdram_verilog(name, config=None, **options):
-    """Verilog text for the board ``name``; ``options`` of the controller."""
+def sdram_verilog(name: str, config: Config | None = None, **options: Any) -> str:
+    """Verilog text for the board ``name``. ``options``: of :class:`BoardSdram`."""
     board = find(name)
-    sdram = BoardSdram(board=board, config=config or preset(name), **options)
+    sdram: Any = BoardSdram(board=board, config=config or preset(name), **options)
     if board.sdram_clock is None:
         sdram = DomainRenamer({"memory": "sync"})(sdram)
     return backend.convert(sdram, name="sdram_controller", platform=_Pads(sdram.narrow),
                            emit_src=False)
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     config = arguments.config and read_config(arguments.config)
     disk.write_text(arguments.output, made(
         lambda: sdram_verilog(arguments.board, config, power_up_us=arguments.power_up_us)))

@@ -1,13 +1,15 @@
-"""A board's bitstream: clock, SoC, SDRAM, pins, lights."""
+"""The top level of a board's bitstream: clocks, SoC, SDRAM, pins, LEDs."""
+
+from typing import Any
 
 from amaranth import *
 from amaranth.lib import io
 
-from tern_fpga.assembler.contract.config import PRESETS
+from tern_fpga.assembler.contract.config import PRESETS, Config
 from tern_fpga.assembler.contract.registers import Status
 from tern_fpga.boards.clocks import Clocks
 from tern_fpga.boards.lights import Lights
-from tern_fpga.boards.parts import ANY_PART
+from tern_fpga.boards.parts import ANY_PART, Board
 from tern_fpga.boards.pins import CAPTURE, SdramIo, SerialIo
 from tern_fpga.hw.common.signatures import connect
 from tern_fpga.hw.memory.crossing import FastSdram, memory_side
@@ -18,14 +20,14 @@ from tern_fpga.hw.soc import Soc
 __all__ = ["CAS_LATENCY", "sdram_controller", "Top"]
 
 
-CAS_LATENCY = 3            # 5.4 ns to a word, where 2 would be 6 ns; a cycle a command more
+CAS_LATENCY = 3            # an access takes 5.4 ns (6 ns with 2), and a command a cycle more
 
 
-def sdram_controller(board, config, **options):
+def sdram_controller(board: Board, config: Config, **options: Any) -> Any:
     """The SDRAM controller of ``board``, in domain ``memory``; its port is in ``sync``.
 
-    ``options``: of :class:`hw.memory.sdr.sdram.SdramController`, besides those that the board
-    decides.
+    ``options``: parameters of :class:`hw.memory.sdr.sdram.SdramController` that replace or extend
+    the board's. The result is a component, or one with renamed domains, which has no static type.
     """
     options = {"part": ANY_PART, "clock_mhz": float(board.memory_clock),
                "cas_latency": CAS_LATENCY, "capture": board.capture + CAPTURE, **options}
@@ -36,21 +38,26 @@ def sdram_controller(board, config, **options):
 
 
 class Top(Elaboratable):
-    """All of the board ``name``, on its platform.
+    """The whole design of the board ``name``, for its platform.
 
     Parameters
     ----------
     name : str
-        Of ``boards.parts.BOARDS``, with SDR SDRAM.
+        A key of ``boards.parts.BOARDS``, with SDR SDRAM.
     board : boards.parts.Board
     config : assembler.contract.config.Config or None
         None: the preset of that name.
+
+    Raises
+    ------
+    ValueError
+        In ``elaborate``: the SDRAM delivers more bits a second than the core takes.
     """
-    def __init__(self, *, name, board, config=None):
+    def __init__(self, *, name: str, board: Board, config: Config | None = None) -> None:
         self.name, self.board = name, board
         self.config = config or PRESETS[name]
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         board, config = self.board, self.config
         m.domains.sync = ClockDomain()
@@ -72,7 +79,7 @@ class Top(Elaboratable):
         connect(m, soc.memory, sdram.port)
         connect(m, sdram.pins, pins.pins)
 
-        def has(bit):
+        def has(bit: Status) -> Value:
             return (soc.status & bit) != 0
 
         m.d.comb += [
@@ -87,7 +94,7 @@ class Top(Elaboratable):
             lights.fault.eq(has(Status.FAULT)),
         ]
 
-        # Pins that would disturb the board if they floated.
+        # These pins would disturb the board if they floated.
         for resource, part in board.high:
             port = getattr(platform.request(resource, dir="-"), part)
             m.submodules[f"{resource}_{part}"] = buffer = io.Buffer("o", port)
