@@ -1,5 +1,5 @@
-// The model of soc.v, its clock, and the host's end of its serial line, behind plain C functions
-// that sim/commands/board.py calls. It knows bits and bytes of the line and nothing of what they mean.
+// The model of soc.v, its clock, and the host's end of its serial line, as C functions that
+// sim/commands/board.py calls. They move the bits and bytes of the line and do not interpret them.
 
 #include <cstdint>
 #include <deque>
@@ -18,8 +18,8 @@ constexpr uint64_t CYCLE = 64;
 struct Sender {
     uint64_t bit;
     std::deque<uint8_t> bytes;
-    uint32_t frame = 0;         // bits that are left to send, a 1 above them
-    uint64_t due = 0;           // time in which the present bit ends
+    uint32_t frame = 0;         // remaining bits to send, and a 1 above them
+    uint64_t due = 0;           // end of the current bit
 
     bool level(uint64_t now) {
         if (frame > 1 && now >= due) { frame >>= 1; due += bit; }
@@ -36,9 +36,9 @@ struct Sender {
 struct Receiver {
     uint64_t bit;
     std::deque<uint8_t> bytes;
-    bool zero = false;          // one came since it was cleared
+    bool zero = false;          // a zero byte arrived since this was cleared
     bool before = true;
-    int count = -1;             // bits sampled, start bit included; -1: none has begun
+    int count = -1;             // bits sampled, including the start bit; -1: no byte
     uint32_t frame = 0;
     uint64_t due = 0;
 
@@ -52,7 +52,7 @@ struct Receiver {
             due += bit;
             if (count == 10) {
                 count = -1;
-                if (line) {                             // else no stop bit: no byte
+                if (line) {                             // without a stop bit, there is no byte
                     bytes.push_back(frame >> 1 & 0xff);
                     zero |= !bytes.back();
                 }
@@ -103,7 +103,7 @@ Board* board_new(uint64_t bit, uint32_t seed, uint32_t latency, uint32_t gap, ui
     return b;
 }
 
-// Verilator keeps the context that was used last, and looks at it when another one ends.
+// Verilator remembers the last used context and accesses it when another one is destroyed.
 void board_free(Board* b) {
     Verilated::threadContextp(&b->context);
     b->top->final();
@@ -122,8 +122,8 @@ void board_send(Board* b, const uint8_t* bytes, uint64_t count) {
     b->to.bytes.insert(b->to.bytes.end(), bytes, bytes + count);
 }
 
-// Clock for `cycles`, or until a zero came on the line. Returns 0 if a check in the Verilog
-// failed, which says so on standard error.
+// Simulate `cycles` cycles, or until a zero byte arrives. Returns 0 if a check in the Verilog
+// failed, which writes a message to standard error.
 uint32_t board_run(Board* b, uint64_t cycles) {
     b->from.zero = false;
     while (cycles-- && !b->from.zero) {
@@ -146,7 +146,7 @@ uint64_t board_cycles(Board* b) {
     return b->cycles;
 }
 
-// The variable `name` of `scope`, which the build made public.
+// Address of the public variable `name` of `scope`.
 void* board_data(Board* b, const char* scope, const char* name) {
     const VerilatedScope* found = b->context.scopeFind(scope);
     const VerilatedVar* var = found ? found->varFind(name) : nullptr;

@@ -1,11 +1,13 @@
-// Models of the ECP5 cells that yosys leaves black boxes: block RAM and multiplier, as far as
-// synth_ecp5 uses them. Read from its maps (share/lattice/brams_map_16kd.v, dsp_map_18x18.v) and
-// from Lattice's FPGA-TN-02204 (memory) and FPGA-TN-02205 (DSP). What is not modelled is refused.
+// Models of the ECP5 cells that Yosys leaves as black boxes: block RAM and multiplier, with the
+// features that synth_ecp5 uses. Sources: its maps (share/lattice/brams_map_16kd.v,
+// dsp_map_18x18.v), and Lattice's FPGA-TN-02204 (memory) and FPGA-TN-02205 (DSP). Features without
+// a model are refused.
 
-// 1024 words of 18 bits. A port of width w reads and writes w bits, those of 36 the words 2k (pins
-// of port A) and 2k + 1 (pins of port B). An address counts bits, 8 of each 9 for narrow ports;
-// from width 18 on its low bits are byte enables of a write. Data that a port reads in the cycle in
-// which the other writes them are not defined by the chip: here they come inverted.
+// 1024 words of 18 bits. A port of width w reads and writes w bits. A port of width 36 accesses the
+// words 2k (on the pins of port A) and 2k + 1 (on the pins of port B). An address counts bits;
+// narrow ports use 8 of each 9 bits. From width 18 on, its low bits are byte enables of a write.
+// The chip leaves undefined what a port reads in the cycle in which the other port writes it; this
+// model returns the inverted bits.
 module DP16KD #(
     parameter DATA_WIDTH_A = 18, parameter DATA_WIDTH_B = 18,
     parameter [63:0] REGMODE_A = "NOREG", parameter [63:0] REGMODE_B = "NOREG",
@@ -74,7 +76,7 @@ module DP16KD #(
     wire [13:0] adb = {
         ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0};
 
-    // The lowest bit, inside its word, that a narrow port names.
+    // The lowest bit that a narrow port addresses in a word.
     function automatic [4:0] offset(input integer width, input [13:0] address);
         case (width)
             9:       offset = address[3] ? 5'd9 : 5'd0;
@@ -85,7 +87,7 @@ module DP16KD #(
         endcase
     endfunction
 
-    // Which bits of the low (or only) word and of the high word a write changes.
+    // Mask of the bits that a write changes, of the low (or only) word and of the high word.
     function automatic [35:0] changed(input integer width, input [13:0] address);
         if (width == 36)
             changed = {{9{address[3]}}, {9{address[2]}}, {9{address[1]}}, {9{address[0]}}};
@@ -103,7 +105,7 @@ module DP16KD #(
     wire [35:0] data_b = (DATA_WIDTH_B == 36 ? {dib, dia} : {18'd0, dib})
                          << offset(DATA_WIDTH_B, adb);
 
-    // What the other port writes to the words that this one looks at.
+    // Mask of the bits in this port's word that the other port writes.
     function automatic [17:0] hit(input [9:0] row, input [9:0] other, input [35:0] mask,
                                   input wide);
         hit = (row == other ? mask[17:0] : 18'd0)
@@ -111,7 +113,7 @@ module DP16KD #(
     endfunction
 
     reg [35:0] out_a = 0, out_b = 0;
-    reg [35:0] late_a = 0, late_b = 0;      // the registers of OUTREG
+    reg [35:0] late_a = 0, late_b = 0;      // output registers, with OUTREG
     reg [35:0] now_a, now_b;
     always @(posedge CLKA) begin
         now_a = {words[row_a | 10'd1] ^ hit(row_a | 10'd1, row_b, mask_b, ODD_B[0]),
@@ -159,7 +161,7 @@ module DP16KD #(
     wire [35:0] shown_a = REGMODE_A == "OUTREG" ? late_a : out_a;
     wire [35:0] shown_b = REGMODE_B == "OUTREG" ? late_b : out_b;
 
-    // A port of 36 bits has its low half on the pins of port A.
+    // The low half of a 36-bit port is on the pins of port A.
     assign {
         DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5,
         DOA4, DOA3, DOA2, DOA1, DOA0} = DATA_WIDTH_B == 36 ? shown_b[17:0] : shown_a[17:0];
@@ -169,7 +171,7 @@ module DP16KD #(
 endmodule
 
 
-// The product, and its register.
+// The product, and its output register.
 module MULT18X18D #(
     parameter [63:0] REG_INPUTA_CLK = "NONE", parameter [63:0] REG_INPUTB_CLK = "NONE",
     parameter [63:0] REG_PIPELINE_CLK = "NONE", parameter [63:0] REG_OUTPUT_CLK = "NONE"

@@ -1,8 +1,8 @@
-// Models of the ECP5 cells between a netlist and its pins, as far as boards/ uses them. From
-// Lattice's FPGA-TN-02032 (I/O cells) and FPGA-TN-02200 (PLL). What is not modelled is refused:
-// by its missing parameter or port, or by $fatal.
+// Models of the ECP5 cells between a netlist and its pins, with the features that boards/ uses.
+// Sources: Lattice's FPGA-TN-02032 (I/O cells) and FPGA-TN-02200 (PLL). Features without a model
+// are refused: a parameter or port is missing, or $fatal ends the simulation.
 //
-// Module `bench` is the top: sim/rtl/pins.py writes it, sim/rtl/pins.cpp drives it.
+// The top is module `bench`, which sim/rtl/pins.py writes and sim/rtl/pins.cpp drives.
 
 module IB (input wire I, output wire O);
     assign O = I;
@@ -12,7 +12,7 @@ module OB (input wire I, output wire O);
     assign O = I;
 endmodule
 
-// No output of a board may float, so a T that is not 0 ends the simulation.
+// Outputs of a board must not float, so a T other than 0 ends the simulation.
 module OBZ (input wire I, input wire T, output wire O);
     assign O = I;
     always @(posedge T)
@@ -26,7 +26,7 @@ module BB (input wire I, input wire T, output wire O, inout wire B);
     assign O = B;
 endmodule
 
-// Registers of I/O cells: 0 after configuration, since their parameter GSR or REGSET is not used.
+// Registers of I/O cells are 0 after configuration, because GSR and REGSET are not used.
 module OFS1P3DX (input wire SCLK, input wire SP, input wire CD, input wire D, output reg Q);
     initial Q = 0;
     always @(posedge SCLK or posedge CD)
@@ -46,7 +46,7 @@ module FD1S3AX (input wire CK, input wire D, output reg Q);
     always @(posedge CK) Q <= D;
 endmodule
 
-// D0 while the clock is high, D1 while it is low.
+// The output is D0 while the clock is high, and D1 while it is low.
 module ODDRX1F (input wire SCLK, input wire RST, input wire D0, input wire D1, output wire Q);
     reg high, low;
     initial begin high = 0; low = 0; end
@@ -61,8 +61,8 @@ module ODDRX1F (input wire SCLK, input wire RST, input wire D0, input wire D1, o
     assign Q = SCLK ? high : low;
 endmodule
 
-// Its clocks come from outside, which computes them from the parameters: sim/rtl/pins.py refuses those
-// that it does not know.
+// The bench drives the clocks. sim/rtl/pins.py computes them from the parameters, and refuses
+// parameters that it does not know.
 module EHXPLLL #(
     parameter CLKI_DIV = 1, parameter CLKFB_DIV = 1,
     parameter CLKOP_DIV = 8, parameter CLKOS_DIV = 8,
@@ -89,7 +89,7 @@ module EHXPLLL #(
     assign LOCK = bench.pll_lock;
 endmodule
 
-// Of a netlist after synthesis: yosys' TRELLIS_IO by its direction. What is not connected is 0.
+// Yosys' TRELLIS_IO of a netlist after synthesis, by direction. Unconnected inputs are 0.
 module TRELLIS_INPUT #(parameter DIR = "INPUT") (input wire B, output wire O);
     assign O = B;
 endmodule

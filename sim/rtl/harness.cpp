@@ -1,8 +1,9 @@
-// The simulated board: the model of harness.v, its clock, and buffers at its streams, behind plain
-// C functions that sim/rtl/machine.py calls. Nothing here decides anything; loops are here for speed.
+// The simulated board: the model of harness.v, its clock, and buffers at its streams, as C
+// functions that sim/rtl/machine.py calls. This file holds loops that must be fast; Python makes
+// the decisions.
 //
-// sim/rtl/machine.py defines TERN_LONG, TERN_IDLE and TERN_FAILED, bits that tern_until adds to a status,
-// and, if the memory has a clock of its own, TERN_CORE_HALF and TERN_SDRAM_HALF.
+// sim/rtl/machine.py defines TERN_LONG, TERN_IDLE and TERN_FAILED, bits that tern_until adds to a
+// status, and, if the memory has a clock of its own, TERN_CORE_HALF and TERN_SDRAM_HALF.
 
 #include <array>
 #include <cerrno>
@@ -36,8 +37,8 @@ using WaveFile = VerilatedVcdC;
 
 namespace {
 
-constexpr uint32_t POLL_CYCLES = 16;    // between two looks at a register while running
-constexpr uint32_t QUIET_CYCLES = 8;    // for a message on its way to the scheduler
+constexpr uint32_t POLL_CYCLES = 16;    // cycles between two register reads while running
+constexpr uint32_t QUIET_CYCLES = 8;    // cycles that a message takes to the scheduler
 
 // A public variable of up to 32 bits, and its value in the last cycle.
 struct Watch {
@@ -53,7 +54,7 @@ struct Change {
 
 #if VM_TRACE
 #if VM_TRACE_VCD
-// Verilator ends the process where a file cannot be written.
+// Verilator's own writer ends the process if a file cannot be written.
 struct KeptFile : VerilatedVcdFile {
     bool failed = false;
 
@@ -66,15 +67,15 @@ struct KeptFile : VerilatedVcdFile {
 };
 #endif
 
-// Waveforms of one stretch of cycles: from the first in which all limits hold to the last.
+// Waveforms of the cycles from the first in which all limits hold until one of them fails.
 struct Waves {
-    enum { CYCLES, TOKENS, INSTRUCTIONS };      // what is limited, in the order of sim/rtl/waves.py
+    enum { CYCLES, TOKENS, INSTRUCTIONS };      // limits, in the order of sim/rtl/waves.py
     std::string path;
-    std::vector<std::pair<int, std::string>> scopes;    // levels that are written; none: all
-    std::array<uint64_t, 3> first{}, last{};    // both count
-    const void* pc = nullptr;                   // for INSTRUCTIONS
+    std::vector<std::pair<int, std::string>> scopes;    // levels and scope; empty: all
+    std::array<uint64_t, 3> first{}, last{};    // inclusive
+    const void* pc = nullptr;                   // value limited by INSTRUCTIONS
     uint64_t numerator = 1, denominator = 1;    // picoseconds in a unit of Machine::time
-    uint64_t begun = 0, cycles = 0;             // first cycle that was written, their number
+    uint64_t begun = 0, cycles = 0;             // first written cycle, number of written cycles
     bool over = false;
 #if VM_TRACE_VCD
     KeptFile kept;
@@ -82,7 +83,7 @@ struct Waves {
     bool failed() const { return kept.failed; }
 #else
     WaveFile file;
-    bool failed() const { return false; }       // sim/rtl/waves.py looks
+    bool failed() const { return false; }       // sim/rtl/waves.py checks
 #endif
 };
 #endif
@@ -90,30 +91,30 @@ struct Waves {
 struct Machine {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
-    std::deque<uint32_t> messages;      // to the core, but for the one that it is offered
-    std::deque<uint32_t> tokens;        // from it
+    std::deque<uint32_t> messages;      // to the core, except the offered one
+    std::deque<uint32_t> tokens;        // from the core
     std::deque<uint64_t> logits;
     uint64_t cycles = 0;
-    uint64_t time = 0;                  // in units that half cycles of all clocks are multiples of
-    uint64_t heard = 0;                 // words that came for the host
-    uint64_t progress = 0;              // cycle of the last sign of life
-    uint64_t sent = 0;                  // cycle in which the last message was taken
-    bool offered = false, asked = false;        // what it sees: messages__valid, request__valid
+    uint64_t time = 0;                  // in a common divisor of the clocks' half periods
+    uint64_t heard = 0;                 // words from the core to the host
+    uint64_t progress = 0;              // cycle of the last word on any port
+    uint64_t sent = 0;                  // cycle in which the core took the last message
+    bool offered = false, asked = false;        // messages__valid and request__valid at the core
     uint64_t reads = 0, writes = 0;     // words that crossed the memory port
-    bool requested = false;             // the request was taken
-    bool answered = false;              // a response came in the last cycle
+    bool requested = false;             // the core took the request
+    bool answered = false;              // a response arrived in the last cycle
     uint32_t answer = 0;
     std::string names;
     std::vector<Watch> watches;
-    std::vector<Change> changes;        // of what is watched, in order
+    std::vector<Change> changes;        // of the watched variables, in order
 #if VM_TRACE
     std::unique_ptr<Waves> waves;
 
-    // Open or close the file of the waveforms, before the cycle that begins now.
+    // Open or close the file of the waveforms, before the next cycle.
     void show() {
         uint32_t pc = 0;
         if (waves->pc) std::memcpy(&pc, waves->pc, sizeof pc);
-        const std::array<uint64_t, 3> now{cycles, heard + 1, pc};   // heard + 1: the one that runs
+        const std::array<uint64_t, 3> now{cycles, heard + 1, pc};   // heard + 1: the current token
         bool within = true;
         for (size_t k = 0; k < now.size(); ++k)
             within &= waves->first[k] <= now[k] && now[k] <= waves->last[k];
@@ -138,11 +139,11 @@ struct Machine {
 #endif
     }
 
-    // The core's clock goes to `level`, and half its cycle passes until it changes again.
+    // Set the core's clock to `level` and simulate half its period.
     void half(int level) {
         top->clk = level;
 #ifdef TERN_CLOCKS
-        top->clocks = level ? top->needed : 0;      // the others rest in this cycle
+        top->clocks = level ? top->needed : 0;      // the other blocks rest in this cycle
 #endif
 #ifdef TERN_SDRAM_HALF
         // The memory's clock changes at multiples of TERN_SDRAM_HALF, the core's of TERN_CORE_HALF.
@@ -157,14 +158,14 @@ struct Machine {
 #endif
     }
 
-    // One clock cycle. The core sees what is set here from the next one on.
+    // Simulate one clock cycle. Inputs set here reach the core in the next cycle.
     void cycle() {
 #if VM_TRACE
         if (waves && !waves->over) show();
 #endif
         half(0);
-        // What the rising edge will see. `tokens` and `logits` are always taken: the buffers
-        // here have no end. The monitors below only count.
+        // Sample the values at the rising edge. Words of `tokens` and `logits` are always taken,
+        // because the buffers here are unbounded. The monitors below only count.
         const bool taken = offered && top->PORT(messages, ready);
         if (top->PORT(tokens, valid)) {
             tokens.push_back(top->PORT(tokens, payload));
@@ -203,11 +204,11 @@ struct Machine {
         ++cycles;
     }
 
-    // Messages that the core has not taken.
+    // Number of messages that the core has not taken.
     uint64_t waiting() const { return messages.size() + offered; }
 
-    // One access to a host register; the rest of the machine goes on meanwhile. Only a read is
-    // answered.
+    // One access to a host register, while the machine continues to run. Only a read has a
+    // response.
     uint32_t request(bool write, uint32_t address, uint32_t data) {
         requested = false;
         top->PORT(next_request, valid) = 1;
@@ -216,12 +217,12 @@ struct Machine {
         return answer;
     }
 
-    // Clock until the register at `address` has one of the bits of `any`, or lacks one of `all`, or
-    // `words` token or logit words wait, or nothing happened for `idle` cycles, or `limit` cycles
-    // went by. Bits of `waiting` count only when all messages have arrived: before, the core may
-    // well go on. Returns the register's last value, with TERN_LONG if the limit ended it,
-    // TERN_IDLE if idleness did, and TERN_FAILED if a check in the Verilog failed, which says so on
-    // standard output.
+    // Simulate until the register at `address` has one of the bits of `any`, or lacks one of `all`,
+    // or the buffers hold `words` token or logit words, or no word crossed a port for `idle`
+    // cycles, or `limit` cycles have passed. Bits of `waiting` count only after all messages have
+    // arrived, because a message may let the core continue. Returns the register's last value, with
+    // TERN_LONG after the limit, TERN_IDLE after idle cycles, and TERN_FAILED if a check in the
+    // Verilog failed, which writes a message to standard output.
     uint32_t until(uint32_t address, uint32_t waiting_bits, uint32_t any, uint32_t all,
                    uint64_t words, uint64_t idle, uint64_t limit) {
         const uint64_t end = cycles + limit;
@@ -276,7 +277,7 @@ void tern_reset(Machine* m) {
     m->cycle();
 }
 
-// Verilator keeps the context that was used last, and looks at it when another one ends.
+// Verilator remembers the last used context and accesses it when another one is destroyed.
 void tern_free(Machine* m) {
     Verilated::threadContextp(&m->context);
 #if VM_TRACE
@@ -288,9 +289,9 @@ void tern_free(Machine* m) {
 }
 
 #if VM_TRACE
-// Write waveforms from now on: of `scopes`, a line each of levels and name, and within `limits`, pairs of the first and
-// the last of cycles, tokens and instructions. `time`: picoseconds of a unit of time, as numerator
-// and denominator.
+// Write waveforms from now on. `scopes`: a line for each, with levels and name. `limits`: pairs of
+// first and last cycle, token and instruction. `time`: numerator and denominator of the picoseconds
+// in a unit of time.
 void tern_waves(Machine* m, const char* path, const char* scopes, const uint64_t* limits,
                 const void* pc, const uint64_t* time) {
     m->waves.reset(new Waves);
@@ -308,8 +309,8 @@ void tern_waves(Machine* m, const char* path, const char* scopes, const uint64_t
     for (int levels; lines >> levels >> scope;) waves.scopes.emplace_back(levels, scope);
 }
 
-// Close the file. Tells the first cycle of which there are waveforms, their number, and whether the
-// file could not be written.
+// Close the file. `told` receives the first written cycle, the number of cycles, and whether
+// writing failed.
 void tern_waved(Machine* m, uint64_t* to) {
     if (m->waves->file.isOpen()) m->waves->file.close();
     m->waves->over = true;
@@ -319,7 +320,7 @@ void tern_waved(Machine* m, uint64_t* to) {
 }
 #endif
 
-// The memory model's behaviour; see memory.v.
+// Set the memory model's behaviour: see memory.v.
 void tern_pace(Machine* m, uint32_t latency, uint32_t gap, uint32_t busy) {
     m->top->memory_latency = latency;
     m->top->memory_gap = gap;
@@ -330,8 +331,7 @@ void tern_send(Machine* m, const uint32_t* words, uint64_t count) {
     m->messages.insert(m->messages.end(), words, words + count);
 }
 
-// Forget the messages that the core has not taken; the one that it is offered is withdrawn at the
-// next edge.
+// Drop the messages that the core has not taken. The offered one is withdrawn at the next edge.
 void tern_drop(Machine* m) {
     m->messages.clear();
     m->offered = false;
@@ -365,7 +365,7 @@ void tern_counters(Machine* m, uint64_t* to) {
     to[3] = m->waiting();
 }
 
-// Note from now on every change of this variable, which starts as 0; returns its number.
+// Record every change of this variable from now on, starting with 0; returns its number.
 uint32_t tern_watch(Machine* m, const void* at, uint32_t bytes) {
     m->watches.push_back({at, bytes, 0});
     return m->watches.size() - 1;
@@ -376,7 +376,7 @@ uint64_t tern_changes(Machine* m, const Change** from) {
     return m->changes.size();
 }
 
-// One line a variable that the build made public: scope, name, bytes an entry, entries.
+// A line for each public variable: scope, name, bytes of an entry, number of entries.
 const char* tern_names(Machine* m) {
     m->names.clear();
     for (const auto& scope : *m->context.scopeNameMap()) {

@@ -1,7 +1,7 @@
-// The board of top.v as harness.cpp drives it: inputs are registers, so that the core sees them
-// change behind rising edges, and there is nothing to evaluate at falling ones.
+// The board of top.v with a register at each input, for harness.cpp. The inputs of the core thus
+// change after rising edges, and nothing needs evaluation at falling edges.
 //
-// The widths are those of top.v, which stands before this file.
+// The macros with widths are those of top.v, which is compiled before this file.
 
 module harness (
     input  wire        clk,

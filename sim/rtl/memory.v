@@ -1,17 +1,19 @@
-// Memory behind the burst port (tern_fpga.hw.common.signatures.MemoryPort), for benches and for the whole core.
+// Memory with the burst port (tern_fpga.hw.common.signatures.MemoryPort), for benches and for the
+// whole core.
 //
-// Commands queue up (16) and are carried out in order. A command starts `latency` cycles after it
-// was taken, or when the one before it has ended; so a queue of reads delivers a word in every
-// cycle. In each cycle, with a chance of `gap` in 256, no word is read, and with a chance of
-// `busy` in 256 each, no command and no write word is taken. `seed` and the reset fix all of it.
+// A queue holds 16 commands, which are executed in order. A command starts `latency` cycles after
+// it was taken, or when the previous command has ended if that is later, so that a queue of reads
+// delivers a word in every cycle. In each cycle, no word is read with a probability of `gap` / 256.
+// No command, and independently no write word, is taken with a probability of `busy` / 256. `seed`
+// and the reset determine all random choices.
 //
-// What breaks the protocol ends the simulation: read__ready low when a word comes, a burst that is
-// empty, longer than 64 words or outside the memory, an offer that changes before it is taken.
+// A violation of the protocol ends the simulation: read__ready is low when a word arrives; a burst
+// is empty, longer than 64 words, or outside the memory; an offer changes before it is taken.
 
 module tern_memory #(
-    parameter BITS = 16,            // of a word
+    parameter BITS = 16,            // width of a word
     parameter COMMAND_BITS = 32,    // {words (7), address, write (1)}
-    parameter DEPTH = 1024          // words that there are; addresses from there on are refused
+    parameter DEPTH = 1024          // number of words; larger addresses are refused
 ) (
     input  wire        clk,
     input  wire        rst,
@@ -39,7 +41,7 @@ module tern_memory #(
     reg [31:0]             due   [0:15];    // cycle in which the command may start
     reg [3:0]              head, tail;
     reg [4:0]              level;
-    reg [COUNT_BITS-1:0]   done;            // words of the command at the head
+    reg [COUNT_BITS-1:0]   done;            // words moved for the command at the head
     reg [31:0]             now;
     reg [31:0]             random;          // xorshift32
 
@@ -65,7 +67,7 @@ module tern_memory #(
     wire [63:0] offered_end = {{64-ADDRESS_BITS{1'b0}}, offered_address}
                             + {{64-COUNT_BITS{1'b0}}, offered_count};
 
-    reg                    command_held, write_held;    // offered before and not taken
+    reg                    command_held, write_held;    // offered in the previous cycle, not taken
     reg [COMMAND_BITS-1:0] held_command;
     reg [BITS-1:0]         held_write;
 

@@ -1,8 +1,8 @@
-// Everything around a board's FPGA, in real time: oscillator, PLL, delays of pads and board, SDRAM
-// at its pins, the host's end of the serial line. sim/rtl/pins.py loads it, and next to it the models
-// that it joins: each is a library of its own, known here by its functions and its ports.
+// The surroundings of a board's FPGA, in real time: oscillator, PLL, delays of pads and board,
+// SDRAM at its pins, and the host's end of the serial line. sim/rtl/pins.py loads this library and
+// the models that it connects. Each model is a library with its functions and ports.
 //
-// Times are in femtoseconds, so that no clock of a PLL drifts by rounding.
+// Times are in femtoseconds, so that rounding does not make a clock of the PLL drift.
 
 #include <cstdint>
 #include <cstdio>
@@ -28,7 +28,7 @@ struct Port {
             case 4: return *static_cast<uint32_t*>(at);
             case 8: return *static_cast<uint64_t*>(at);
         }
-        return 0;               // there is none
+        return 0;               // no such port
     }
     void set(uint64_t value) const {
         switch (bytes) {
@@ -55,14 +55,14 @@ struct Model {
     }
 };
 
-// A module that was cut out of the netlist: its ports, and those of the shell in its place.
+// A module that was removed from the netlist: its ports, and the shell's ports that replace it.
 struct Wire { Port shell, part; };
 
 struct Part {
     Model model;
     Wire clock;
     std::vector<Wire> inputs, outputs;
-    bool level = false, fell = false;           // of its clock
+    bool level = false, fell = false;           // state of its clock
 
     static bool copy(const Port& from, const Port& to) {
         if (to.bytes <= 8) {
@@ -89,9 +89,9 @@ struct Part {
 
 // One direction of the line: 8 data bits, one stop bit.
 struct Sender {
-    Time bit = 0, due = 0;      // the end of the present bit
+    Time bit = 0, due = 0;      // end of the current bit
     std::deque<uint8_t> bytes;
-    uint32_t frame = 0;         // bits that are left to send, a 1 above them
+    uint32_t frame = 0;         // remaining bits to send, and a 1 above them
 
     bool level(Time now) {
         while (frame > 1 && now >= due) { frame >>= 1; due += bit; }
@@ -106,15 +106,15 @@ struct Sender {
 };
 
 struct Receiver {
-    Time bit = 0, due = 0, fell = 0, longest = 0;   // `longest`: of the times that the line was low
+    Time bit = 0, due = 0, fell = 0, longest = 0;   // `longest`: longest low time of the line
     std::deque<uint8_t> bytes;
-    bool zero = false;          // one came since it was cleared
+    bool zero = false;          // a zero byte arrived since this was cleared
     bool before = true;
-    int count = -1;             // bits sampled, start bit included; -1: none has begun
+    int count = -1;             // bits sampled, including the start bit; -1: no byte
     uint32_t frame = 0, broken = 0;
 
     void level(Time now, bool line) {
-        while (count >= 0 && now > due) {       // until now the line was as before
+        while (count >= 0 && now > due) {       // the line has kept its level until now
             frame |= uint32_t{before} << count++;
             due += bit;
             if (count == 10) {
@@ -142,7 +142,7 @@ struct Clock {                  // an output of the PLL
     Time half = 0, delay = 0, next = NEVER;
 };
 
-// What the SDRAM sees of the FPGA.
+// Signals from the FPGA to the SDRAM.
 struct Pins {
     uint32_t clk = 0, command = 0, dq = 0, driven = 0;
     bool operator!=(const Pins& b) const {
@@ -152,7 +152,7 @@ struct Pins {
 struct Arrival { Time at; Pins pins; };
 struct Edge { Time at; bool drives; uint32_t word; };
 
-// Bits of Pins::command, as sim/rtl/pins.py joins them.
+// Bits of Pins::command, in the order of sim/rtl/pins.py.
 constexpr uint32_t CKE = 1 << 0, CS_N = 1 << 1, RAS_N = 1 << 2, CAS_N = 1 << 3, WE_N = 1 << 4;
 constexpr int BA = 5, A = 7, DQM = 20;
 
@@ -177,12 +177,12 @@ struct Board {
 
     // Pins and SDRAM
     Pins pins;                  // at the FPGA
-    std::deque<Arrival> way;    // to the SDRAM
+    std::deque<Arrival> way;    // in flight to the SDRAM
     Pins there;                 // at the SDRAM
     Time epoch = 0, rise = -1, fall = -1, command_at = 0, dq_at = 0, locked_at = 0;
     std::deque<Edge> edges;
     uint32_t violations = 0;
-    bool was_write = false;     // at the last edge
+    bool was_write = false;     // a word was written at the last edge
     Time setup = NEVER, hold = NEVER, dq_setup = NEVER, dq_hold = NEVER, period_low = NEVER,
          period_high = 0, first_rise = 0;
     uint64_t rises = 0, writes = 0;
@@ -191,9 +191,9 @@ struct Board {
     Sender to;
     Receiver from;
 
-    // The core's clock since the lock, and what other pins did
+    // The core's clock since the lock, and activity of the other pins
     uint64_t cycles = 0, all_cycles = 0;
-    bool core_was = false;                      // its level
+    bool core_was = false;                      // previous level
     Time core_first = 0, core_last = 0, core_low = NEVER, core_high = 0;
     uint64_t lit[64] = {}, lit_cycles = 0, was_low = 0;
 
@@ -256,9 +256,10 @@ struct Board {
         sdram.eval();
     }
 
-    // Shell and parts, at one moment. A part's registers take what was there before the edge: so
-    // a part whose clock rises is evaluated before it gets anything new. Its clock falls together
-    // with that, for no part has a register of the other edge.
+    // Evaluate shell and parts at the current time. A part's registers take values from before the
+    // edge, so that a part whose clock rises is evaluated before its inputs change. The falling
+    // edge of its clock is evaluated together with new inputs, because no part has registers of
+    // that edge.
     void settle() {
         shell.eval();
         bool again = false;
@@ -287,7 +288,7 @@ struct Board {
         complain("the netlist oscillates");
     }
 
-    // PLL. Until it locks its clocks run, but not at their frequency.
+    // PLL. Before it locks, its clocks run at other frequencies.
 
     void unlock() {
         locked = false;
@@ -334,13 +335,13 @@ struct Board {
 
     void gain_lock() {
         if (locked || lock == NEVER || now < lock) return;
-        if (!fed_back) {                        // what it compares is not its own clock
+        if (!fed_back) {                        // its feedback is not its own clock
             lock = NEVER;
             set["pll_locks"] = 0;
             return;
         }
         locked = true;
-        locked_at = epoch = now;                // the SDRAM counts from here on
+        locked_at = epoch = now;                // the SDRAM's time starts here
         lock_in.set(1);
         cycles = 0;
         rises = 0;
@@ -451,9 +452,9 @@ struct Board {
         }
     }
 
-    // SDRAM to FPGA: what lies at the pins of the FPGA for the registers that are clocked now. A
-    // word is there from tAC after its edge, by the slowest way, to tOH after the next one, by the
-    // fastest; all else is noise that equals neither word beside it.
+    // SDRAM to FPGA: values at the pins of the FPGA for the registers that are clocked now. A word
+    // is valid from tAC after its edge plus the largest delay, to tOH after the next edge plus the
+    // smallest delay. At other times the value is noise that differs from both adjacent words.
     uint32_t at_fpga() {
         const Time after = sample_setup + t_ac + input_slow,
                    before = t_oh + input_fast - sample_hold;
@@ -507,7 +508,7 @@ struct Board {
         if (clkfb_out.get() != (levels & 1)) fed_back = false;
         input_of_pll();
         lose_lock();
-        // A netlist of cells has no part: its core runs with the PLL's second output.
+        // A netlist of cells has no parts; its core's clock is the PLL's second output.
         const bool core = parts.empty() ? clocks[1].level : parts[0].level;
         if (core && !core_was) core_edge();
         core_was = core;
@@ -557,7 +558,7 @@ API void pins_set(Board* b, const char* name, int64_t value) { b->set[name] = va
 API void pins_bind(Board* b) { b->bind(); }
 API void pins_bind_sdram(Board* b) { b->bind_sdram(); }
 
-// `which`: -1 the shell, -2 the SDRAM, else a part; the first part has the core's clock.
+// `which`: -1 the shell, -2 the SDRAM, otherwise a part. The first part has the core's clock.
 API void pins_model(Board* b, int which, void* handle, void (*eval)(void*), int (*stopped)(void*),
                     void (*time)(void*, uint64_t)) {
     if (which >= static_cast<int>(b->parts.size())) b->parts.resize(which + 1);
@@ -568,7 +569,7 @@ API void pins_port(Board* b, int which, const char* name, void* at, unsigned byt
     Model& model = which == -1 ? b->shell : b->sdram;
     model.ports[name] = {at, bytes};
 }
-// `kind`: 0 an input of the part, 1 an output, 2 its clock.
+// `kind`: 0 for an input of the part, 1 for an output, 2 for its clock.
 API void pins_wire(Board* b, int part, int kind, void* shell, void* at, unsigned bytes) {
     const Wire wire{{shell, bytes}, {at, bytes}};
     Part& to = b->parts[part];

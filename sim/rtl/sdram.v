@@ -1,27 +1,27 @@
 // An SDR SDRAM that checks every rule of its datasheet and stores words.
 //
-// Ports are those of Micron's models (mt48lc16m16a2.v), so that one of these can take its place.
-// Every rule that is broken ends the simulation with its name, the time and the bank; with FATAL
-// 0 it is only noted in `broken` and `violations`. Times are in picoseconds of this clock, which
-// counts CLOCK_PS an edge, so that no simulator needs delays; a data word is at the pins at the
-// clock edge that the CAS latency says. With REAL_TIME 1 they are the simulator's picoseconds, and
-// CLOCK_PS is what rules that count clocks are worth.
+// The ports are those of Micron's models (mt48lc16m16a2.v), so that one of these can replace it. A
+// broken rule ends the simulation with its name, the time and the bank. With FATAL 0, it is only
+// recorded in `broken` and `violations`. Times are in picoseconds and advance by CLOCK_PS at each
+// clock edge, so that a simulator needs no delays. A data word is at the pins at the clock edge
+// given by the CAS latency. With REAL_TIME 1, times are the simulator's picoseconds, and CLOCK_PS
+// only converts rules that count clocks.
 //
-// Burst lengths 1, 2, 4, 8 and full page, sequential and interleaved, and single writes. Not
-// modelled, and refused: auto precharge, clock suspend, power down and self refresh.
+// The model has burst lengths of 1, 2, 4, 8 and a full page, sequential and interleaved, and single
+// writes. It refuses auto precharge, clock suspend, power down and self refresh.
 //
-// `words` holds the word of row, bank and column at {row, bank, column}; write to it to fill it. A
-// controller that uses fewer column bits than the part has is held to that: see USED_COL_BITS.
+// `words` holds the word of row, bank and column at {row, bank, column}; write to it to fill
+// memory. USED_COL_BITS limits the columns to those that the controller uses.
 
 module tern_sdram #(
     parameter DQ_BITS   = 16,
     parameter ROW_BITS  = 13,
     parameter COL_BITS  = 9,
-    parameter USED_COL_BITS = COL_BITS,     // columns beyond are never read or written
-    parameter DEPTH     = 1 << (ROW_BITS + USED_COL_BITS + 2),  // words that are stored
+    parameter USED_COL_BITS = COL_BITS,     // access to other columns is an error
+    parameter DEPTH     = 1 << (ROW_BITS + USED_COL_BITS + 2),  // words that the model stores
     parameter CLOCK_PS  = 10000,
     parameter REAL_TIME = 0,
-    // From the datasheet, in ps; *_CLOCKS where it counts clocks. 0: none of that kind.
+    // From the datasheet, in ps, and in clocks for *_CLOCKS. 0: the datasheet has no such rule.
     parameter tCK2      = 10000,    // shortest clock period at a CAS latency of 2
     parameter tCK3      = 7000,
     parameter tRCD      = 21000,
@@ -36,10 +36,10 @@ module tern_sdram #(
     parameter RRD_CLOCKS = 0,
     parameter WR_CLOCKS  = 0,
     parameter MRD_CLOCKS = 2,
-    parameter [63:0] tREF = 64000000000,    // in which every row is refreshed
-    parameter [63:0] POWER_UP = 200000000,  // of NOP before the first command
+    parameter [63:0] tREF = 64000000000,    // time in which every row must be refreshed
+    parameter [63:0] POWER_UP = 200000000,  // time of NOP before the first command
     parameter INIT_REFRESHES = 8,
-    parameter POSTPONED = 8,                // refreshes that may be owed
+    parameter POSTPONED = 8,                // refreshes that may be postponed
     parameter FATAL     = 1
 ) (
     inout  wire [DQ_BITS-1:0]   Dq,
@@ -66,12 +66,12 @@ module tern_sdram #(
 
     reg [DQ_BITS-1:0] words [0:DEPTH-1] /* verilator public_flat_rw */;
 
-    reg [127:0] broken;             // name of the last rule that was broken
+    reg [127:0] broken;             // name of the last broken rule
     integer     violations;
     integer     refreshes;          // for statistics
-    // Cycles without a word for a refresh: from the PRECHARGE before it until a row is open again.
+    // Cycles without a word because of a refresh: from the PRECHARGE before it until a row is open.
     reg [63:0]  refresh_cycles /* verilator public_flat_rd */;
-    reg [63:0]  refreshing;         // until this time
+    reg [63:0]  refreshing;         // end of the refresh
     reg [63:0]  now;
 
     reg [3:0]          opened;
@@ -79,31 +79,31 @@ module tern_sdram #(
     reg [63:0] active_at [0:3], precharge_at [0:3], written_at [0:3];
     reg [63:0] any_active_at, refresh_at, mode_at;
 
-    reg        awake;               // CKE was high: before that no command counts
-    reg        closed_once;         // PRECHARGE ALL of the power-up sequence came
+    reg        awake;               // CKE has been high; earlier commands are ignored
+    reg        closed_once;         // the power-up sequence's PRECHARGE ALL is done
     integer    init_refreshes;
-    reg        set;                 // and the mode
-    reg [2:0]  length;              // of the mode register
+    reg        set;                 // the mode register is set
+    reg [2:0]  length;              // mode register: burst length
     reg        interleaved, single_write;
     reg [1:0]  latency;
 
-    reg [63:0]         refresh_by;  // the latest time for the next refresh
+    reg [63:0]         refresh_by;  // latest time of the next refresh
     reg [63:0]         row_refreshed_at [0:(1 << ROW_BITS)-1];
     reg [ROW_BITS-1:0] refresh_row;
 
-    // The burst under way: words move at this edge and the next ones.
+    // The burst in progress, which moves words at this edge and the next ones.
     reg                running, running_write;
     reg [1:0]          burst_bank;
     reg [COL_BITS-1:0] burst_column, burst_done;    // first column, words moved
 
-    // Words on their way to the pins.
+    // Words in flight to the pins.
     reg                first_valid, second_valid, driving, drove;
     reg [DQ_BITS-1:0]  first, second, out;
-    reg [DQ_BITS/8-1:0] mask;       // of the edge before
+    reg [DQ_BITS/8-1:0] mask;       // at the previous edge
 
     assign Dq = driving ? out : {DQ_BITS{1'bz}};
 
-    // Of this edge.
+    // Valid within this edge.
     reg                  moves, moves_write, drives;
     reg [1:0]            bank;
     reg [COL_BITS-1:0]   start, count, column, block;
@@ -120,7 +120,7 @@ module tern_sdram #(
         end
     endtask
 
-    // `since` may be NEVER: then nothing was done that asks for time.
+    // `since` is NEVER if the event that starts the time has not happened.
     task at_least(input [127:0] rule, input [1:0] which, input [63:0] since, input [63:0] time_ps);
         if (since != NEVER && now - since < time_ps)
             break_rule(rule, which);
@@ -187,7 +187,7 @@ module tern_sdram #(
             break_rule("data bus fight", burst_bank);
 
         if (command != NOP) begin
-            // === tells an undriven pin where the simulator knows of such.
+            // === finds an undriven pin in simulators with four states.
             if ((^{Cke, Cs_n, Ras_n, Cas_n, We_n, Ba, Addr}) === 1'bx)
                 break_rule("pins undefined", Ba);
             if (!Cke)
@@ -274,7 +274,7 @@ module tern_sdram #(
             burst_column  = Addr[COL_BITS-1:0];
             burst_done    = 0;
             if (command == WRITE) begin
-                // What was read needs a cycle to leave the pins.
+                // A read word needs a cycle to leave the pins.
                 if (driving || drove)
                     break_rule("read to write", Ba);
                 first_valid  = 0;
@@ -286,7 +286,7 @@ module tern_sdram #(
         default: ;
         endcase
 
-        // The word that moves at this edge.
+        // Move the word of this edge.
         if (running) begin
             moves       = !running_write;
             moves_write = running_write;

@@ -1,4 +1,4 @@
-// Runs sdram_bench.v: arguments mode, amount, seed; prints what it counted as JSON.
+// Runs sdram_bench.v with the arguments mode, amount and seed; prints its counters as JSON.
 
 #include <cstdio>
 #include <cstdlib>

@@ -1,14 +1,14 @@
-// SDRAM controller and part, and traffic that knows what every read must return.
+// SDRAM controller and part, with random accesses whose results are checked.
 //
-// The bench defines TERN_COMMAND_BITS, TERN_MEMORY_BITS and TERN_PART (parameters of the model)
-// in front of this file; TERN_FILL words of memory are filled before the start. TERN_MODEL names
-// the module of a vendor's model in place of tern_sdram, with its parameters if it needs any: then
-// nothing is filled or counted there, and mode 1 is the one to run. TERN_LOOP_NS and
-// TERN_PIN_REGISTERS: see below.
+// TERN_COMMAND_BITS, TERN_MEMORY_BITS and TERN_PART (parameters of the model) are defined before
+// this file. The bench fills TERN_FILL words of memory before the start. TERN_MODEL, if defined, is
+// the module of a vendor's model that replaces tern_sdram, with its parameters. Such a model is not
+// filled and has no counters, so that only mode 1 can run. TERN_LOOP_NS and TERN_PIN_REGISTERS: see
+// below.
 //
-// mode 0: `amount` words are read in commands of 64 from address 0 on, over and over TERN_FILL.
-// mode 1: `amount` words are written and read at random in four pieces of 4096 words, in commands
-// of any length, with idle times and late write words; the pieces are written whole at first.
+// mode 0: read `amount` words in commands of 64, from address 0 on, repeating the TERN_FILL words.
+// mode 1: read and write `amount` words at random in four pieces of 4096 words, with commands of
+// any length, idle times and late write words. At first, the pieces are written completely.
 
 module sdram_bench (
     input  wire        clk,
@@ -21,7 +21,7 @@ module sdram_bench (
     output reg  [31:0] words_read,
     output reg  [31:0] words_written,
     output reg  [31:0] span,        // cycles from the first word read to the last
-    output reg  [31:0] latency,     // shortest time from a command to its first word, in cycles
+    output reg  [31:0] latency,     // fewest cycles from a command to its first word
     output wire [31:0] refreshes,
     output wire [31:0] violations
 );
@@ -29,12 +29,12 @@ module sdram_bench (
     localparam WIDTH = `TERN_MEMORY_BITS;
     localparam PLACES = 1 << 14, WAITING = 4096;
 
-    // What memory holds at first.
+    // Initial contents of memory.
     function [WIDTH-1:0] filling(input [31:0] address);
         filling = (address * 32'd40503 + (address >> 16)) ^ (address >> 7);
     endfunction
 
-    // The four pieces lie at the ends of memory, and where every address bit differs.
+    // Two pieces are at the ends of memory, and two where all address bits differ.
     function [ADDRESS_BITS-1:0] place(input [13:0] index);
         case (index[13:12])
         0: place = {{ADDRESS_BITS-12{1'b0}}, index[11:0]};
@@ -50,11 +50,11 @@ module sdram_bench (
     reg  [WIDTH-1:0]              write_word;
     wire [WIDTH-1:0]              read_word;
 
-    reg [WIDTH-1:0] holds [0:PLACES-1];     // what memory holds, when all commands are done
-    reg [WIDTH-1:0] awaited [0:WAITING-1];  // words that reads have still to return
-    reg [WIDTH-1:0] offered [0:WAITING-1];  // words that writes have still to take
+    reg [WIDTH-1:0] holds [0:PLACES-1];     // contents of memory after all commands
+    reg [WIDTH-1:0] awaited [0:WAITING-1];  // words that outstanding reads must return
+    reg [WIDTH-1:0] offered [0:WAITING-1];  // words that outstanding writes must take
     reg [31:0] asked, answered, given, taken;
-    reg [31:0] alone;               // `asked` before a read with nothing else under way
+    reg [31:0] alone;               // `asked` before a read without other outstanding commands
 
     reg [31:0] random, asked_words, address, count, cycle, first_at, idle, pace, taken_at,
                late;
@@ -112,13 +112,13 @@ module sdram_bench (
             alone = !writes && asked == answered && given == taken ? asked : 32'hffffffff;
             if (writes) given = given + count;
             else        asked = asked + count;
-            // Now and then the words to write are owed for longer than refreshes can wait.
+            // Some write words are delayed for longer than refreshes may be postponed.
             if (writes && random[31:22] == 0)
                 late = 12000;
             asked_words   = asked_words + count;
             command       <= {count[6:0], address[ADDRESS_BITS-1:0], writes};
             command_valid <= 1;
-            // Stretches without idle times, with short ones and with long ones.
+            // There are phases without idle times, with short ones, and with long ones.
             if (mode)
                 case (asked_words[14:13])
                 0: begin idle = 0; pace = 255; end
@@ -147,7 +147,7 @@ module sdram_bench (
             end
             if (answered == 0)
                 first_at = cycle;
-            // The only command under way, and its first word.
+            // The first word of the only outstanding command.
             if (!command_valid && answered == alone && cycle - taken_at < latency)
                 latency = cycle - taken_at;
             answered   = answered + 1;
@@ -172,7 +172,7 @@ module sdram_bench (
     wire [WIDTH/8-1:0] dqm;
     wire [WIDTH-1:0]   dq_o, dq_i, dq;
 
-    // What the controller drives, and what is at the pins.
+    // Outputs of the controller, and signals at the pins.
     wire               c_cke, c_cs_n, c_ras_n, c_cas_n, c_we_n, c_dq_oe;
     wire [1:0]         c_ba;
     wire [12:0]        c_a;
@@ -184,8 +184,8 @@ module sdram_bench (
     assign dq = dq_oe ? dq_o : {WIDTH{1'bz}};
 
 `ifdef TERN_LOOP_NS
-    // As on a board: the part's clock is inverted, and words come late by its access time and by
-    // all delays from the clock to the part and from the part to the pins. For Icarus only.
+    // As on a board, the part's clock is inverted. Words are delayed by the access time, and by all
+    // delays from the clock to the part and from the part to the pins. For Icarus only.
     wire             part_clk = ~clk;
     reg  [WIDTH-1:0] arrived;
     always @(dq) arrived <= #(`TERN_LOOP_NS) dq;
@@ -195,7 +195,7 @@ module sdram_bench (
 `endif
 
 `ifdef TERN_PIN_REGISTERS
-    // A register in the I/O cell of every pin, on the way in at `TERN_PIN_REGISTERS of the clock.
+    // A register in the I/O cell of every pin. Input registers use the edge `TERN_PIN_REGISTERS.
     reg [21+WIDTH/8+WIDTH-1:0] output_cells;
     reg [WIDTH-1:0]            input_cells;
     always @(posedge clk) output_cells <= outputs;

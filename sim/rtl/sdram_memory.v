@@ -1,8 +1,8 @@
-// SDRAM controller and part in the place of memory.v: the same module name and ports.
+// SDRAM controller and part that replace memory.v, with the same module name and ports.
 //
-// Seed, latency, gap and busy do nothing here: the SDRAM has a behaviour of its own. TERN_PART,
-// parameters of the part's model, is defined in front of this file. If TERN_SDRAM_BITS is, the part
-// has words of that width and a clock of its own.
+// Seed, latency, gap and busy are ignored, because the SDRAM determines the timing. TERN_PART,
+// parameters of the part's model, is defined before this file. If TERN_SDRAM_BITS is defined, the
+// part has words of that width and a clock of its own.
 
 module tern_memory #(
     parameter BITS = 16,
@@ -59,7 +59,7 @@ module tern_memory #(
         .pins__dq_o(dq_o), .pins__dq_oe(dq_oe), .pins__dq_i(dq)
     );
 
-    // The name `memory` is where sim/rtl/machine.py looks for the words.
+    // sim/rtl/machine.py finds the words in the instance called `memory`.
     tern_sdram #(.DQ_BITS(SDRAM_BITS), `TERN_PART) memory (
         .Dq(dq), .Addr(a), .Ba(ba), .Clk(part_clk), .Cke(cke), .Cs_n(cs_n), .Ras_n(ras_n),
         .Cas_n(cas_n), .We_n(we_n), .Dqm(dqm)

@@ -1,6 +1,7 @@
-// An SDRAM as sim/rtl/pins.cpp sees it: pins with two directions apart, and what the model found.
+// An SDRAM for sim/rtl/pins.cpp: bidirectional pins are split by direction, and the model's
+// findings are outputs.
 //
-// TERN_PART, parameters of the part's model, is defined in front of this file.
+// TERN_PART, parameters of the part's model, is defined before this file.
 
 `timescale 1ps / 1ps
 

@@ -1,7 +1,7 @@
-// A board without its pins: tern_fpga.hw.soc.Soc and a memory model, as sim/commands/board.py sees them.
+// A board without its pins: tern_fpga.hw.soc.Soc and a memory model, for sim/commands/board.py.
 //
-// sim/commands/board.py puts the widths in front of this file: TERN_MEMORY_BITS, TERN_COMMAND_BITS and
-// TERN_DEPTH (words that the memory model holds).
+// sim/commands/board.py defines macros before this file: TERN_MEMORY_BITS and TERN_COMMAND_BITS
+// (widths), and TERN_DEPTH (words of the memory model).
 
 module top (
     input  wire        clk,

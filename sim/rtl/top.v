@@ -1,8 +1,9 @@
-// Core and memory model, as the harness and the cocotb bench see them.
+// Core and memory model, for the harness and the cocotb bench.
 //
-// sim/rtl/machine.py puts the widths in front of this file: TERN_MEMORY_BITS, TERN_COMMAND_BITS,
-// TERN_LOGIT_BITS and TERN_DEPTH (words that the memory model holds); TERN_SDRAM_BITS if the memory
-// has a clock of its own; TERN_CLOCKS, their number, if blocks that rest have.
+// sim/rtl/machine.py defines macros before this file: the widths TERN_MEMORY_BITS,
+// TERN_COMMAND_BITS and TERN_LOGIT_BITS; TERN_DEPTH (words of the memory model); TERN_SDRAM_BITS if
+// the memory has a clock of its own; and TERN_CLOCKS, the number of gated clocks, if resting blocks
+// have them.
 
 module top (
     input  wire        clk,
