@@ -1,9 +1,12 @@
-"""Checkpoint folders in the published format, written from a network and read into one."""
+"""Checkpoint folders in the published format: write one from a network, read one into a network."""
 
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
@@ -18,11 +21,11 @@ from tern_fpga.models.network import MatMulFreeLM, Shape
 __all__ = ["STATE", "write", "settle", "export", "load"]
 
 
-STATE = "training-state.safetensors"        # of a run that has not ended
+STATE = "training-state.safetensors"        # state of an unfinished run
 
 
-def write(tensors, path, metadata):
-    """A safetensors file, whole or not there; TernError where it cannot be written."""
+def write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file, completely or not at all; TernError if it cannot be written."""
     temporary = path.with_suffix(".tmp")
     try:
         save_file(tensors, temporary, metadata)
@@ -34,14 +37,14 @@ def write(tensors, path, metadata):
 
 
 @torch.no_grad()
-def settle(model):
-    """Make the weights, in place, those that a checkpoint holds.
+def settle(model: MatMulFreeLM) -> None:
+    """Convert the weights in place to the values that a checkpoint holds.
 
-    Gains, bounds and the embedding are rounded to bf16. Latent weights that flip to and fro end
-    up as near to their threshold as a float32 can be, thousands of them: a mean that was summed
-    in another order, or a rounding to bf16, would make other trits of them (a perplexity of 17.9
-    became 18.6, and 23 in bf16). So each is replaced by one with the same trit that lies far from
-    every threshold, and the scale of the matrix stays.
+    Gains, bounds and the embedding are rounded to bf16. Thousands of latent weights oscillate
+    during training and end within float32 precision of a threshold. Summing the mean in another
+    order, or rounding to bf16, would change their trits: a perplexity of 17.9 became 18.6, and 23
+    in bf16. Therefore, each latent weight is replaced by a value with the same trit that is far
+    from every threshold. The scale of the matrix does not change.
     """
     matrices = set(model.matrices())
     for name, parameter in model.named_parameters():
@@ -53,9 +56,9 @@ def settle(model):
             parameter.copy_(parameter.bfloat16().float())
 
 
-def export(model, tokenizer, out):
-    """Write config, float32 weights and tokenizer to the folder ``out``; each file is whole or not
-    there. Only then the state that a run resumes from is removed."""
+def export(model: MatMulFreeLM, tokenizer: Tokenizer, out: Path) -> None:
+    """Write config, float32 weights and tokenizer to the folder ``out``, each file completely or
+    not at all. After that, remove the state from which a run resumes."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     write(tensors, out / "model.safetensors", {"format": "pt"})
     disk.write_text(out / "config.json", json.dumps(model.shape.config(), indent=1) + "\n")
@@ -63,14 +66,15 @@ def export(model, tokenizer, out):
     (out / STATE).unlink(missing_ok=True)
 
 
-def _latent(tensor):
-    """Weights that ternarise to the trits and the scale that a packed matrix holds."""
+def _latent(tensor: Any) -> NDArray[np.float32]:
+    """Latent weights whose trits and scale are those of a packed matrix."""
     trits, scale = tensor.ternary()
     return trits * np.float32(scale / max(np.abs(trits).mean(), 1e-5))
 
 
-def load(path):
-    """(model, tokenizer) of a checkpoint folder that :func:`export` or the assembler wrote."""
+def load(path: Path | str) -> tuple[MatMulFreeLM, Tokenizer]:
+    """(model, tokenizer) of a checkpoint folder that :func:`export` or the assembler has written;
+    TernError if it is none."""
     checkpoint = Checkpoint(path)
     config = checkpoint.config
     try:

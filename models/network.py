@@ -1,10 +1,11 @@
-"""The MatMul-free language model as a trainable network, in the published checkpoints' names.
+"""The MatMul-free language model as a trainable network, with the published checkpoints' names.
 
-Quantisation-aware: the forward pass computes with ternary weights and int8 activations, the
-backward pass treats both roundings as the identity (straight-through estimator; Bengio et al.,
+Training is quantisation-aware. The forward pass computes with ternary weights and int8 activations.
+The backward pass treats both roundings as the identity (straight-through estimator; Bengio et al.,
 arXiv 1308.3432). See ``docs/training.md``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,19 +18,21 @@ from tern_fpga.models.scan import scan
 __all__ = ["Shape", "MatMulFreeLM"]
 
 
+States = Sequence[torch.Tensor | None]          # of each layer: (batch, hidden); None: zeros
+
 EPS = 1e-6
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model. ``hidden``, ``intermediate``: multiples of 80 waste no lane."""
+    """Sizes of a model. Multiples of 80 in ``hidden`` and ``intermediate`` use all lanes."""
     vocab: int
     hidden: int
     layers: int
     intermediate: int
 
-    def config(self):
-        """The published format's ``config.json``."""
+    def config(self) -> dict[str, object]:
+        """The contents of ``config.json`` in the published format."""
         return {
             "model_type": "hgrn_bit", "architectures": ["HGRNBitForCausalLM"],
             "vocab_size": self.vocab, "hidden_size": self.hidden,
@@ -40,17 +43,17 @@ class Shape:
         }
 
 
-def _straight_through(value, rounded):
-    """``rounded`` going forward, the gradient of ``value`` going back."""
+def _straight_through(value: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
+    """``rounded`` in the forward pass, with the gradient of ``value`` in the backward pass."""
     return value + (rounded - value).detach()
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, width):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.float()
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS) * self.weight
 
@@ -60,13 +63,13 @@ class BitLinear(nn.Module):
 
     (..., columns) -> (..., rows) bfloat16.
     """
-    def __init__(self, columns, rows):
+    def __init__(self, columns: int, rows: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, columns))
         self.norm = RMSNorm(columns)
         nn.init.normal_(self.weight, std=0.02)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(x)
         scale = 127 / y.abs().amax(-1, keepdim=True).clamp_min(1e-5)
         y = _straight_through(y, (y * scale).round().clamp(-128, 127) / scale)
@@ -77,12 +80,13 @@ class BitLinear(nn.Module):
 
 class Attention(nn.Module):
     """The MLGRU token mixer (arXiv 2406.02528, section 3.3)."""
-    def __init__(self, d):
+    def __init__(self, d: int) -> None:
         super().__init__()
         self.i_proj, self.f_proj, self.g_proj, self.o_proj = (BitLinear(d, d) for _ in range(4))
         self.g_norm = RMSNorm(d)
 
-    def forward(self, n, lower_bound, state):
+    def forward(self, n: torch.Tensor, lower_bound: torch.Tensor,
+                state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         f = lower_bound + (1 - lower_bound) * torch.sigmoid(self.f_proj(n).float())
         i = F.silu(self.i_proj(n).float()) * (1 - f)
         if state is not None:
@@ -92,19 +96,19 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """The gated channel mixer: gate rows first, then up rows, in one matrix."""
-    def __init__(self, d, intermediate):
+    """The gated channel mixer. One matrix has the gate rows, then the up rows."""
+    def __init__(self, d: int, intermediate: int) -> None:
         super().__init__()
         self.gate_proj = BitLinear(d, 2 * intermediate)
         self.down_proj = BitLinear(intermediate, d)
 
-    def forward(self, m):
+    def forward(self, m: torch.Tensor) -> torch.Tensor:
         gate, up = self.gate_proj(m).float().chunk(2, -1)
         return self.down_proj(F.silu(gate) * up)
 
 
 class Layer(nn.Module):
-    def __init__(self, shape, dropout):
+    def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
         self.attn_norm = RMSNorm(shape.hidden)
         self.attn = Attention(shape.hidden)
@@ -112,14 +116,15 @@ class Layer(nn.Module):
         self.mlp = MLP(shape.hidden, shape.intermediate)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x, lower_bound, state):
+    def forward(self, x: torch.Tensor, lower_bound: torch.Tensor,
+                state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         y, state = self.attn(self.attn_norm(x), lower_bound, state)
         x = x + self.dropout(y)
         return x + self.dropout(self.mlp(self.mlp_norm(x))), state
 
 
 class _Body(nn.Module):
-    def __init__(self, shape, dropout):
+    def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
         self.embeddings = nn.Embedding(shape.vocab, shape.hidden)
         self.lower_bounds = nn.Parameter(torch.zeros(shape.layers, shape.hidden))
@@ -128,7 +133,7 @@ class _Body(nn.Module):
         self.norm = RMSNorm(shape.hidden)
         nn.init.normal_(self.embeddings.weight, std=0.02)
 
-    def forward(self, ids, states):
+    def forward(self, ids: torch.Tensor, states: States) -> tuple[torch.Tensor, list[torch.Tensor]]:
         bounds = self.lower_bounds.softmax(0)
         bounds = bounds.cumsum(0) - bounds[0]
         x = self.dropout(self.embeddings(ids))
@@ -141,25 +146,25 @@ class _Body(nn.Module):
 
 class MatMulFreeLM(nn.Module):
     """``ids``: (batch, time) int64 -> logits (batch, time, vocab) float32."""
-    def __init__(self, shape, dropout=0.0):
+    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape
         self.model = _Body(shape, dropout)
         self.lm_head = BitLinear(shape.hidden, shape.vocab)
 
-    def matrices(self):
-        """Names of the parameters that the forward pass makes ternary."""
+    def matrices(self) -> list[str]:
+        """Names of the parameters that are ternary in the forward pass."""
         return [f"{name}.weight" for name, module in self.named_modules()
                 if isinstance(module, BitLinear)]
 
-    def forward(self, ids):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.resume(ids, self.start())[0]
 
-    def start(self):
+    def start(self) -> States:
         """The states before the first token."""
         return [None] * self.shape.layers
 
-    def resume(self, ids, states):
-        """Logits, and the states after the last token: a (batch, hidden) tensor per layer."""
+    def resume(self, ids: torch.Tensor, states: States) -> tuple[torch.Tensor, States]:
+        """(logits, states after the last token: a (batch, hidden) tensor for each layer)."""
         x, states = self.model(ids, states)
         return self.lm_head(x).float(), states

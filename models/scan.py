@@ -1,23 +1,25 @@
 """The recurrence ``h[t] = f[t] * h[t-1] + i[t]`` over whole sequences, forward and backward."""
 
+from typing import Any
+
 import torch
 
 
 try:
     import triton
     import triton.language as tl
-except ImportError:    # CPU builds of PyTorch come without it
+except ImportError:    # CPU builds of PyTorch lack it
     triton = None
 
 
 __all__ = ["scan"]
 
 
-def scan(f, i):
+def scan(f: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
     """States of the recurrence, with h = 0 before the first token.
 
-    ``f``, ``i``: (batch, time, width) float32 -> (batch, time, width) float32. On a GPU one
-    fused kernel that reads each element once; elsewhere a parallel prefix scan of
+    ``f``, ``i``: (batch, time, width) float32 -> (batch, time, width) float32. On a GPU, this is
+    one fused kernel that reads each element once. Otherwise, it is a parallel prefix scan of
     ``log2(time)`` steps (Blelloch, "Prefix sums and their applications", 1990).
     """
     if f.shape[1] == 1:
@@ -27,11 +29,11 @@ def scan(f, i):
     return _prefix_scan(f, i)
 
 
-def _prefix_scan(f, i):
+def _prefix_scan(f: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
     distance = 1
     while distance < f.shape[1]:
-        # (f, i) after (f', i') is (f f', f i' + i): combine each element with the one
-        # ``distance`` before it; what lies before the first token is the neutral (1, 0).
+        # (f, i) after (f', i') is (f f', f i' + i). Combine each element with the one ``distance``
+        # before it; elements before the first token are the neutral (1, 0).
         before_f = torch.nn.functional.pad(f[:, :-distance], (0, 0, distance, 0), value=1.0)
         before_i = torch.nn.functional.pad(i[:, :-distance], (0, 0, distance, 0))
         f, i = f * before_f, f * before_i + i
@@ -65,7 +67,8 @@ if triton is not None:
     @triton.jit
     def _backward_kernel(f_ptr, h_ptr, dh_ptr, df_ptr, di_ptr, time, width, STEPS: tl.constexpr,
                          BLOCK: tl.constexpr):
-        # di[t] = dh[t] + f[t+1] * di[t+1] runs the same recurrence from the end; df follows.
+        # di[t] = dh[t] + f[t+1] * di[t+1] is the same recurrence in reverse, and
+        # df[t] = di[t] * h[t-1].
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         step = tl.arange(0, STEPS)
         start = tl.program_id(0).to(tl.int64) * time * width
@@ -88,7 +91,7 @@ class _FusedScan(torch.autograd.Function):
     TILE = {"STEPS": 64, "BLOCK": 32}
 
     @staticmethod
-    def forward(ctx, f, i):
+    def forward(ctx: Any, f: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
         f, i = f.contiguous(), i.contiguous()
         batch, time, width = f.shape
         h = torch.empty_like(i)
@@ -98,7 +101,7 @@ class _FusedScan(torch.autograd.Function):
         return h
 
     @staticmethod
-    def backward(ctx, dh):
+    def backward(ctx: Any, dh: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         f, h = ctx.saved_tensors
         batch, time, width = f.shape
         df, di = torch.empty_like(f), torch.empty_like(f)

@@ -1,9 +1,11 @@
-"""Text to tokens: byte-level BPE through ``tokenizers``, and batches of windows."""
+"""Convert text to tokens, by byte-level BPE of ``tokenizers``, and tokens to windows."""
 
+from collections.abc import Iterable
 import lzma
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tern_fpga.assembler.errors import TernError
@@ -14,10 +16,10 @@ from tern_fpga.assembler.files.tokenizer import SEPARATOR, documents
 __all__ = ["SEPARATOR", "read_text", "train_tokenizer", "encode", "windows"]
 
 
-def read_text(paths):
-    """Contents of the files, joined as documents; ``.xz`` is decompressed.
+def read_text(paths: Iterable[Path | str]) -> str:
+    """Contents of the files, joined as documents; ``.xz`` files are decompressed.
 
-    Raises TernError, with the file's name, for one that is missing, empty or not UTF-8.
+    Raises TernError, with the file's name, if one is missing, empty or not UTF-8.
     """
     texts = []
     for path in map(Path, paths):
@@ -34,7 +36,7 @@ def read_text(paths):
     return f"\n{SEPARATOR}\n".join(texts)
 
 
-def train_tokenizer(text, vocab):
+def train_tokenizer(text: str, vocab: int) -> Tokenizer:
     """A byte-level BPE of ``vocab`` tokens, with :data:`SEPARATOR` as token 0."""
     if vocab < 257:
         raise TernError(f"vocab must be at least 257 (256 bytes and {SEPARATOR}), not {vocab}")
@@ -48,8 +50,8 @@ def train_tokenizer(text, vocab):
     return tokenizer
 
 
-def encode(tokenizer, text):
-    """Token ids of all documents, each ended by the separator. -> (n,) uint16"""
+def encode(tokenizer: Tokenizer, text: str) -> NDArray[np.uint16]:
+    """Token ids of all documents, with a separator after each: (n,) uint16."""
     ids = []
     for encoding in tokenizer.encode_batch(documents(text)):
         ids += encoding.ids
@@ -57,6 +59,7 @@ def encode(tokenizer, text):
     return np.array(ids, np.uint16)
 
 
-def windows(ids, starts, length):
-    """``length + 1`` tokens from each start, so that all but the first are targets."""
+def windows(ids: NDArray[np.uint16], starts: ArrayLike, length: int) -> NDArray[np.uint16]:
+    """``length + 1`` tokens from each start: (starts, length + 1). All except the first are
+    targets."""
     return ids[np.asarray(starts)[:, None] + np.arange(length + 1)]

@@ -2,12 +2,12 @@
 
     python -m tern_fpga.models.train --text FILE --out DIR
 
-Everything that decides the result is in the preset, the text and the seed. The batch of step
-n, its dropout masks included, depends on the seed and n alone, so that a run resumed after a
-kill goes on exactly where it would have been.
+Preset, text and seed determine the result. The batch of step n, including its dropout masks,
+depends only on the seed and n, so that a run that was killed and resumed gives the same result.
 """
 
 import argparse
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 import hashlib
@@ -16,8 +16,10 @@ import math
 from pathlib import Path
 import sys
 import time
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 from safetensors import safe_open
@@ -38,19 +40,20 @@ __all__ = ["Recipe", "PRESETS", "train", "perplexity"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and how it is trained.
+    """A model and its training parameters.
 
-    ``batch`` windows of ``window`` tokens a step; the rate rises over ``warmup`` steps to
-    ``rate`` and falls to 0 as the power ``fall`` of what is left of the run; weight decay stops
-    half-way (Ma et al., "The era of 1-bit LLMs: training tips, code and FAQ", 2024).
+    A step takes ``batch`` windows of ``window`` tokens. The learning rate rises to ``rate`` over
+    ``warmup`` steps, then falls to 0 with the power ``fall`` of the remaining share of the run.
+    Weight decay stops half-way (Ma et al., "The era of 1-bit LLMs: training tips, code and FAQ",
+    2024).
 
-    With a teacher, its distribution of the next token takes the place of the text's for
-    ``distil`` of the loss (Hinton et al., arXiv 1503.02531), and ``synthetic`` of the windows
-    are not of the text but what the teacher wrote to go on from a few tokens of it. A text of some
-    ten million tokens, read tens of times, is learnt by heart otherwise.
+    With a teacher, the share ``distil`` of the loss uses the teacher's distribution of the next
+    token instead of the text (Hinton et al., arXiv 1503.02531). The share ``synthetic`` of the
+    windows is written by the teacher, which continues a few tokens of the text. Without this, the
+    model memorises a text of about ten million tokens that it reads tens of times.
 
-    ``dampening``: see :func:`dampen`. Its pull is this times the rate, rising from none half-way
-    to all of it in the end; 0 leaves it out.
+    ``dampening``: see :func:`dampen`. Its pull is ``dampening`` times the learning rate, times a
+    factor that rises from 0 half-way to 1 at the end. 0 disables it.
     """
     shape: Shape
     steps: int
@@ -66,7 +69,7 @@ class Recipe:
     seed: int = 1
     distil: float = 0.9
     synthetic: float = 0.0
-    rows: int = 250_000    # windows that the teacher writes
+    rows: int = 250_000    # number of windows that the teacher writes
 
 
 PRESETS = {
@@ -79,7 +82,7 @@ PRESETS = {
 }
 
 
-def rate_at(recipe, step):
+def rate_at(recipe: Recipe, step: int) -> float:
     """Learning rate of ``step``."""
     if step < recipe.warmup:
         return recipe.rate * (step + 1) / recipe.warmup
@@ -87,20 +90,20 @@ def rate_at(recipe, step):
     return recipe.rate * left ** recipe.fall
 
 
-def pull_at(recipe, step):
-    """How far :func:`dampen` goes after ``step``."""
+def pull_at(recipe: Recipe, step: int) -> float:
+    """The pull of :func:`dampen` after ``step``."""
     half = recipe.steps // 2
     progress = max(0, step - half) / (recipe.steps - half)
     return recipe.dampening * rate_at(recipe, step) * progress
 
 
 @torch.no_grad()
-def dampen(matrices, pull):
-    """Bring each latent weight nearer, by ``pull`` of the way, to the one its trit stands for.
+def dampen(matrices: Iterable[torch.Tensor], pull: float) -> None:
+    """Move each latent weight towards the value of its trit, by the share ``pull`` of the distance.
 
-    Weights that would like to be between two trits flip to and fro at the threshold, and the
-    others cannot adapt to them (Nagel et al., "Overcoming oscillations in quantization-aware
-    training", arXiv 2203.11086). A pull that grows settles them one after the other.
+    Weights whose optimum is between two trits oscillate at the threshold, and the other weights
+    cannot adapt to them (Nagel et al., "Overcoming oscillations in quantization-aware training",
+    arXiv 2203.11086). A growing pull settles them one after the other.
     """
     for weight in matrices:
         scale = weight.abs().mean()
@@ -109,7 +112,8 @@ def dampen(matrices, pull):
 
 
 @torch.no_grad()
-def perplexity(model, ids, window=256, batch=128):
+def perplexity(model: MatMulFreeLM, ids: NDArray[np.uint16], window: int = 256,
+               batch: int = 128) -> float:
     """Perplexity over contiguous windows of the whole text, each from a fresh state."""
     model.eval()
     device = next(model.parameters()).device
@@ -125,17 +129,19 @@ def perplexity(model, ids, window=256, batch=128):
     return math.exp(total / (len(starts) * window))
 
 
-def _parameter_groups(model):
-    """Matrices decay; gains, bounds and the embedding do not."""
-    matrices, others = [], []
+def _parameter_groups(model: MatMulFreeLM) -> list[dict[str, Any]]:
+    """Parameter groups of the optimiser. Matrices have weight decay; gains, bounds and the
+    embedding have none."""
+    matrices: list[torch.Tensor] = []
+    others: list[torch.Tensor] = []
     for name, parameter in model.named_parameters():
         decays = parameter.ndim == 2 and "embeddings" not in name and "lower" not in name
         (matrices if decays else others).append(parameter)
     return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
 
 
-def _digest(model):
-    """Of a model's weights; of none, nothing."""
+def _digest(model: MatMulFreeLM | None) -> str:
+    """SHA-256 of a model's weights; "" for None."""
     if model is None:
         return ""
     digest = hashlib.sha256()
@@ -145,21 +151,21 @@ def _digest(model):
 
 
 class _State:
-    """Weights, optimiser and step on disk, as safetensors and JSON: no pickle is ever read."""
-    def __init__(self, out, recipe, teacher):
+    """Weights, optimiser and step on disk, as safetensors and JSON, so that no pickle is read."""
+    def __init__(self, out: Path, recipe: Recipe, teacher: MatMulFreeLM | None) -> None:
         self.path = out / STATE
         self.made_by = {"recipe": json.dumps(asdict(recipe), sort_keys=True),
                         "teacher": _digest(teacher)}
 
-    def save(self, step, model, optimizer):
+    def save(self, step: int, model: MatMulFreeLM, optimizer: torch.optim.Optimizer) -> None:
         tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         write({k: v.contiguous() for k, v in tensors.items()}, self.path,
               {"step": str(step), **self.made_by})
 
-    def load(self, model, optimizer):
-        """The step to go on with, 0 if there is nothing to resume."""
+    def load(self, model: MatMulFreeLM, optimizer: torch.optim.Optimizer) -> int:
+        """Load the state and return the next step; 0 if there is no state."""
         if not self.path.exists():
             return 0
         with safe_open(self.path, "pt") as file:
@@ -179,8 +185,9 @@ class _State:
         return int(metadata["step"])
 
 
-def _loss(model, teacher, distil, windows):
-    """Cross-entropy with the next token, or with a mixture of it and of what a teacher says."""
+def _loss(model: MatMulFreeLM, teacher: MatMulFreeLM | None, distil: float,
+          windows: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy with the next token, or with a mixture of it and a teacher's distribution."""
     logits = model(windows[:, :-1]).flatten(0, 1)
     loss = F.cross_entropy(logits, windows[:, 1:].flatten())
     if teacher is None:
@@ -190,13 +197,14 @@ def _loss(model, teacher, distil, windows):
     return (1 - distil) * loss + distil * F.cross_entropy(logits, said)
 
 
-def _gradients(loss_of, model, windows):
+def _gradients(loss_of: Callable[[torch.Tensor], torch.Tensor], model: MatMulFreeLM,
+               windows: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function of windows (batch, window + 1) that sets the gradients and returns the loss.
 
-    On a GPU it is one CUDA graph: a step is some thousand kernels, most of which take less time
-    than their launch.
+    On a GPU it is one CUDA graph, because a step consists of about a thousand kernels, most of
+    which take less time than their launch.
     """
-    def eager(w):
+    def eager(w: torch.Tensor) -> torch.Tensor:
         model.zero_grad(set_to_none=True)
         loss = loss_of(w)
         loss.backward()
@@ -217,7 +225,7 @@ def _gradients(loss_of, model, windows):
         loss = loss_of(fixed)
         loss.backward()
 
-    def replay(w):
+    def replay(w: torch.Tensor) -> torch.Tensor:
         fixed.copy_(w)
         graph.replay()
         return loss
@@ -225,12 +233,17 @@ def _gradients(loss_of, model, windows):
     return replay
 
 
-def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", compile=False,
-          save_every=1000, eval_every=2000, log=print):
-    """Train by ``recipe`` and return the model; the state in ``out`` is resumed if there is one,
-    and stays until the model is exported.
+def train(recipe: Recipe, train_ids: NDArray[np.uint16], out: Path, *,
+          teacher: MatMulFreeLM | None = None, val_ids: NDArray[np.uint16] | None = None,
+          device: str = "cpu", compile: bool = False, save_every: int = 1000,
+          eval_every: int = 2000, log: Callable[[str], object] = print) -> MatMulFreeLM:
+    """Train by ``recipe`` and return the model. If ``out`` holds a state, the run resumes from it.
+    The state is kept until the model is exported.
 
-    ``train_ids``, ``val_ids``: (n,) uint16.
+    ``train_ids``, ``val_ids``: (n,) uint16. ``save_every``, ``eval_every``: steps between saved
+    states, and between lines with the validation perplexity. ``log`` is called with each line of
+    progress. Raises TernError if a text is shorter than a window, or the state belongs to another
+    recipe or teacher.
     """
     for name, ids in ("training", train_ids), ("validation", val_ids):
         if ids is not None and len(ids) < recipe.window + 2:
@@ -247,7 +260,8 @@ def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", c
     compiled = torch.compile(_loss) if compile else _loss
     gradients = _gradients(lambda w: compiled(model, teacher, recipe.distil, w), model,
                            tokens[:recipe.batch * (recipe.window + 1)].view(recipe.batch, -1))
-    written, synthetic = None, 0
+    written: torch.Tensor | None = None
+    synthetic = 0
     if teacher is not None and recipe.synthetic:
         synthetic = round(recipe.synthetic * recipe.batch)
         began = time.monotonic()
@@ -258,7 +272,7 @@ def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", c
         draw = np.random.default_rng((recipe.seed, step))
         starts = draw.integers(0, len(train_ids) - recipe.window, recipe.batch)
         w = tokens[torch.from_numpy(starts).to(device)[:, None] + ahead]
-        if synthetic:
+        if written is not None and synthetic:
             chosen = torch.from_numpy(draw.integers(0, len(written), synthetic)).to(device)
             w[:synthetic] = written[chosen].long()
         torch.manual_seed(recipe.seed * 1_000_003 + step)    # dropout
@@ -285,7 +299,7 @@ def train(recipe, train_ids, out, *, teacher=None, val_ids=None, device="cpu", c
     return model
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", nargs="+", required=True, metavar="FILE",
                         help=f"UTF-8 text, .xz too; documents end with a line {texts.SEPARATOR}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
@@ -303,7 +317,7 @@ def add_arguments(parser):
                         help="of the samples at the end")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     changes = {k: getattr(args, k) for k in ("steps", "seed", "rate", "fall", "dampening")
                if getattr(args, k) is not None}
     recipe = replace(PRESETS[args.preset], **changes)
@@ -322,9 +336,9 @@ def run(args):
     else:
         tokenizer = texts.train_tokenizer(text, recipe.shape.vocab)
     ids = texts.encode(tokenizer, text)
-    val_ids = texts.encode(tokenizer, val_text) if args.val else None
-    def log(line):
-        with suppress(OSError, TernError):      # a terminal that has gone ends no training
+    val_ids = texts.encode(tokenizer, val_text) if val_text is not None else None
+    def log(line: str) -> None:
+        with suppress(OSError, TernError):      # a closed terminal does not end the training
             console.print(line)
 
     log(f"{args.preset}: {recipe}")
@@ -341,7 +355,7 @@ def run(args):
     console.print(f"wrote {terminal.markup(args.out)} after {time.monotonic() - started:.0f} s")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tern_fpga.models.train", description=__doc__.splitlines()[0],
         epilog="example: python -m tern_fpga.models.train --text stories.txt --out my-model "

@@ -1,14 +1,19 @@
-"""What a network writes: a sample to read, or windows by the thousand to learn from."""
+"""Text written by a network: samples for readers, or thousands of windows for training."""
 
+from tokenizers import Tokenizer
 import torch
+
+from tern_fpga.models.network import MatMulFreeLM
 
 
 __all__ = ["sample", "write_windows"]
 
 
 @torch.no_grad()
-def sample(model, tokenizer, prompt, tokens, temperature=0.8, seed=1):
-    """``prompt`` and what the model goes on with, up to the end of the document."""
+def sample(model: MatMulFreeLM, tokenizer: Tokenizer, prompt: str, tokens: int,
+           temperature: float = 0.8, seed: int = 1) -> str:
+    """``prompt`` and the model's continuation of at most ``tokens`` tokens, up to the end of the
+    document."""
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
@@ -26,11 +31,13 @@ def sample(model, tokenizer, prompt, tokens, temperature=0.8, seed=1):
 
 
 @torch.no_grad()
-def write_windows(model, ids, rows, window, *, seed, prompt=32, batch=16384):
-    """Windows that start with ``prompt`` tokens of a text and go on as the model would.
+def write_windows(model: MatMulFreeLM, ids: torch.Tensor, rows: int, window: int, *, seed: int,
+                  prompt: int = 32, batch: int = 16384) -> torch.Tensor:
+    """Windows that start with ``prompt`` tokens of a text and continue with the model's tokens.
 
-    ``ids``: (n,) int64 on the model's device. -> (rows, window + 1) int32 there, drawn at
-    temperature 1; reproducible from ``seed`` on the same device.
+    ``ids``: (n,) int64 on the model's device -> (rows, window + 1) int32 on that device, drawn at
+    temperature 1. ``seed`` makes the result reproducible on the same device. ``batch``: windows
+    that are written at a time.
     """
     device = ids.device
     batch = min(batch, rows)
