@@ -119,9 +119,10 @@ def build(name: str, board: Board, folder: Path, *, seeds: list[int], stage: Cal
           Any]:
     """Make all files of a bitstream in ``folder``; returns its report as a dict.
 
-    ``begin()`` is called after all checks, before the work of minutes. ``stage(what)`` is called at
-    the start of each stage and returns a function, which the stage calls with the last line of its
-    log. A seed with which nextpnr fails is left out; TernError if it fails with all seeds.
+    ``begin()`` is called after all checks, before the work, which takes minutes. ``stage(what)`` is
+    called at the start of each stage and returns a function, which the stage calls with the last
+    line of its log. A seed with which nextpnr fails is left out; TernError if it fails with all
+    seeds.
     """
     config = config or PRESETS[name]
     tools = versions()

@@ -86,8 +86,8 @@ def rate_at(recipe: Recipe, step: int) -> float:
     """Learning rate of ``step``."""
     if step < recipe.warmup:
         return recipe.rate * (step + 1) / recipe.warmup
-    left = (recipe.steps - step) / (recipe.steps - recipe.warmup)
-    return recipe.rate * left ** recipe.fall
+    remaining = (recipe.steps - step) / (recipe.steps - recipe.warmup)
+    return recipe.rate * remaining ** recipe.fall
 
 
 def pull_at(recipe: Recipe, step: int) -> float:

@@ -20,7 +20,7 @@ _REGISTERS = 256
 
 
 class LinkCore(Protocol):
-    """A core as the link sees it.
+    """Interface of a core to the link.
 
     ``memory``: (bytes,) uint8. ``messages`` and ``tokens``: words to and from the core, oldest
     first.

@@ -450,7 +450,7 @@ class PinBoard:
             + (_SOURCES / "sdram_pins.v").read_text(encoding="utf-8"))
         self._words = words
         try:
-            # The C++ of so many cells is too long for the optimiser.
+            # The C++ of a netlist of cells is too long for the optimiser.
             self._shell = _Model(_library(
                 {**(cell_models() if netlist.cells else {}), "top.v": netlist.verilog,
                  "bench.v": bench, "io_cells.v": (_SOURCES / "ecp5_io.v").read_text("utf-8")},
@@ -540,8 +540,8 @@ class PinBoard:
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass; bytes that arrive are kept for ``read``."""
         end = self.time() + seconds
-        while (left := end - self.time()) > 0:
-            self.run(left)
+        while (remaining := end - self.time()) > 0:
+            self.run(remaining)
             self._early += self._take()
         self._quiet = self.time()
 
@@ -560,8 +560,8 @@ class PinBoard:
         if early:
             return early
         end = self.time() + seconds
-        while (left := end - self.time()) > 0:
-            self.run(min(left, self.silence / 4))
+        while (remaining := end - self.time()) > 0:
+            self.run(min(remaining, self.silence / 4))
             came = self._take()
             if came or self.get("waits"):
                 self._quiet = self.time()

@@ -45,7 +45,7 @@ _NO_ABORT = """\
 #define FST_DCHECK_EQ(a, b)
 """
 _FST_LIBRARIES = ("-llz4", "-lz")
-_LONG = 100_000            # bytes of C++ from which on a unit of its own pays
+_LONG = 100_000            # bytes of C++ from which on a second unit pays
 _INSTALL = {"c++": "apt-get install g++", "ar": "apt-get install binutils"}
 _SAID = 160                # characters of a tool's message that an error quotes
 
@@ -251,11 +251,11 @@ def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 def _remove_left(parent: Path) -> None:
     """Remove temporary folders and locks of killed builds in ``parent``, which are not locked."""
-    left: dict[str, list[Path]] = {}
+    found: dict[str, list[Path]] = {}
     for path in parent.glob(".*"):
         if match := re.fullmatch(r"\.(.+)(-[a-z0-9_]{8}|\.lock)", path.name):
-            left.setdefault(match[1], []).append(path)
-    for name, paths in left.items():
+            found.setdefault(match[1], []).append(path)
+    for name, paths in found.items():
         with contextlib.suppress(BlockingIOError), _locked(parent / name, wait=False):
             for path in paths:
                 if path.is_dir():
