@@ -115,8 +115,8 @@ def versions() -> list[str]:
 
 
 def build(name: str, board: Board, folder: Path, *, seeds: list[int], stage: Callable[[str], Say],
-          begin: Callable[[], object] = lambda: None, config: Config | None = None) -> dict[str,
-          Any]:
+          begin: Callable[[], object] = lambda: None,
+          config: Config | None = None) -> dict[str, Any]:
     """Make all files of a bitstream in ``folder``; returns its report as a dict.
 
     ``begin()`` is called after all checks, before the work, which takes minutes. ``stage(what)`` is

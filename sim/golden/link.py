@@ -84,8 +84,8 @@ class HostLink:
             return self._answer(number, Status.ORDER)
         return self._kept
 
-    def _carry_out(self, code: int, address: int, operand: int, data: bytes) -> tuple[Status,
-                   bytes]:
+    def _carry_out(self, code: int, address: int, operand: int,
+                   data: bytes) -> tuple[Status, bytes]:
         """(status, data of the answer) of a request with the expected number."""
         config, core = self.config, self.core
         start, size = address * config.word_bytes, operand * config.word_bytes
