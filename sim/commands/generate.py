@@ -80,8 +80,8 @@ class IdStream:
         return ""
 
 
-def _prompts(args: argparse.Namespace, engine: engines.Engine) -> tuple[list[list[int]], list[str],
-             Sequence[TextStream]]:
+def _prompts(args: argparse.Namespace, engine: engines.Engine
+             ) -> tuple[list[list[int]], list[str], Sequence[TextStream]]:
     """(prompts as ids, their text for a terminal, a TextStream for each)."""
     if args.ids:
         return args.ids, [""] * len(args.ids), [IdStream() for _ in args.ids]
