@@ -17,11 +17,17 @@ class NoRoom(Exception):
 
 @dataclass(frozen=True)
 class Reg:
-    """A value in registers. ``space``: ``v``, ``u``, ``s`` or ``q``; ``elements``: its length."""
+    """A value in registers.
+
+    ``space``: ``v``, ``u``, ``s`` or ``q``; ``elements``: its length. ``within``: the value whose
+    registers it is a part of, from the one with the number ``offset`` on.
+    """
     space: str
     name: str
     elements: int = 1
     indexed: bool = False
+    within: "Reg | None" = None
+    offset: int = 0
 
     def __str__(self) -> str:
         return self.name + "+x" * self.indexed
@@ -140,9 +146,14 @@ def allocate(code: Sequence[Instr], config: Config, pinned: Collection[str] = ()
     masks = _occupied(code)
     everywhere = (1 << len(code)) - 1
     registers: dict[str, Reg] = {}
+    parts: dict[str, Reg] = {}
     for instr in code:
         for reg in instr.registers():
-            registers.setdefault(reg.name, reg)
+            whole = reg.within or reg
+            if registers.setdefault(whole.name, whole).elements != whole.elements:
+                raise ValueError(f"two values of different lengths are called {whole.name}")
+            if reg.within:
+                parts[reg.name] = reg
     places: dict[str, int] = {}
     for spaces, limit, title in (("vu", config.registers, "vector"),
                                  ("q", config.code_registers, "code"),
@@ -161,4 +172,7 @@ def allocate(code: Sequence[Instr], config: Config, pinned: Collection[str] = ()
             raise NoRoom(f"the layer program needs {max(need, limit + 1)} {title} registers, "
                          f"the target has {limit}")
         places |= found or {}
+    for name, reg in parts.items():
+        assert reg.within
+        places[name] = places[reg.within.name] + reg.offset
     return places

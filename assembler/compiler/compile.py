@@ -16,11 +16,13 @@ from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.contract.isa import WORD_BITS
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import packing
-from tern_fpga.assembler.files.checkpoint import Checkpoint, Tensor
+from tern_fpga.assembler.files.checkpoint import Checkpoint
 from tern_fpga.assembler.files.disk import kept_in, read_json, read_json_bytes
 from tern_fpga.assembler.files.image import PROGRAM, TOKENIZER, Image, Section, token_ids
 from tern_fpga.assembler.files.tokenizer import FileTokenizer
-from tern_fpga.assembler.models import hgrn as models
+from tern_fpga.assembler.models import registry
+from tern_fpga.assembler.models.architecture import Architecture
+from tern_fpga.assembler.models.program import Embed
 
 
 __all__ = ["GENERATION", "Progress", "no_progress", "compile_model", "check_tensors"]
@@ -30,7 +32,7 @@ GENERATION = "generation_config.json"
 
 Progress = Callable[[int, str], object]     # (weights done, name of the next matrix)
 
-_Scales = dict[int | None, dict[str, float]]        # layer, None for the head -> matrix -> scale
+_Scales = dict[tuple[int, int], dict[str, float]]    # part and repetition -> matrix -> scale
 
 _ROWS = 4096               # rows of the embedding converted at a time
 
@@ -72,7 +74,7 @@ def _check_names(checkpoint: Checkpoint, expected: Iterable[str]) -> None:
                         f"dict of the model inside of the wrapper")
 
 
-def check_tensors(checkpoint: Checkpoint, model: models.Hgrn) -> None:
+def check_tensors(checkpoint: Checkpoint, model: Architecture) -> None:
     """Raise TernError unless the checkpoint has exactly the tensors of ``model``."""
     expected = model.shapes()
     for name, shape in expected.items():
@@ -108,32 +110,21 @@ def _ends(checkpoint: Checkpoint, vocabulary: int) -> int | list[int] | None:
     return list(ends) if len(ends) > 1 else (*ends, None)[0]
 
 
-def _lower_bounds(checkpoint: Checkpoint) -> npt.NDArray[np.float64]:
-    """(layers, d) float64: the softmax over the layers, summed up to each layer; row 0 is 0."""
-    x = checkpoint.whole("model.lower_bounds").array().astype(np.float64)
-    x = np.exp(x - x.max(axis=0))
-    x /= x.sum(axis=0)
-    return np.cumsum(x, axis=0) - x[0]
-
-
-def _parameter(p: Parameter, prefix: str, layer: int | None, checkpoint: Checkpoint,
-               scales: Mapping[str, float],
-               bounds: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
+def _parameter(p: Parameter, repetition: int, prefix: str, model: Architecture,
+               checkpoint: Checkpoint, scales: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """The vector of a :class:`assembler.compiler.expand.Parameter`: (elements,) float64."""
     def read(name: str) -> npt.NDArray[np.float64]:
-        # The tensors of the head and of the final norm do not belong to a layer.
-        name = name if layer is None else prefix + name
-        return checkpoint.whole(f"{name}.weight").array().astype(np.float64)
+        return checkpoint.whole(name).array().astype(np.float64)
 
-    if isinstance(p.op, models.Codes):
-        if p.kind == "outer":
-            assert p.op.outer is not None
-            return read(p.op.outer)
-        gain = read(p.op.inner) * scales[p.op.matrix]
-        return gain * read(p.op.outer) if p.op.outer else gain
-    assert bounds is not None and layer is not None
-    floor: npt.NDArray[np.float64] = bounds[layer]
-    return floor if p.kind == "floor" else 1 - floor
+    x = np.ones(p.elements)
+    for n, name in enumerate(p.factors):
+        factor = model.parameter(name, repetition, prefix, read)
+        x = x * factor if n else factor
+        if n == 0 and p.matrix:
+            x = x * scales[p.matrix]
+    if p.matrix and not p.factors:
+        x = x * scales[p.matrix]
+    return 1 - x if p.complement else x
 
 
 class _Memory:
@@ -171,16 +162,20 @@ class _Memory:
                 for name, words in self.plan.sizes.items()]
 
 
-def _embedding(memory: _Memory, tensor: Tensor, planned: Plan) -> None:
-    words = planned.config.vector_words(planned.model.hidden)
+def _embedding(memory: _Memory, checkpoint: Checkpoint, planned: Plan) -> None:
+    table, = (op for part in planned.program.parts for op in part.operations
+              if isinstance(op, Embed))
+    tensor = checkpoint.whole(f"{table.table}.weight")
+    width  = planned.program.lengths[table.out]
+    words  = planned.config.vector_words(width)
     row, size = 0, 0
     remaining = np.zeros(0, np.float32)
     # A chunk of the file may end within a row: its remainder is joined to the next chunk.
     for chunk in tensor.chunks():
         remaining = np.concatenate([remaining, chunk])
-        while len(remaining) >= planned.model.hidden:
-            count = min(_ROWS, len(remaining) // planned.model.hidden)
-            rows = remaining[:count * planned.model.hidden].reshape(count, -1)
+        while len(remaining) >= width:
+            count = min(_ROWS, len(remaining) // width)
+            rows = remaining[:count * width].reshape(count, -1)
             remaining = remaining[rows.size:]
             size += memory.vector(tensor.name, "embedding", row * words, rows, tensor.path)
             row += count
@@ -200,7 +195,7 @@ def _weights(memory: _Memory, checkpoint: Checkpoint, planned: Plan,
             trits, scale = checkpoint.tensors[f"{matrix.tensor}.weight"].ternary()
             held = matrix.tensor
             zeros += trits.size - int(np.count_nonzero(trits))
-            scales.setdefault(matrix.layer, {})[matrix.name] = scale
+            scales.setdefault((matrix.part, matrix.repetition), {})[matrix.name] = scale
         data = packing.tile(trits[matrix.start:matrix.stop], planned.config)
         memory.put("weights", matrix.offset, data)
         memory.note(f"{matrix.tensor}.weight", "weights", matrix.offset, len(data),
@@ -210,25 +205,25 @@ def _weights(memory: _Memory, checkpoint: Checkpoint, planned: Plan,
 
 
 def _parameters(memory: _Memory, checkpoint: Checkpoint, planned: Plan, scales: _Scales) -> None:
-    bounds = _lower_bounds(checkpoint) if planned.model.lower_bounds else None
-    pitch = planned.lowered.pitch
-    layers: list[int | None] = [*range(planned.model.layers), None]
-    for layer in layers:
-        prefix = "" if layer is None else f"model.layers.{layer}."
-        base = (planned.model.layers if layer is None else layer) * pitch
-        block = planned.lowered.head_block if layer is None else planned.lowered.layer_block
-        for p in block:
-            x = _parameter(p, prefix, layer, checkpoint, scales[layer], bounds)
-            size = memory.vector(prefix + p.name, "parameters", base + p.offset, x,
-                                 checkpoint.path)
-            memory.note(prefix + p.name, "parameters", base + p.offset, size,
-                        elements=p.elements)
+    offset = 0
+    for number, part in enumerate(planned.program.parts):
+        for repetition, prefix in enumerate(part.prefixes):
+            for p in planned.lowered.blocks[number]:
+                x = _parameter(p, repetition, prefix, planned.model, checkpoint,
+                               scales.get((number, repetition), {}))
+                size = memory.vector(prefix + p.name, "parameters", offset + p.offset, x,
+                                     checkpoint.path)
+                derived = {"derived": True} if p.complement else {}
+                memory.note(prefix + p.name, "parameters", offset + p.offset, size,
+                            elements=p.elements, **derived)
+            offset += planned.lowered.pitches[number]
 
 
 def _streams(memory: _Memory, planned: Plan) -> list[dict[str, Any]]:
     """The program's weight streams: the matrices of all layers, and those of the head."""
     data = memory.data["weights"]
-    body = next(matrix.offset for matrix in planned.matrices if matrix.layer is None)
+    head = len(planned.program.parts) - 1
+    body = next(matrix.offset for matrix in planned.matrices if matrix.part == head)
     size = body * planned.config.word_bytes
     return [checksum.entry("body", body, data[:size].data),
             checksum.entry("head", planned.sizes["weights"] - body, data[size:].data)]
@@ -259,7 +254,7 @@ def compile_model(path: Path | str | Checkpoint, config: Config, target: str,
         The checkpoint cannot be read or is not supported, or the model does not fit.
     """
     checkpoint = path if isinstance(path, Checkpoint) else Checkpoint(path)
-    model = models.load(checkpoint.config, checkpoint.path)
+    model = registry.load(checkpoint.config, checkpoint.path)
     check_tensors(checkpoint, model)
     try:
         planned = plan(model, config, checkpoint.path)
@@ -274,16 +269,14 @@ def compile_model(path: Path | str | Checkpoint, config: Config, target: str,
     memory.put("program", 0, np.frombuffer(
         b"".join(word.to_bytes(WORD_BITS // 8, "little") for word in program.words), np.uint8))
     progress(0, "embedding")
-    _embedding(memory, checkpoint.whole("model.embeddings.weight"), planned)
+    _embedding(memory, checkpoint, planned)
     scales, zeros = _weights(memory, checkpoint, planned, progress)
     _parameters(memory, checkpoint, planned, scales)
     weights = sum((m.stop - m.start) * m.columns for m in planned.matrices)
     manifest = {
         "target": target,
         "model": {"type": checkpoint.config["model_type"], "source": str(checkpoint.path),
-                  "hidden_size": model.hidden, "intermediate_size": model.inner,
-                  "layers": model.layers, "vocab_size": model.vocab,
-                  "use_lower_bound": model.lower_bounds,
+                  **model.manifest(), "vocab_size": model.vocab,
                   "bos_token_id": checkpoint.config.get("bos_token_id"),
                   "eos_token_id": _ends(checkpoint, model.vocab),
                   "parameters": sum(t.count for t in checkpoint.tensors.values()),

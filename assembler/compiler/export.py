@@ -21,7 +21,8 @@ from tern_fpga.assembler.compiler.compile import Progress, check_tensors, no_pro
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk, ternary
 from tern_fpga.assembler.files.checkpoint import BYTES, INDEX, SINGLE, Checkpoint, Tensor
-from tern_fpga.assembler.models import hgrn as models
+from tern_fpga.assembler.models import registry
+from tern_fpga.assembler.models.architecture import Architecture
 
 
 __all__ = ["export"]
@@ -46,7 +47,7 @@ def _as_bf16(tensor: Tensor) -> Iterator[npt.NDArray[np.uint16]]:
         yield (x.view(np.uint32) >> np.uint32(16)).astype("<u2")
 
 
-def _entries(checkpoint: Checkpoint, model: models.Hgrn,
+def _entries(checkpoint: Checkpoint, model: Architecture,
              progress: Progress) -> tuple[list[_Entry], list[str]]:
     """(entries of the copy's tensors, names of the tensors that bf16 would change).
 
@@ -126,7 +127,7 @@ def export(checkpoint: Checkpoint, directory: Path | str,
         checkpoint's own, holds another that is no copy of this kind, or cannot be written.
     """
     directory = Path(directory)
-    model = models.load(checkpoint.config, checkpoint.path)
+    model = registry.load(checkpoint.config, checkpoint.path)
     check_tensors(checkpoint, model)
     source = checkpoint.path.parent
     if directory.resolve() in (source.resolve(), checkpoint.path.resolve().parent):

@@ -10,7 +10,8 @@ from tern_fpga.assembler.contract.config import PRESETS, Config
 from tern_fpga.assembler.contract.isa import WORD_BITS
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import packing
-from tern_fpga.assembler.models import hgrn as models
+from tern_fpga.assembler.models.architecture import Architecture
+from tern_fpga.assembler.models.program import Embed, LayerProgram
 
 
 __all__ = ["Matrix", "Plan", "plan", "advice"]
@@ -21,23 +22,20 @@ _ALIGN = 64                # memory words: a section starts at the start of a bu
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows ``start`` to ``stop`` of a ternary matrix; ``layer`` is None for the head's.
+    """Rows ``start`` to ``stop`` of a ternary matrix of a part's repetition.
 
-    They occupy ``words`` memory words from ``offset`` on, counted from the first word of the
-    weights.
+    ``tensor``: name of the checkpoint's tensor, without ``.weight``. The rows occupy ``words``
+    memory words from ``offset`` on, counted from the first word of the weights.
     """
     name: str
-    layer: int | None
+    tensor: str
+    part: int
+    repetition: int
     start: int
     stop: int
     columns: int
     offset: int
     words: int
-
-    @property
-    def tensor(self) -> str:
-        """Name of the checkpoint's tensor, without ``.weight``."""
-        return self.name if self.layer is None else f"model.layers.{self.layer}.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ class Plan:
 
     ``addresses`` and ``sizes``: section -> memory words. ``source``: the whole program text.
     """
-    model: models.Hgrn
+    model: Architecture
+    program: LayerProgram
     config: Config
     lowered: lower.Lowered
     matrices: list[Matrix]
@@ -65,28 +64,28 @@ class Plan:
         return self.words * self.config.word_bytes
 
 
-def _matrices(program: models.LayerProgram, config: Config) -> tuple[list[Matrix], int, int]:
-    """All matrices in the order of their use; memory words of all layers', and of the head's."""
+def _matrices(program: LayerProgram, config: Config) -> tuple[list[Matrix], int, int]:
+    """All matrices in the order of their use; memory words of those that every token needs, and of
+    the head's."""
     out, offset, body = [], 0, 0
-    layers: list[int | None] = [*range(program.layers), None]
-    for layer in layers:
-        for op in program.layer if layer is not None else program.head:
-            if isinstance(op, models.Linear):
-                columns = program.matrices[op.matrix][1]
-                words = packing.matrix_words(op.stop - op.start, columns, config)
-                out.append(Matrix(op.matrix, layer, op.start, op.stop, columns, offset, words))
-                offset += words
-        if layer is not None:
+    head = len(program.parts) - 1
+    for part, repetition, prefix, op in program.linears():
+        columns = program.matrices[op.matrix][1]
+        words = packing.matrix_words(op.stop - op.start, columns, config)
+        out.append(Matrix(op.matrix, prefix + op.matrix, part, repetition, op.start, op.stop,
+                          columns, offset, words))
+        offset += words
+        if part != head:
             body = offset
     return out, body, offset - body
 
 
-def plan(model: models.Hgrn, config: Config, where: Path | str = "model") -> Plan:
+def plan(model: Architecture, config: Config, where: Path | str = "model") -> Plan:
     """Lower a model for a machine, and lay out its memory.
 
     Parameters
     ----------
-    model : assembler.models.hgrn.Hgrn
+    model : assembler.models.architecture.Architecture
     config : Config
     where : str
         Beginning of the messages.
@@ -107,10 +106,11 @@ def plan(model: models.Hgrn, config: Config, where: Path | str = "model") -> Pla
     # The number of instructions does not depend on addresses: count them with addresses of 0.
     zeros = "".join(f".alias {name} 0\n" for name in names)
     count = len(text.assemble(zeros + lowered.text, config, str(where)).words)
-    block = sum(config.vector_words(p.elements) for p in lowered.head_block)
+    table, = (op for part in program.parts for op in part.operations if isinstance(op, Embed))
     sizes = {"program": count * WORD_BITS // config.memory_bits,
-             "parameters": program.layers * lowered.pitch + block,
-             "embedding": model.vocab * config.vector_words(model.hidden),
+             "parameters": sum((part.repeats or 1) * pitch
+                               for part, pitch in zip(program.parts, lowered.pitches)),
+             "embedding": model.vocab * config.vector_words(program.lengths[table.out]),
              "weights": body + head,
              "states": lowered.state_words}
     addresses, address = {}, 0
@@ -118,10 +118,10 @@ def plan(model: models.Hgrn, config: Config, where: Path | str = "model") -> Pla
         addresses[name] = address
         address += -(-words // _ALIGN) * _ALIGN
     aliases = "".join(f".alias  {name:<12} {addresses[name]:#x}\n" for name in names)
-    return Plan(model, config, lowered, matrices, addresses, sizes, aliases + lowered.text)
+    return Plan(model, program, config, lowered, matrices, addresses, sizes, aliases + lowered.text)
 
 
-def _targets_that_fit(model: models.Hgrn) -> list[str]:
+def _targets_that_fit(model: Architecture) -> list[str]:
     fitting = []
     for name, config in PRESETS.items():
         try:
@@ -132,7 +132,7 @@ def _targets_that_fit(model: models.Hgrn) -> list[str]:
     return fitting
 
 
-def advice(model: models.Hgrn) -> str:
+def advice(model: Architecture) -> str:
     """Names the targets that the model fits, for a message about one that it does not fit."""
     fitting = _targets_that_fit(model)
     return f"it fits {', '.join(fitting)}" if fitting else "it fits no known target"

@@ -1,19 +1,19 @@
-"""Lowers a layer program to program text: a loop over the layers, with registers assigned.
+"""Lowers a layer program to program text: loops over its parts, with registers assigned.
 
-The parameters of a layer are one block of memory in the order of their use; all blocks have the
-same pitch. The last part of each layer loads the gains of the first norm of the *next* layer.
-Therefore one more block, after that of the last layer, holds the gains of the head.
+The parameters of a repetition are one block of memory in the order of their use; the blocks follow
+each other. Where the sizes allow it, the last part of each repetition of the last loop loads the
+gains of the first norm of the *next* repetition; after the last one, these are the gains of the
+head, whose block follows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tern_fpga.assembler.asm.text import registers_of
 from tern_fpga.assembler.compiler.allocate import Instr, NoRoom, Reg, allocate
-from tern_fpga.assembler.compiler.expand import Expansion, Parameter
+from tern_fpga.assembler.compiler.expand import Expansion, Parameter, States
 from tern_fpga.assembler.contract import isa
 from tern_fpga.assembler.contract.config import Config
-from tern_fpga.assembler.models import hgrn as model
+from tern_fpga.assembler.models.program import LayerProgram, Part
 
 
 __all__ = ["Lowered", "lower"]
@@ -24,16 +24,14 @@ class Lowered:
     """The result of lowering.
 
     ``text``: the program without the aliases of its addresses ``parameters``, ``embedding``,
-    ``weights`` and ``states``. ``symbols``: value -> register. ``layer_block``, ``head_block``: the
-    parameters of a layer and of the head. ``pitch``: memory words of a layer's block.
-    ``resident``: whether all states stay in registers. ``state_words``: memory words of all
-    states; 0 if they are resident.
+    ``weights`` and ``states``. ``symbols``: value -> register. ``blocks``: for each part, the
+    parameters of a repetition. ``pitches``: memory words of these blocks. ``resident``: whether all
+    states stay in registers. ``state_words``: memory words of all states; 0 if they are resident.
     """
     text: str
     symbols: dict[str, str]
-    layer_block: list[Parameter]
-    head_block: list[Parameter]
-    pitch: int
+    blocks: list[list[Parameter]]
+    pitches: list[int]
     state_words: int
     resident: bool
 
@@ -76,76 +74,117 @@ def _control(mnemonic: str, note: str = "", labels: Iterable[str] = (),
     return Instr(mnemonic, operands, labels=tuple(labels), note=note)
 
 
-def _build(program: model.LayerProgram, config: Config, body_words: int, head_words: int,
-           resident: bool,
-           lookahead: int) -> tuple[list[Instr], list[Parameter], list[Parameter], int, int]:
-    """All instructions; the blocks, pitch and state words of :class:`Lowered`."""
+def _expanded(program: LayerProgram, config: Config, states: States,
+              constants: dict[str, float]) -> list[Expansion]:
+    """The instructions of all parts."""
+    # Values that a part takes from the parts before it, or from its repetition before.
+    needed: set[str] = set()
+    for part in program.parts:
+        defined: set[str] = set()
+        for op in part.operations:
+            needed.update(set(op.reads) - defined)
+            defined.update([op.out] if op.out else [])
+    expansions: list[Expansion] = []
+    for part in program.parts:
+        # Sums of squares that are known when the part begins, in every repetition.
+        square = dict(expansions[-1].square) if expansions else {}
+        while True:
+            found: dict[str, float] = {}
+            expansion = Expansion(program, config, states=states, constants=found, square=square)
+            expansion.add_operations(part, sorted(needed))
+            lost = set(square) - set(expansion.square) if part.repeats else set()
+            if not lost:
+                break
+            square = {name: reg for name, reg in square.items() if name not in lost}
+        constants.update(found)
+        # A part between two others leaves the sums that it does not touch as they are.
+        expansions.append(expansion)
+    return expansions
+
+
+def _build(program: LayerProgram, config: Config, body_words: int, head_words: int, resident: bool,
+           lookahead: int) -> tuple[list[Instr], list[list[Parameter]], list[int]]:
+    """All instructions; the blocks and pitches of :class:`Lowered`."""
     constants: dict[str, float] = {}
-    parts: list[Expansion] = []
-    for ops in (program.start, program.layer, program.head):
-        # The sum of squares of the residual stream is known when a part begins.
-        part = Expansion(program, config, resident=resident, constants=constants,
-                         square=parts[0].square if parts else {})
-        for op in ops:
-            part.add_operation(op)
-        parts.append(part)
-    start, layer, head = parts
-    # The gains of the head use the registers of the layer's first parameters: see the module's
+    states = States(program, config, resident=resident)
+    expansions = _expanded(program, config, states, constants)
+    blocks, pitches = zip(*(_with_offsets(each.parameters, config) for each in expansions))
+    *body_parts, head_part = program.parts
+    head = expansions[-1]
+    loops = [n for n, part in enumerate(body_parts) if part.repeats]
+    last = loops[-1]
+
+    # The gains of the head use the registers of the last loop's first parameters: see the module's
     # docstring.
-    block, pitch = _with_offsets(layer.parameters, config)
-    preloaded = block[:len(head.parameters)]
+    preloaded = blocks[last][:len(head.parameters)]
+    if ([p.elements for p in preloaded] != [p.elements for p in head.parameters]
+            or last != len(body_parts) - 1):
+        preloaded = []
     renamed = {h.name: p.name for h, p in zip(head.parameters, preloaded)}
-    if [p.elements for p in preloaded] != [p.elements for p in head.parameters]:
-        raise ValueError("the head's parameters must be as long as the layer's first ones")
     for instr in head.code:
         instr.operands = {k: replace(v, name=renamed.get(v.name, v.name))
                           if isinstance(v, Reg) else v for k, v in instr.operands.items()}
-    head_block, _ = _with_offsets(head.parameters, config)
-    n = max((program.lengths[op.out] for op in program.layer if isinstance(op, model.Scan)),
-            default=0)
-    state_registers = registers_of("v", n, config)
-    state_pitch = config.positions * config.vector_words(n)
-
-    body = _loads(layer.code, block, pitch, preloaded, lookahead)
+    head_code = head.code if preloaded else _loads(head.code, blocks[-1], 0, (), lookahead)
+    start = sum((part.repeats or 1) * pitch for part, pitch in zip(body_parts[:last], pitches))
     first = [Instr("load", {"dst": Reg("u", p.name, p.elements), "r": "r0", "n": p.elements,
-                            "address": f"parameters+{p.offset}", "pitch": 0}) for p in preloaded]
-    body[0] = replace(body[0], labels=("layer",))
+                            "address": f"parameters+{start + p.offset}", "pitch": 0})
+             for p in preloaded]
+    early = first if loops == [last] else []        # loaded before the step begins
 
     def again(labels: tuple[str, ...] = ()) -> list[Instr]:
         """Loads and the weight stream for the next step, issued before this step ends."""
-        return [replace(first[0], labels=labels, note="the first layer's parameters again"),
-                *(replace(i) for i in first[1:]),
-                _control("stream", "for the next step", r="r0", address="weights",
-                         words=body_words)]
+        out = [*(replace(i) for i in early),
+               _control("stream", "for the next step", r="r0", address="weights",
+                        words=body_words)]
+        out[0] = replace(out[0], labels=labels, note=(
+            "the first layer's parameters again" if early else out[0].note))
+        return out
 
-    tail = [i for i, instr in enumerate(head.code) if instr.mnemonic == "matmul"][0]
+    def looped(number: int, part: Part) -> list[Instr]:
+        """The code of a part, with its loop."""
+        ahead = preloaded if number == last else ()
+        code = _loads(expansions[number].code, blocks[number], pitches[number], ahead, lookahead)
+        step = states.step(part)
+        pointers = []
+        if pitches[number]:
+            pointers.append(_control("add_r", r="r1", imm=pitches[number]))
+        if step:
+            pointers.append(_control("add_r", r="r7" if resident else "r3", imm=step))
+        if not part.repeats:
+            return [*code, *pointers]
+        label = "layer" if number == loops[0] else f"layer_{number}"
+        code[0] = replace(code[0], labels=(label,))
+        begin = [] if number == loops[0] else [_control("set", r="r2", imm=part.repeats)]
+        if number == last and not early:
+            begin += [replace(i) for i in first]
+        if pointers:
+            pointers[0] = replace(pointers[0], note="to the next layer")
+        return [*begin, *code, *pointers, _control("add_r", r="r2", imm=-1),
+                _control("bnz", r="r2", target=label)]
+
+    tail = next(i for i, instr in enumerate(head_code) if instr.mnemonic == "matmul")
+    repeats = body_parts[loops[0]].repeats
+    assert repeats
     code = [
         _control("stream", "the weights of all layers, fetched ahead", r="r0",
                  address="weights", words=body_words),
         *(Instr("const", {"dst": Reg("s", name), "value": repr(float(value))})
           for name, value in constants.items()),
-        *[replace(i) for i in first],
+        *[replace(i) for i in early],
         _control("next", "one token in each position", labels=("step",)),
         _control("bns", target="no_head"),
         _control("stream", "those of the head", r="r0", address=f"weights+{body_words}",
                  words=head_words),
         _control("set", labels=("no_head",), r="r1", imm=0),
-        _control("set", r="r2", imm=program.layers),
-        (_control("set", r="r7", imm=0) if resident else _control("set", r="r3", imm=0)),
-        *start.code,
-        *body,
-        _control("add_r", "to the next layer", r="r1", imm=pitch),
-        (_control("add_r", r="r7", imm=state_registers) if resident
-         else _control("add_r", r="r3", imm=state_pitch)),
-        _control("add_r", r="r2", imm=-1),
-        _control("bnz", r="r2", target="layer"),
+        _control("set", r="r2", imm=repeats),
+        *([_control("set", r="r7" if resident else "r3", imm=0)] if states.size else []),
+        *(instr for number, part in enumerate(body_parts) for instr in looped(number, part)),
         _control("bns", target="rest"),
-        *head.code[:tail],
-        *again(), *head.code[tail:], _control("emit"), _control("jump", target="step"),
+        *head_code[:tail],
+        *again(), *head_code[tail:], _control("emit"), _control("jump", target="step"),
         *again(labels=("rest",)), _control("jump", target="step"),
     ]
-    state_words = 0 if resident else program.layers * state_pitch
-    return code, block, head_block, pitch, state_words
+    return code, list(blocks), list(pitches)
 
 
 def _render(code: Sequence[Instr], places: Mapping[str, int]) -> tuple[str, dict[str, str]]:
@@ -176,12 +215,12 @@ def _render(code: Sequence[Instr], places: Mapping[str, int]) -> tuple[str, dict
     return "\n".join(lines) + "\n", registers
 
 
-def lower(program: model.LayerProgram, config: Config, body_words: int, head_words: int) -> Lowered:
+def lower(program: LayerProgram, config: Config, body_words: int, head_words: int) -> Lowered:
     """Lower a layer program for a machine.
 
     Parameters
     ----------
-    program : assembler.models.hgrn.LayerProgram
+    program : assembler.models.program.LayerProgram
     config : Config
     body_words, head_words : int
         Memory words of the matrices of all layers, and of the head's matrices, which follow them.
@@ -199,14 +238,15 @@ def lower(program: model.LayerProgram, config: Config, body_words: int, head_wor
     failure: NoRoom | None = None
     for resident, lookahead in ((True, whole), (True, near), (True, none),
                                 (False, whole), (False, near), (False, none)):
-        code, block, head_block, pitch, state_words = _build(
-            program, config, body_words, head_words, resident, lookahead)
+        code, blocks, pitches = _build(program, config, body_words, head_words, resident,
+                                       lookahead)
         try:
-            places = allocate(code, config, pinned=("state",) if resident else ())
+            places = allocate(code, config, pinned=(States.BLOCK,) if resident else ())
         except NoRoom as error:
             failure = error
             continue
         text, registers = _render(code, places)
-        return Lowered(text, registers, block, head_block, pitch, state_words, resident)
+        words = 0 if resident else States(program, config, resident=False).size
+        return Lowered(text, registers, blocks, pitches, words, resident)
     assert failure is not None
     raise failure

@@ -12,7 +12,7 @@ from tern_fpga.assembler.contract.config import Config
 from tern_fpga.assembler.contract.isa import WORD_BITS
 from tern_fpga.assembler.files.checkpoint import Checkpoint
 from tern_fpga.assembler.files.image import PROGRAM, Image, Section
-from tern_fpga.assembler.models import hgrn as models
+from tern_fpga.assembler.models import registry
 
 
 __all__ = ["Prediction", "predicted"]
@@ -54,7 +54,7 @@ def predicted(folder: Path | str, config: Config, memory: Memory | None = None) 
         The model cannot be read, or the registers are too few for it.
     """
     checkpoint = Checkpoint(folder)
-    model = models.load(checkpoint.config, checkpoint.path)
+    model = registry.load(checkpoint.config, checkpoint.path)
     planned = plan(model, config, checkpoint.path)
     if planned.bytes > config.memory_bytes:
         return Prediction(planned.bytes)

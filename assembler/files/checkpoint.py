@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk, ternary
-from tern_fpga.assembler.models import hgrn as models
+from tern_fpga.assembler.models import registry
 
 
 __all__ = ["Tensor", "Checkpoint", "SINGLE", "INDEX", "BYTES"]
@@ -352,7 +352,7 @@ class Checkpoint:
         weights = self._named("weights") or path.parent
         found = _find_weights(weights) if weights.is_dir() else weights
         if found is None or "model_type" in self.config:
-            models.check_type(self.config, path)        # tells more than that weights are missing
+            registry.check_type(self.config, path)        # tells more than that weights are missing
         if found is None:
             raise TernError(_instead_of_weights(weights))
         ternary.check_config(self.config, path)

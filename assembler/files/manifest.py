@@ -68,7 +68,7 @@ _COUNT, _TEXT = ("a whole number", _count), ("a text", _text)
 
 MODEL: dict[str, _Rule] = {
     "type": _TEXT, "source": _TEXT, "hidden_size": _COUNT, "intermediate_size": _COUNT,
-    "layers": _COUNT, "vocab_size": _COUNT, "use_lower_bound": ("true or false", _flag),
+    "layers": _COUNT, "vocab_size": _COUNT,
     "bos_token_id": ("a token, several, or null", _tokens),
     "eos_token_id": ("a token, several, or null", _tokens),
     "parameters": _COUNT, "ternary_weights": _COUNT, "zero_weights": _COUNT,
@@ -78,7 +78,7 @@ TENSOR: dict[str, _Rule] = {
     "name": _TEXT, "address": _COUNT, "bytes": _COUNT,
     "rows": ("two rising numbers", _range), "columns": _COUNT, "scale": ("a number", _number),
     "shape": ("two numbers", _pair), "pitch": _COUNT,
-    "elements": _COUNT,
+    "elements": _COUNT, "derived": ("true or false", _flag),
 }
 # A tensor is one of these: a matrix (a range of its rows), an embedding, a vector.
 _KINDS = (("name", "rows", "columns"), ("name", "shape", "pitch"), ("name", "elements"))

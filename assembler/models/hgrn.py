@@ -1,157 +1,53 @@
-"""Models as layer programs: a few operations over named values, without an instruction set.
+"""The MatMul-free LM (arXiv 2406.02528), ``model_type: hgrn_bit``: HGRN with BitLinears."""
 
-A value is a vector per token. A parameter has the name of its tensor in the checkpoint; in the
-operations of a layer, the name is relative to ``model.layers.N.``. ``assembler.compiler.lower``
-turns the operations into instructions in the order of the program, so this order is also the
-schedule: after each matrix comes vector work on the results of the matrix before it.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.models.architecture import (
+    MAX_LAYERS,
+    MAX_SIZE,
+    MAX_VOCAB,
+    Architecture,
+    Read,
+    check_tokens,
+    choice,
+    size,
+)
+from tern_fpga.assembler.models.floats import Array, BitLinear, FloatModel, rms_norm, sigmoid, silu
+from tern_fpga.assembler.models.program import (
+    Add,
+    Codes,
+    Complement,
+    Embed,
+    LayerProgram,
+    Lerp,
+    Linear,
+    Map,
+    Mul,
+    Norm,
+    Operation,
+    Part,
+    Scan,
+)
 
 
-__all__ = ["Embed", "Codes", "Linear", "Map", "Lerp", "Complement", "Mul", "Add", "Scan",
-           "Operation", "LayerProgram", "Hgrn", "check_type", "load"]
+__all__ = ["Hgrn", "HgrnReference"]
 
 
-@dataclass(frozen=True)
-class Embed:
-    """out = the row of ``table`` that belongs to the token."""
-    out: str
-    table: str
-
-    def __str__(self) -> str:
-        return f"{self.out} = row of {self.table}"
-
-
-@dataclass(frozen=True)
-class Codes:
-    """out = int8 codes of ``RMSNorm(RMSNorm(a, outer) * b, inner)``, for the product with
-    ``matrix``. ``outer`` None: no outer norm; ``b`` None: no factor. Of the operands, ``a`` becomes
-    available last."""
-    out: str
-    a: str
-    b: str | None
-    outer: str | None
-    inner: str
-    matrix: str
-
-    def __str__(self) -> str:
-        value = f"norm({self.a}, {self.outer})" if self.outer else self.a
-        value += f" * {self.b}" if self.b else ""
-        return f"{self.out} = codes of norm({value}, {self.inner})"
-
-
-@dataclass(frozen=True)
-class Linear:
-    """out = rows ``start`` to ``stop`` of ``matrix`` times ``codes``, rescaled. ``out`` None: the
-    result is the logits."""
-    out: str | None
-    codes: str
-    matrix: str
-    start: int
-    stop: int
-
-    def __str__(self) -> str:
-        rows = f"{self.matrix}[{self.start}:{self.stop}]"
-        return f"{self.out or 'logits'} = {rows} {self.codes}"
+_EPS = 1e-6                # of every norm; the published code prints 1e-8 and computes this
+_BOUNDS = "lower_bounds"   # the parameter that the checkpoint has for all layers together
+_PREFIX = "model.layers.{}."
 
 
 @dataclass(frozen=True)
-class Map:
-    """out = function(a); ``function`` is ``sigmoid`` or ``silu``."""
-    out: str
-    function: str
-    a: str
-
-    def __str__(self) -> str:
-        return f"{self.out} = {self.function}({self.a})"
-
-
-@dataclass(frozen=True)
-class Lerp:
-    """out = floor + (1 - floor) * a, where ``floor`` is a parameter."""
-    out: str
-    a: str
-    floor: str
-
-    def __str__(self) -> str:
-        return f"{self.out} = lerp({self.floor}, 1, {self.a})"
-
-
-@dataclass(frozen=True)
-class Complement:
-    """out = 1 - a."""
-    out: str
-    a: str
-
-    def __str__(self) -> str:
-        return f"{self.out} = 1 - {self.a}"
-
-
-@dataclass(frozen=True)
-class Mul:
-    """out = a * b."""
-    out: str
-    a: str
-    b: str
-
-    def __str__(self) -> str:
-        return f"{self.out} = {self.a} * {self.b}"
-
-
-@dataclass(frozen=True)
-class Add:
-    """out = a + b."""
-    out: str
-    a: str
-    b: str
-
-    def __str__(self) -> str:
-        return f"{self.out} = {self.a} + {self.b}"
-
-
-@dataclass(frozen=True)
-class Scan:
-    """out = decay * state + a, and the new state is out. Each layer has one state per stream."""
-    out: str
-    decay: str
-    a: str
-
-    def __str__(self) -> str:
-        return f"{self.out} = state = {self.decay} * state + {self.a}"
-
-
-Operation = Embed | Codes | Linear | Map | Lerp | Complement | Mul | Add | Scan
-
-
-@dataclass(frozen=True)
-class LayerProgram:
-    """The operations of a model. ``start`` runs once a token, ``layer`` runs ``layers`` times, and
-    ``head`` runs when a token is sampled.
-
-    ``lengths``: elements of each value. ``matrices``: name -> (rows, columns).
-    """
-    layers: int
-    start: tuple[Operation, ...]
-    layer: tuple[Operation, ...]
-    head: tuple[Operation, ...]
-    lengths: dict[str, int]
-    matrices: dict[str, tuple[int, int]]
-
-
-_MAX_SIZE = 65535          # elements of a vector, a 16-bit field of the instruction set
-_MAX_VOCAB = 1 << 24       # a token is 24 bits
-_MAX_LAYERS = 4096
-
-
-@dataclass(frozen=True)
-class Hgrn:
-    """The MatMul-free LM (arXiv 2406.02528), ``model_type: hgrn_bit``.
+class Hgrn(Architecture):
+    """The MatMul-free LM.
 
     Parameters
     ----------
@@ -166,48 +62,68 @@ class Hgrn:
     vocab: int
     lower_bounds: bool
 
-    EPS = 1e-6             # of every RMSNorm, in the code that trained the checkpoints
+    model_type = "hgrn_bit"
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], where: Path | str) -> Self:
+        for key, good, shown in (
+                ("use_short_conv", (False, None), "false (it is broken upstream)"),
+                ("expand_ratio", (1, 1.0, None), "1"),
+                ("hidden_act", ("swish", "silu", None), "swish or silu"),
+                ("tie_word_embeddings", (False, None), "false"),
+                ("rms_norm_eps", (_EPS, None), f"{_EPS}")):
+            choice(config, key, good, shown, where)
+        hidden = size(config, "hidden_size", MAX_SIZE, where)
+        if config.get("intermediate_size") is None:
+            ratio = config.get("hidden_ratio")
+            ratio = 4 if ratio is None else ratio
+            if type(ratio) not in (int, float) or not 0 < ratio <= 64:
+                raise TernError(f"{where}: hidden_ratio must be a number up to 64, not {ratio!r}")
+            inner = 256 * -(-int(hidden * ratio * 2 / 3) // 256)
+            config = {**config, "intermediate_size": inner}
+        lower_bounds = config.get("use_lower_bound", True)
+        if type(lower_bounds) is not bool:
+            raise TernError(f"{where}: use_lower_bound must be true or false, not {lower_bounds!r}")
+        vocab = size(config, "vocab_size", MAX_VOCAB, where)
+        check_tokens(config, vocab, where)
+        return cls(hidden, size(config, "intermediate_size", MAX_SIZE, where),
+                   size(config, "num_hidden_layers", MAX_LAYERS, where), vocab, lower_bounds)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of all tensors of the checkpoint."""
         d = (self.hidden,)
         out: dict[str, tuple[int, ...]] = {
             "model.embeddings.weight": (self.vocab, *d), "model.norm.weight": d,
             "lm_head.weight": (self.vocab, *d), "lm_head.norm.weight": d}
         if self.lower_bounds:
-            out["model.lower_bounds"] = (self.layers, *d)
-        program = self.program()
+            out[f"model.{_BOUNDS}"] = (self.layers, *d)
+        matrices = self.program().matrices
         for n in range(self.layers):
-            prefix = f"model.layers.{n}."
+            prefix = _PREFIX.format(n)
             for name in ("attn_norm", "mlp_norm", "attn.g_norm"):
                 out[f"{prefix}{name}.weight"] = d
-            for name, (rows, columns) in program.matrices.items():
+            for name, (rows, columns) in matrices.items():
                 if name != "lm_head":
                     out[f"{prefix}{name}.weight"] = (rows, columns)
                     out[f"{prefix}{name}.norm.weight"] = (columns,)
         return out
 
-    def matrices(self) -> list[str]:
-        """Names of the tensors that are ternary matrices."""
-        names = [name for name in self.program().matrices if name != "lm_head"]
-        return [f"model.layers.{n}.{name}.weight" for n in range(self.layers)
-                for name in names] + ["lm_head.weight"]
-
     def program(self) -> LayerProgram:
-        """The model as a :class:`LayerProgram`."""
         d, inner = self.hidden, self.inner
 
-        def codes(out: str, a: str, outer: str | None, matrix: str, b: str | None = None) -> Codes:
-            return Codes(out, a, b, outer, f"{matrix}.norm", matrix)
+        def codes(name: str, a: str, matrix: str) -> tuple[Operation, ...]:
+            """The input of a BitLinear: normed, then int8."""
+            return Norm(f"{name}_in", a, f"{matrix}.norm"), Codes(f"{name}_codes", f"{name}_in",
+                                                                 matrix)
 
-        lerp = (Lerp("f", "f", "lower_bounds"),) if self.lower_bounds else ()
+        lerp = (Lerp("f", "f", _BOUNDS),) if self.lower_bounds else ()
         layer = (
             # f and i first: the vector work on them runs while the weights of g are streamed.
-            codes("f_codes", "x", "attn_norm", "attn.f_proj"),
+            Norm("n", "x", "attn_norm"),
+            *codes("f", "n", "attn.f_proj"),
             Linear("f", "f_codes", "attn.f_proj", 0, d),
-            codes("i_codes", "x", "attn_norm", "attn.i_proj"),
+            *codes("i", "n", "attn.i_proj"),
             Linear("i", "i_codes", "attn.i_proj", 0, d),
-            codes("g_codes", "x", "attn_norm", "attn.g_proj"),
+            *codes("g", "n", "attn.g_proj"),
             Linear("g", "g_codes", "attn.g_proj", 0, d),
             Map("f", "sigmoid", "f"),
             *lerp,
@@ -216,76 +132,131 @@ class Hgrn:
             Mul("i", "i", "not_f"),
             Scan("h", "f", "i"),
             Map("swish", "silu", "h"),
-            codes("o_codes", "g", "attn.g_norm", "attn.o_proj", b="swish"),
+            Norm("g_normed", "g", "attn.g_norm"),
+            Mul("u", "g_normed", "swish"),
+            *codes("o", "u", "attn.o_proj"),
             Linear("o", "o_codes", "attn.o_proj", 0, d),
             Add("x", "x", "o"),
-            codes("m_codes", "x", "mlp_norm", "mlp.gate_proj"),
+            Norm("n", "x", "mlp_norm"),
+            *codes("m", "n", "mlp.gate_proj"),
             Linear("gate", "m_codes", "mlp.gate_proj", 0, inner),
             Linear("up", "m_codes", "mlp.gate_proj", inner, 2 * inner),
             Map("gate", "silu", "gate"),
-            codes("z_codes", "up", None, "mlp.down_proj", b="gate"),
+            Mul("z", "up", "gate"),
+            *codes("z", "z", "mlp.down_proj"),
             Linear("down", "z_codes", "mlp.down_proj", 0, d),
             Add("x", "x", "down"),
         )
-        values = dict.fromkeys(("x", "f", "i", "g", "not_f", "h", "swish", "o", "down"), d)
-        values |= dict.fromkeys(("gate", "up"), inner)
-        values |= dict.fromkeys(("f_codes", "i_codes", "g_codes", "o_codes", "m_codes",
-                                 "head_codes"), d) | {"z_codes": inner}
+        head = (Norm("n", "x", "model.norm"), *codes("head", "n", "lm_head"),
+                Linear(None, "head_codes", "lm_head", 0, self.vocab))
+        wide = ("gate", "up", "z", "z_in", "z_codes")
+        names = {op.out for op in (*layer, *head) if op.out is not None}
         matrices = {f"attn.{n}_proj": (d, d) for n in "figo"}
         matrices |= {"mlp.gate_proj": (2 * inner, d), "mlp.down_proj": (d, inner),
                      "lm_head": (self.vocab, d)}
-        head = (codes("head_codes", "x", "model.norm", "lm_head"),
-                Linear(None, "head_codes", "lm_head", 0, self.vocab))
-        return LayerProgram(self.layers, (Embed("x", "model.embeddings"),), layer, head, values,
-                            matrices)
+        return LayerProgram(
+            (Part((Embed("x", "model.embeddings"),)),
+             Part(layer, repeats=self.layers, prefix=_PREFIX), Part(head, sampled=True)),
+            lengths={name: inner if name in wide else d for name in names},
+            matrices=matrices, eps=_EPS, states={"state": d})
+
+    def manifest(self) -> dict[str, Any]:
+        return {"hidden_size": self.hidden, "intermediate_size": self.inner,
+                "layers": self.layers, "use_lower_bound": self.lower_bounds}
+
+    def parameter(self, name: str, repetition: int, prefix: str,
+                  read: Read) -> npt.NDArray[np.float64]:
+        if name != _BOUNDS:
+            return super().parameter(name, repetition, prefix, read)
+        bound: npt.NDArray[np.float64] = _bounds(read(f"model.{_BOUNDS}"))[repetition]
+        return bound
+
+    def reference(self, tensor: Callable[[str], Any],
+                  dtype: type[np.floating[Any]] = np.float64) -> "HgrnReference":
+        return HgrnReference(self.layers, tensor, lower_bounds=self.lower_bounds, dtype=dtype)
 
 
-def _size(config: Mapping[str, Any], key: str, limit: int, where: Path | str) -> int:
-    value = config.get(key)
-    if type(value) is not int or not 1 <= value <= limit:
-        raise TernError(f"{where}: {key} must be a whole number from 1 to {limit}, "
-                        f"not {value!r}")
-    return value
+def _bounds(x: Array) -> Array:
+    """(layers, d): the softmax over the layers, summed up to each layer; row 0 is 0."""
+    share = np.exp(x - x.max(0))
+    share /= share.sum(0)
+    bounds: Array = share.cumsum(0) - share[0]
+    return bounds
 
 
-def check_type(config: Mapping[str, Any], where: Path | str) -> None:
-    """Raise TernError unless the config's ``model_type`` is supported."""
-    kind = config.get("model_type")
-    if kind != "hgrn_bit":
-        raise TernError(f"{where}: model_type {kind!r} is not supported; supported: hgrn_bit")
+class HgrnReference(FloatModel):
+    """The MatMul-free language model (``model_type: hgrn_bit``), any number of streams.
 
+    Equations: "Scalable MatMul-free Language Modeling" (arXiv 2406.02528) as its published code
+    computes them. The ternary products are exact, all else is in ``dtype``.
 
-def load(config: dict[str, Any], where: Path | str) -> Hgrn:
-    """The model that a Hugging Face config describes.
-
-    Raises TernError on anything that is not supported. The message begins with ``where``.
+    Parameters
+    ----------
+    layers : int
+    tensor : callable
+        See :meth:`assembler.models.architecture.Architecture.reference`. Lower bounds are read
+        only if ``lower_bounds``.
+    lower_bounds : bool
+        Whether the forget gates have one (``use_lower_bound``).
+    dtype : np.float64 or np.float32
     """
-    check_type(config, where)
-    for key, good, shown in (
-            ("use_short_conv", (False, None), "false (it is broken upstream)"),
-            ("expand_ratio", (1, 1.0, None), "1"),
-            ("hidden_act", ("swish", "silu", None), "swish or silu"),
-            ("tie_word_embeddings", (False, None), "false"),
-            ("rms_norm_eps", (Hgrn.EPS, None), f"{Hgrn.EPS}")):
-        if not any(value is config.get(key) or value == config.get(key) for value in good):
-            raise TernError(f"{where}: {key} {config[key]!r} is not supported; supported: {shown}")
-    hidden = _size(config, "hidden_size", _MAX_SIZE, where)
-    if config.get("intermediate_size") is None:
-        ratio = config.get("hidden_ratio")
-        ratio = 4 if ratio is None else ratio
-        if type(ratio) not in (int, float) or not 0 < ratio <= 64:
-            raise TernError(f"{where}: hidden_ratio must be a number up to 64, not {ratio!r}")
-        inner = 256 * -(-int(hidden * ratio * 2 / 3) // 256)
-        config = config | {"intermediate_size": inner}
-    lower_bounds = config.get("use_lower_bound", True)
-    if type(lower_bounds) is not bool:
-        raise TernError(f"{where}: use_lower_bound must be true or false, not {lower_bounds!r}")
-    vocab = _size(config, "vocab_size", _MAX_VOCAB, where)
-    for key in ("bos_token_id", "eos_token_id"):
-        value = config.get(key)
-        ids = value if isinstance(value, list) else [value]
-        if not all(n is None or type(n) is int and 0 <= n < vocab for n in ids):
-            raise TernError(f"{where}: {key} must be a token from 0 to {vocab - 1}, or several, "
-                            f"not {value!r}")
-    return Hgrn(hidden, _size(config, "intermediate_size", _MAX_SIZE, where),
-                _size(config, "num_hidden_layers", _MAX_LAYERS, where), vocab, lower_bounds)
+    def __init__(self, layers: int, tensor: Callable[[str], Any], *, lower_bounds: bool = True,
+                 dtype: type[np.floating[Any]] = np.float64) -> None:
+        self.dtype = dtype
+        self.layers = layers
+        self.embedding = np.asarray(tensor("model.embeddings.weight"), np.float32)
+        self.vocabulary, self.width = self.embedding.shape
+        self.bounds: Array = np.zeros((layers, self.width), dtype)
+        if lower_bounds:
+            self.bounds = _bounds(np.asarray(tensor(f"model.{_BOUNDS}"), np.float32).astype(dtype))
+        self._tensor = tensor
+        self.blocks = [self._block(_PREFIX.format(n)) for n in range(layers)]
+        self.norm = self._vector("model.norm.weight")
+        self.head = self._linear("lm_head")
+
+    def _vector(self, name: str) -> Array:
+        return np.asarray(self._tensor(name), np.float32).astype(self.dtype)
+
+    def _linear(self, name: str) -> BitLinear:
+        return BitLinear(self._tensor(name + ".weight"), self._tensor(name + ".norm.weight"),
+                         self.dtype, _EPS)
+
+    def _block(self, name: str) -> dict[str, Any]:
+        norms = {k: self._vector(f"{name}{k}.weight")
+                 for k in ("attn_norm", "mlp_norm", "attn.g_norm")}
+        linears = {k: self._linear(name + k)
+                   for k in ("attn.i_proj", "attn.f_proj", "attn.g_proj", "attn.o_proj",
+                             "mlp.gate_proj", "mlp.down_proj")}
+        return {**norms, **linears}
+
+    def state(self, streams: int) -> Array:
+        """The state before the first token: (layers, streams, width)."""
+        return np.zeros((self.layers, streams, self.width), self.dtype)
+
+    def forward(self, ids: npt.ArrayLike, state: Any,
+                hidden: list[Array] | None = None) -> Array:
+        x = self.embedding[np.asarray(ids)].astype(self.dtype)
+        for n, block in enumerate(self.blocks):
+            if hidden is not None:
+                hidden.append(x)
+            x = self._layer(block, x, self.bounds[n], state[n])
+        x = rms_norm(x, self.norm, _EPS)
+        if hidden is not None:
+            hidden.append(x)
+        return self.head(x)
+
+    def _layer(self, block: dict[str, Any], x: Array, bound: Array, h: Array) -> Array:
+        """One block: (streams, t, width) -> the same; ``h`` (streams, width) in place."""
+        n = rms_norm(x, block["attn_norm"], _EPS)
+        f = sigmoid(block["attn.f_proj"](n))
+        f = bound + (1 - bound) * f                 # the first layer's bound is 0
+        i = silu(block["attn.i_proj"](n)) * (1 - f)
+        states = np.empty_like(i)
+        for t in range(x.shape[1]):
+            h[:] = f[:, t] * h + i[:, t]
+            states[:, t] = h
+        u = rms_norm(block["attn.g_proj"](n), block["attn.g_norm"], _EPS) * silu(states)
+        x = x + block["attn.o_proj"](u)
+        gate, up = np.split(block["mlp.gate_proj"](rms_norm(x, block["mlp_norm"], _EPS)), 2, -1)
+        down: Array = x + block["mlp.down_proj"](silu(gate) * up)
+        return down

@@ -138,7 +138,7 @@ def useful_bytes(image: Image) -> float:
             bits += 8 * (last - first) * tensor["columns"] / formats.TRITS_PER_BYTE
         elif "pitch" in tensor:
             bits += tensor["shape"][1] * width
-        elif not tensor["name"].endswith("_slope"):
+        elif not tensor.get("derived"):
             bits += tensor["elements"] * width
     return bits / 8
 

@@ -21,7 +21,7 @@ from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim import engines
 from tern_fpga.sim.engines import Floats, Ints
 from tern_fpga.sim.host import progress_bar
-from tern_fpga.sim.reference.model import Reference
+from tern_fpga.sim.reference import model as reference
 
 
 __all__ = ["HELP", "EXAMPLE", "Score", "add_arguments", "run", "read_ids", "surprisal", "windows",
@@ -100,7 +100,7 @@ def of_reference(path: Path | str, inputs: Ints, targets: Ints,
                  progress: Callable[[int], object] = lambda tokens: None) -> Score:
     """The :class:`Score` of a checkpoint's equations in float64; arguments as of
     :func:`of_engine`."""
-    model = Reference.from_checkpoint(path)
+    model = reference.load(path)
     if inputs.max(initial=0) >= model.vocabulary:
         raise TernError(f"{path}: has {model.vocabulary} tokens, and the text id {inputs.max()}")
     score = Score(np.empty(inputs.shape), np.empty(inputs.shape, np.int64))

@@ -32,7 +32,7 @@ class FloatMachine(Batch):
     Its random numbers differ from the core's but have the same distribution.
 
     Parameters and constants are those of the image, which the compiler has rounded. For the model
-    of a checkpoint before compilation, see :class:`sim.reference.model.Reference`.
+    of a checkpoint before compilation, see :func:`sim.reference.model.load`.
 
     Parameters
     ----------

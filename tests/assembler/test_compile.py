@@ -19,7 +19,7 @@ from tern_fpga.assembler.files.checkpoint import Checkpoint
 from tern_fpga.assembler.models.hgrn import Hgrn
 from tern_fpga.sim.engines import Engine
 from tern_fpga.sim.golden.machine import Machine
-from tern_fpga.sim.reference.model import Reference
+from tern_fpga.sim.reference import model as reference
 from tests import random_model
 from tests.compiled import TINY_A, compiled
 
@@ -61,7 +61,7 @@ def odd(request, tmp_path_factory):
     shape = SHAPES[request.param]
     folder = random_model.write(tmp_path_factory.mktemp("odd"), **shape)
     ids = np.random.default_rng(1).integers(0, shape["vocab"], 13)
-    expected = Reference.from_checkpoint(folder).logits(ids[None])[0]
+    expected = reference.load(folder).logits(ids[None])[0]
     return folder, ids, expected, logits_of(compile_model(folder, BINARY32, "test"), ids)
 
 

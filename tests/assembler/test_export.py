@@ -16,7 +16,7 @@ from tern_fpga.assembler.contract.config import preset
 from tern_fpga.assembler.errors import TernError, report
 from tern_fpga.assembler.files import packing, ternary
 from tern_fpga.assembler.files.checkpoint import BYTES, SINGLE, Checkpoint
-from tern_fpga.sim.reference.model import Reference
+from tern_fpga.sim.reference import model as reference
 from tests import random_model
 from tests.assembler.test_checkpoint import header_of, with_header
 from tests.compiled import TINY_A
@@ -56,8 +56,8 @@ def test_random_checkpoints_give_the_same_image(tmp_path, options):
     export(Checkpoint(copy), again)         # a copy of a copy
     assert (again / SINGLE).read_bytes() == (copy / SINGLE).read_bytes()
     ids = np.arange(12).reshape(2, 6)
-    assert np.allclose(Reference.from_checkpoint(copy).logits(ids),
-                       Reference.from_checkpoint(model).logits(ids), rtol=1e-9)
+    assert np.allclose(reference.load(copy).logits(ids),
+                       reference.load(model).logits(ids), rtol=1e-9)
 
 
 def test_bf16_is_used_where_it_is_exact(tmp_path):

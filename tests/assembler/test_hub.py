@@ -15,7 +15,7 @@ from tern_fpga.assembler.compiler.compile import _check_names
 from tern_fpga.assembler.errors import TernError, report
 from tern_fpga.assembler.files import disk, image as images
 from tern_fpga.assembler.files.checkpoint import INDEX, SINGLE, Checkpoint
-from tern_fpga.assembler.models.hgrn import load as model_of
+from tern_fpga.assembler.models.registry import load as model_of
 from tern_fpga.sim.cli import main as sim
 from tern_fpga.sim.commands import perf
 from tests import random_model

@@ -18,7 +18,7 @@ from tern_fpga.assembler.console.commit import commit, made_by, write_report
 from tern_fpga.assembler.contract.config import PRESETS
 from tern_fpga.assembler.errors import report
 from tern_fpga.assembler.files import disk
-from tern_fpga.sim.reference.model import Reference
+from tern_fpga.sim.reference import model as reference
 from tests.compiled import compiled
 from tests.sim.test_golden_model import compare
 
@@ -27,7 +27,7 @@ def measure(folder):
     """(machine, relative error of all logits, share of the same top-1) of each machine."""
     authors = load_file(folder / "golden.safetensors")
     theirs = authors["logits"].astype(np.float64)
-    ours = Reference.from_checkpoint(folder).logits(authors["input_ids"])
+    ours = reference.load(folder).logits(authors["input_ids"])
     yield ("float64", float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)),
            float((ours.argmax(-1) == theirs.argmax(-1)).mean()))
     base = PRESETS["sim-tiny"]

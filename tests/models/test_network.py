@@ -11,7 +11,7 @@ from tern_fpga.assembler.files.checkpoint import Checkpoint
 from tern_fpga.assembler.files.tokenizer import FileTokenizer
 from tern_fpga.models import checkpoint, network, text as texts, train
 from tern_fpga.sim.commands import perplexity
-from tern_fpga.sim.reference.model import Reference
+from tern_fpga.sim.reference import model as reference
 from tests.models import toy
 
 
@@ -31,7 +31,7 @@ def test_logits_are_those_of_the_checkpoint(trained):
     batch = ids[:8 * 32].reshape(8, 32).astype(np.int64)
     with torch.no_grad():
         ours = model(torch.from_numpy(batch)).numpy()
-    expected = Reference.from_checkpoint(folder).logits(batch)
+    expected = reference.load(folder).logits(batch)
     assert np.linalg.norm(ours - expected) < 0.03 * np.linalg.norm(expected)
     assert (ours.argmax(-1) == expected.argmax(-1)).mean() > 0.95
 

@@ -16,11 +16,12 @@ import pytest
 
 from tern_fpga.assembler.compiler.compile import compile_model
 from tern_fpga.assembler.errors import report
+from tern_fpga.assembler.models.floats import FloatModel
 from tern_fpga.sim import engines
 from tern_fpga.sim.cli import COMMANDS, main
 from tern_fpga.sim.commands import board, demo, numerics
 from tern_fpga.sim.golden.vector import VectorUnit
-from tern_fpga.sim.reference import floating, model as reference
+from tern_fpga.sim.reference import floating
 from tern_fpga.sim.rtl import machine as rtl
 from tests import random_model
 from tests.assembler.test_tokenizer import byte_level
@@ -61,8 +62,8 @@ def _wrong_rtl(patch):
 
 
 def _wrong_reference(patch):
-    right = reference.Reference.logits
-    patch.setattr(reference.Reference, "logits", lambda self, ids: -right(self, ids))
+    right = FloatModel.logits
+    patch.setattr(FloatModel, "logits", lambda self, ids: -right(self, ids))
 
 
 MACHINES = {"golden": _wrong_golden, "rtl": _wrong_rtl, "float": _wrong_float,

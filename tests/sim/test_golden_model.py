@@ -9,8 +9,8 @@ from safetensors.numpy import load_file
 from tern_fpga.assembler.contract.config import preset
 from tern_fpga.sim.engines import Engine
 from tern_fpga.sim.golden.machine import Machine
+from tern_fpga.sim.reference import model as reference
 from tern_fpga.sim.reference.floating import FloatMachine
-from tern_fpga.sim.reference.model import Reference
 from tests.compiled import CONFIGS, TINY_A, compiled, random_image
 
 
@@ -73,7 +73,7 @@ def test_float_engine_is_the_reference_where_parameters_are_exact(tmp_path):
     config = replace(CONFIGS["wide"], significand=24, exponent=7)
     image = random_image(tmp_path, config, hidden=40, inner=72, layers=2, vocab=61)
     ids = np.arange(24) * 7 % 61
-    expected = Reference.from_checkpoint(tmp_path / "model").logits(ids[None])[0]
+    expected = reference.load(tmp_path / "model").logits(ids[None])[0]
     assert np.median(np.abs(logits(image, ids, FloatMachine) - expected)) < 1e-4
     assert (logits(image, ids, FloatMachine).argmax(-1) == expected.argmax(-1)).mean() > 0.9
 

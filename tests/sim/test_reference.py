@@ -5,7 +5,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from tern_fpga.assembler.files.checkpoint import Checkpoint
-from tern_fpga.sim.reference.model import BitLinear, Reference
+from tern_fpga.assembler.models.floats import BitLinear
+from tern_fpga.assembler.models.hgrn import HgrnReference
+from tern_fpga.sim.reference import model as reference
 from tests import random_model
 
 
@@ -19,7 +21,7 @@ def authors():
 
 
 def load(dtype=np.float64):
-    return Reference.from_checkpoint(CHECKPOINT, dtype)
+    return reference.load(CHECKPOINT, dtype)
 
 
 # Measured: float64 1.22 % and 97.9 %, float32 1.33 % and 97.9 %; on mmf-tiny-b (no lower
@@ -59,7 +61,7 @@ def test_streams_do_not_see_each_other(authors):
 def test_ternary_weights_and_scale():
     """BitLinear on a matrix small enough to do by hand."""
     weight = np.array([[0.4, -0.1, 0.9], [-0.6, 0.0, 0.2]])
-    layer = BitLinear(weight, np.ones(3), np.float64)
+    layer = BitLinear(weight, np.ones(3), np.float64, 1e-6)
     assert layer.trits.tolist() == [[1, 0, 1], [-1, 0, 1]]         # mean 0.3667, half of it 0.1833
     assert layer.scale == pytest.approx(np.abs(np.float32(weight)).mean())
     # rms of (3, 0, -4) is sqrt(25 / 3); codes are (95, 0, -127) as 3 / 4 * 127 = 95.25.
@@ -74,8 +76,8 @@ def test_dtypes_shards_and_missing_lower_bounds(tmp_path, lower_bounds):
     path = random_model.write(tmp_path / "sharded", hidden=40, layers=2, vocab=50, dtype="BF16",
                               shards=2, lower_bounds=lower_bounds)
     tensors = Checkpoint(path).tensors
-    plain = Reference(2, lambda name: tensors[name].array(), lower_bounds=lower_bounds)
-    model = Reference.from_checkpoint(path)
+    plain = HgrnReference(2, lambda name: tensors[name].array(), lower_bounds=lower_bounds)
+    model = reference.load(path)
     ids = np.arange(10).reshape(2, 5)
     logits = model.logits(ids)
     assert logits.shape == (2, 5, 50) and (logits == plain.logits(ids)).all()

@@ -1,0 +1,238 @@
+"""Layer programs: what a model computes, as a few operations over named values.
+
+A value is a vector per token. A parameter has the name of its tensor in the checkpoint, without
+``.weight``; in a part that repeats, the name is relative to the part's prefix.
+:mod:`assembler.compiler.lower` turns the operations into instructions in the order of the program,
+so this order is also the schedule: after each matrix comes vector work on the results of the matrix
+before it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+__all__ = ["Operation", "Embed", "Norm", "Codes", "Linear", "Map", "Lerp", "Complement", "Mul",
+           "Add", "Scan", "Part", "LayerProgram"]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """``out`` = a function of other values. ``READS``: the fields that name these values."""
+    out: str | None
+
+    READS: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the values that the operation reads."""
+        names = (getattr(self, field) for field in self.READS)
+        return tuple(name for name in names if name is not None)
+
+
+@dataclass(frozen=True)
+class Embed(Operation):
+    """out = the row of ``table`` that belongs to the token."""
+    out: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.out} = row of {self.table}"
+
+
+@dataclass(frozen=True)
+class Norm(Operation):
+    """out = RMSNorm(a), times ``gain``."""
+    out: str
+    a: str
+    gain: str
+
+    READS = ("a",)
+
+    def __str__(self) -> str:
+        return f"{self.out} = norm({self.a}, {self.gain})"
+
+
+@dataclass(frozen=True)
+class Codes(Operation):
+    """out = int8 codes of a, scaled to its largest magnitude, for the product with ``matrix``."""
+    out: str
+    a: str
+    matrix: str
+
+    READS = ("a",)
+
+    def __str__(self) -> str:
+        return f"{self.out} = codes of {self.a}"
+
+
+@dataclass(frozen=True)
+class Linear(Operation):
+    """out = rows ``start`` to ``stop`` of ``matrix`` times ``codes``, rescaled. ``out`` None: the
+    result is the logits."""
+    codes: str
+    matrix: str
+    start: int
+    stop: int
+
+    READS = ("codes",)
+
+    def __str__(self) -> str:
+        rows = f"{self.matrix}[{self.start}:{self.stop}]"
+        return f"{self.out or 'logits'} = {rows} {self.codes}"
+
+
+@dataclass(frozen=True)
+class Map(Operation):
+    """out = function(a); ``function`` is ``sigmoid`` or ``silu``."""
+    out: str
+    function: str
+    a: str
+
+    READS = ("a",)
+
+    def __str__(self) -> str:
+        return f"{self.out} = {self.function}({self.a})"
+
+
+@dataclass(frozen=True)
+class Lerp(Operation):
+    """out = floor + (1 - floor) * a, where ``floor`` is a parameter."""
+    out: str
+    a: str
+    floor: str
+
+    READS = ("a",)
+
+    def __str__(self) -> str:
+        return f"{self.out} = lerp({self.floor}, 1, {self.a})"
+
+
+@dataclass(frozen=True)
+class Complement(Operation):
+    """out = 1 - a."""
+    out: str
+    a: str
+
+    READS = ("a",)
+
+    def __str__(self) -> str:
+        return f"{self.out} = 1 - {self.a}"
+
+
+@dataclass(frozen=True)
+class Mul(Operation):
+    """out = a * b."""
+    out: str
+    a: str
+    b: str
+
+    READS = ("a", "b")
+
+    def __str__(self) -> str:
+        return f"{self.out} = {self.a} * {self.b}"
+
+
+@dataclass(frozen=True)
+class Add(Operation):
+    """out = a + b."""
+    out: str
+    a: str
+    b: str
+
+    READS = ("a", "b")
+
+    def __str__(self) -> str:
+        return f"{self.out} = {self.a} + {self.b}"
+
+
+@dataclass(frozen=True)
+class Scan(Operation):
+    """out = decay * state + a, and the new value of ``state`` is out. Each repetition of a part
+    has such a state for each stream."""
+    out: str
+    decay: str
+    a: str
+    state: str = "state"
+
+    READS = ("decay", "a")
+
+    def __str__(self) -> str:
+        return f"{self.out} = {self.state} = {self.decay} * {self.state} + {self.a}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Operations that run after each other, once for each token.
+
+    ``repeats``: how often, one repetition after the other; None: once, and without a loop.
+    ``prefix``: of the names of its tensors, with the number of the repetition in place of ``{}``.
+    ``sampled``: runs only when a token is sampled.
+    """
+    operations: tuple[Operation, ...]
+    repeats: int | None = None
+    prefix: str = ""
+    sampled: bool = False
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The prefix of each repetition."""
+        return [self.prefix.format(n) for n in range(self.repeats or 1)]
+
+    def states(self) -> list[str]:
+        """Names of its states, in the order of their use."""
+        return list(dict.fromkeys(op.state for op in self.operations if isinstance(op, Scan)))
+
+
+@dataclass(frozen=True)
+class LayerProgram:
+    """The operations of a model.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+        In the order in which they run; the last one, and no other, is ``sampled``.
+    lengths : dict
+        Elements of each value.
+    matrices : dict
+        Name -> (rows, columns).
+    states : dict
+        Name -> elements, of one repetition and one stream.
+    eps : float
+        Of every norm.
+
+    Raises
+    ------
+    ValueError
+        The parts break a rule.
+    """
+    parts: tuple[Part, ...]
+    lengths: dict[str, int]
+    matrices: dict[str, tuple[int, int]]
+    eps: float
+    states: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if [part.sampled for part in self.parts] != [False] * (len(self.parts) - 1) + [True]:
+            raise ValueError("the last part of a layer program, and no other, is sampled")
+        if not any(part.repeats for part in self.parts):
+            raise ValueError("a layer program needs a part that repeats")
+        if self.head.repeats or self.head.states():
+            raise ValueError("the sampled part of a layer program neither repeats nor has states")
+        used = [name for part in self.parts for name in part.states()]
+        if sorted(used) != sorted(self.states):
+            raise ValueError("each state belongs to one part of a layer program")
+
+    @property
+    def head(self) -> Part:
+        """The part that runs when a token is sampled."""
+        return self.parts[-1]
+
+    def linears(self) -> Iterator[tuple[int, int, str, Linear]]:
+        """Every product with rows of a matrix, in the order in which they run: the numbers of part
+        and repetition, the prefix, and the operation."""
+        for number, part in enumerate(self.parts):
+            for repetition, prefix in enumerate(part.prefixes):
+                for op in part.operations:
+                    if isinstance(op, Linear):
+                        yield number, repetition, prefix, op
