@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
@@ -15,10 +14,10 @@ try:
     from tern_fpga.assembler.compiler.compile import compile_model
     from tern_fpga.assembler.compiler.export import export
     from tern_fpga.assembler.compiler.report import summary
-    from tern_fpga.assembler.console import terminal
+    from tern_fpga.assembler.console import machines, terminal
     from tern_fpga.assembler.console.commands import Parser
     from tern_fpga.assembler.contract import isa
-    from tern_fpga.assembler.contract.config import PRESETS, Config, preset
+    from tern_fpga.assembler.contract.config import PRESETS
     from tern_fpga.assembler.files import disk, image
     from tern_fpga.assembler.files.checkpoint import SINGLE, Checkpoint
 except ModuleNotFoundError as error:
@@ -48,30 +47,8 @@ _MAX_SOURCE = 1 << 20      # bytes of program text; the longest program has 4096
 _MAX_WORDS = 1 << 14       # most instructions that are disassembled
 
 
-def _target(name: str, changes: Sequence[str]) -> Config:
-    """The preset ``name``, changed by entries ``key=value``."""
-    try:
-        config = preset(name)
-    except (ValueError, TypeError):
-        raise TernError(f"no target {name!r}; known targets: {', '.join(PRESETS)}") from None
-    values = {}
-    known = [f.name for f in fields(Config)]
-    for change in changes:
-        key, _, value = change.partition("=")
-        if key not in known:
-            raise TernError(f"--set {change}: no parameter {key!r}; there are {', '.join(known)}")
-        try:
-            values[key] = int(value, 0)
-        except ValueError:
-            raise TernError(f"--set {change}: {value!r} is no whole number") from None
-    try:
-        return replace(config, **values)
-    except ValueError as error:
-        raise TernError(f"--set {' '.join(changes)}: {error}") from None
-
-
 def _assemble(args: argparse.Namespace) -> None:
-    config = _target(args.target or _DEFAULT_TARGET, args.set)
+    config = machines.chosen(args.target or _DEFAULT_TARGET, args.set)
     source = disk.read_text(args.source, _MAX_SOURCE)
     program = text.assemble(source, config, args.source)
     output = args.output or Path(args.source).with_suffix(".bin")
@@ -90,7 +67,7 @@ def _disassemble(args: argparse.Namespace) -> None:
         if len(data) % _WORD_BYTES:
             raise TernError(f"{path}: {len(data)} bytes are no whole number of instructions of "
                             f"{_WORD_BYTES} bytes")
-        config = _target(args.target or _DEFAULT_TARGET, args.set)
+        config = machines.chosen(args.target or _DEFAULT_TARGET, args.set)
         words = [int.from_bytes(data[n:n + _WORD_BYTES], "little")
                  for n in range(0, len(data), _WORD_BYTES)]
     source = text.disassemble(words, config)
@@ -133,7 +110,7 @@ def _export(source: str, directory: str) -> None:
 def _compile(args: argparse.Namespace) -> None:
     checkpoint = Checkpoint(args.source)
     name = args.target or checkpoint.config.get("target") or _DEFAULT_TARGET
-    config = _target(name, args.set)
+    config = machines.chosen(name, args.set)
     output = Path(args.output or Path("build") / disk.model_name(checkpoint.path))
     if disk.is_model(output):
         raise TernError(f"{output}: is the folder of a model; name another with -o")
@@ -162,9 +139,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m assembler") -
     parser.add_argument("--target", metavar="BOARD",
                         help=f"{', '.join(PRESETS)} (default: the model's own, or "
                              f"{_DEFAULT_TARGET})")
-    parser.add_argument("--set", metavar="KEY=N", nargs="+", action="extend", default=[],
-                        help="change parameters of the target, for experiments: "
-                             "--set positions=4 lanes=40")
+    machines.add_set(parser, "change parameters of the target, for experiments")
     parser.add_argument("--disassemble", action="store_true",
                         help="show the program in a .bin file or an image's folder")
     parser.add_argument("--export-ternary", nargs=2, metavar=("MODEL", "DIR"),

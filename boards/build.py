@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from tern_fpga.assembler.console import machines
 from tern_fpga.assembler.console.commit import commit
 from tern_fpga.assembler.contract.config import PRESETS, Config
 from tern_fpga.assembler.errors import TernError, one_line
@@ -34,7 +35,6 @@ from tern_fpga.assembler.files import disk
 from tern_fpga.boards import flash, flow, results
 from tern_fpga.boards.parts import Board, find
 from tern_fpga.boards.top import CAS_LATENCY
-from tern_fpga.hw.tools.verilog import chosen_config
 from tern_fpga.hw.tools.yosys import INSTALL
 
 
@@ -88,9 +88,8 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help="by which the SDRAM's clock is later than the inverted one")
     parser.add_argument("--capture", type=int, metavar="N",
                         help="half cycles by which the SDRAM's words are taken later")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="another machine than the board's, for images that were compiled with "
-                             "the same --set; may be repeated")
+    machines.add_set(parser, "another machine than the board's, for images that were compiled with "
+                             "the same --set")
     parser.add_argument("--report", type=Path, metavar="DIR",
                         help="write BOARD.json and BOARD.md there too")
 
@@ -303,7 +302,7 @@ def run(arguments: Namespace) -> None:
     changes = {each: getattr(arguments, each) for each in options
                if getattr(arguments, each) is not None}
     board = replace(board, **changes)
-    config = chosen_config(Namespace(target=name, config=None, set=arguments.set))
+    config = machines.chosen(name, arguments.set)
     seeds = list(range(1, arguments.seeds + 1)) if arguments.seeds else [board.seed]
     console = Console(stderr=True, highlight=False)
 

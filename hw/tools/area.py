@@ -20,8 +20,8 @@ import time
 
 from amaranth.back import rtlil
 
+from tern_fpga.assembler.console import machines
 from tern_fpga.assembler.console.commit import commit
-from tern_fpga.assembler.contract.config import preset
 from tern_fpga.assembler.contract.sdram_parts import part
 from tern_fpga.assembler.errors import report as report_errors
 from tern_fpga.assembler.files import disk
@@ -219,6 +219,7 @@ def main(argv=None):
                         help="machine and device, default all; may be repeated")
     parser.add_argument("--block", choices=BLOCKS, action="append",
                         help="print this block's row and write no report; may be repeated")
+    machines.add_set(parser, "measure other machines, and write no report")
     arguments = parser.parse_args(argv)
     commit()                        # of the start of the run, not of its end
     try:
@@ -227,14 +228,14 @@ def main(argv=None):
         parser.error(f"{error.name} is missing: pip install -e '.[boards]'")
     path  = REPORTS / "area.json"
     for target in arguments.target or DEVICES:
-        config, rows = preset(target), {}
+        config, rows = machines.chosen(target, arguments.set), {}
         for name in arguments.block or REPORTED[target]:
             start = time.monotonic()
             rows[name] = measure(BLOCKS[name](config), device=DEVICES[target], tools=tools)
             print(f"{target} {name}: {rows[name]} in {time.monotonic() - start:.0f} s",
                   file=sys.stderr, flush=True)
         print(table(rows))
-        if arguments.block is None:
+        if arguments.block is None and not arguments.set:
             reports = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             reports[target] = {
                 "commit": commit(),

@@ -3,7 +3,6 @@
     python -m hw verilog --target ulx3s-85f --set positions=4 -o core.v
 """
 
-from dataclasses import fields, replace
 import gc
 from pathlib import Path
 import warnings
@@ -11,7 +10,8 @@ import warnings
 from amaranth.back import verilog
 from amaranth.hdl import UnusedElaboratable
 
-from tern_fpga.assembler.contract.config import PRESETS, Config, preset
+from tern_fpga.assembler.console import machines
+from tern_fpga.assembler.contract.config import PRESETS, Config
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk
 from tern_fpga.hw.core import Core
@@ -37,30 +37,15 @@ def machine_arguments(parser):
     machine.add_argument("--target", choices=PRESETS, help="preset machine")
     machine.add_argument("--config", type=Path, metavar="FILE",
                          help="JSON object with the parameters of tern_fpga.Config")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="change a parameter; may be repeated")
+    machines.add_set(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
 
 
 def chosen_config(arguments):
     """The machine that ``--target``, ``--config`` and ``--set`` name; TernError on a mistake."""
-    known = [field.name for field in fields(Config)]
-    changes = {}
-    for text in arguments.set:
-        name, equals, value = text.partition("=")
-        try:
-            changes[name] = int(value)
-        except ValueError:
-            equals = ""
-        if name not in known or not equals:
-            raise TernError(f"--set takes NAME=NUMBER with NAME one of {', '.join(known)}, "
-                            f"not {text!r}")
     if arguments.config is not None:
-        return read_config(arguments.config, **changes)
-    try:
-        return replace(preset(arguments.target), **changes)
-    except ValueError as error:
-        raise TernError(f"{arguments.target}: {error}") from None
+        return read_config(arguments.config, **machines.changes(arguments.set))
+    return machines.chosen(arguments.target, arguments.set)
 
 
 def read_config(path, **changes):

@@ -497,7 +497,7 @@ def test_a_refused_clock_is_one_line_without_warnings():
 
 @pytest.mark.parametrize("words, message", [
     (["build", "ulx3s-85f-133", "--sdram-clock", "1e-30"], "1e-30 MHz are too slow"),
-    (["build", "ulx3s-25f", "--set", "positions=--4"], "--set takes NAME=NUMBER"),
+    (["build", "ulx3s-25f", "--set", "positions=--4"], "'--4' is no whole number"),
     (["build", "ulx3s-25f", "--capture", "99"], "capture must be at most"),
     (["sdram", "ulx3s-85f", "-o", "/"], "cannot write"),
     (["sdram", "ulx3s-85f", "-o", "no.v", "--power-up-us", "inf"], "power_up_us must be 0 to"),
