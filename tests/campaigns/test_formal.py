@@ -50,7 +50,7 @@ def test_what_is_never_reached_is_a_failure():
     ("no such text", "", "it must be written again"),
 ])
 def test_a_fault_that_is_not_found_is_a_failure(old, new, said):
-    fault  = Fault("harmless", "tern_fpga.hw.common.ram:Buffer", old, new)
+    fault  = Fault("harmless", "hw.common.ram:Buffer", old, new)
     result = formal.prove(Proof("fault", "", _fine, faults=(fault,)))
     assert not result.good
     assert said in " ".join([result.verdict, *result.controls])

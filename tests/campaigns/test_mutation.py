@@ -93,7 +93,7 @@ def test_all_mutants_of_a_netlist_go_in_at_once(netlist):
 def test_known_mutants_are_caught_and_hardware_without_them_passes(tmp_path):
     places = sites(backend.convert(TritUnpacker(lanes=5)))["unpacker.TritUnpacker"]
     chosen = [next(each for each in places if each.kind == kind) for kind in ("operator", "width")]
-    node   = "test_unpacker.py::test_rtl_equals_golden[5-1-verilator]"
+    node   = "hw/test_unpacker.py::test_rtl_equals_golden[5-1-verilator]"
     campaign = Campaign(chosen, tmp_path)
     campaign.run([node])
     assert not campaign.broken
