@@ -205,7 +205,7 @@ def test_mistakes_get_one_line_and_status_2(story, tmp_path, capsys):
 
     text("holds no text", file("empty.txt", b""))
     text("holds no text", story, file("blank.txt", b"\n \n"))
-    text("is not UTF-8 text (byte 3 is 0xff)", file("bytes.txt", b"abc\xff"))
+    text("is not text: not UTF-8 at byte 3 (0xff)", file("bytes.txt", b"abc\xff"))
     text("cannot be read", tmp_path / "missing.txt")
     text("is not a whole .xz file", file("cut.xz", b"no xz"))
     text("a window needs", file("short.txt", b"one fox"))
