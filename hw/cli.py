@@ -5,6 +5,7 @@
     python -m hw sdram --target ulx3s-85f -o sdram.v                its SDRAM controller
     python -m hw soc --target ulx3s-85f -o soc.v                    the core with its host link
     python -m hw netlist --target sim-tiny -o core.v                the core as cells of an ECP5
+    python -m hw digest                                             did a change change hardware?
 """
 
 
@@ -12,7 +13,7 @@ from tern_fpga.assembler.console.commands import dispatch
 
 
 COMMANDS = {"verilog": "verilog", "sdram": "sdram_verilog", "soc": "soc_verilog",
-            "netlist": "netlist"}
+            "netlist": "netlist", "digest": "digest"}
 
 
 def main(argv=None, prog="python -m hw"):
