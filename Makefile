@@ -23,7 +23,7 @@ COMMA := ,
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-models lint area netlist sdram positions rates roofline numerics noise boards-sim board-faults hostile programs flips mutants coverage formal bitstreams docs clean
+.PHONY: help demo test quick test-models lint area netlist sdram positions rates roofline numerics noise boards-sim board-faults hostile programs flips mutants coverage formal bitstreams docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -36,6 +36,10 @@ demo: $(BASE)
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: lint
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations=15 $(PYTEST_ARGS)
+
+## make quick    ruff, mypy, and the tests that are nearest to a change, for two minutes
+quick: lint
+	$(VENV)/bin/python -m tests.quick
 
 ## make test-models  tests of training; PyTorch comes into a virtual environment of its own
 test-models: $(MODELS)

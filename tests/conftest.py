@@ -9,10 +9,12 @@ from pathlib import Path
 import signal
 import sys
 import threading
+import time
 
 import pytest
 
 
+BEGUN   = time.monotonic()
 NOT_RUN = ("skipped", "xfailed")
 NAMED = 6                   # tests of a reason that are listed
 SHORT = ("assembler", "boards", "firmware", "hw", "models", "sim")
@@ -44,6 +46,15 @@ def plain_environment():
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true",
                      help="fail if any test was not run, whatever the reason")
+    parser.addoption("--seconds", type=float, metavar="N",
+                     help="begin no test after so long, and say which were not run")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    limit = item.config.option.seconds
+    if limit is not None and time.monotonic() - BEGUN > limit:
+        pytest.skip(f"the {limit:g} s were over; `make test` runs all")
 
 
 def not_run(reporter):
