@@ -39,7 +39,8 @@ class Project:
 
     def make(self, *words, start=subprocess.run, **environment):
         environment = {"BROKEN": "no such word", **os.environ, **environment}
-        environment.pop("MAKEFLAGS", None)
+        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):   # of the make that runs the tests
+            environment.pop(name, None)
         return start(["make", *words], cwd=self.folder, env=environment, encoding="utf-8",
                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
