@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -23,7 +24,7 @@ def wheel(tmp_path_factory):
     for name in filter(None, names):        # a copy: the build leaves folders in its source
         if os.path.lexists(ROOT / name):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
-            os.link(ROOT / name, source / name, follow_symlinks=False)
+            shutil.copy2(ROOT / name, source / name, follow_symlinks=False)
     subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-index",
                     "--no-build-isolation", "-w", folder, source], check=True)
     (found,) = folder.glob("*.whl")
