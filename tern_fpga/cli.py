@@ -9,7 +9,7 @@
     tern-fpga boards list                 boards: recommend, build, report, picture, flash, sdram
     tern-fpga upload DIR, chat DIR        upload a model to a board, and chat with it
     tern-fpga selftest, counters          test a board, and show how it spends its cycles
-    tern-fpga hw verilog                  write the Verilog; see also sdram, soc, netlist
+    tern-fpga hw verilog                  write the Verilog; also sdram, soc, netlist, digest
     tern-fpga netlist, sdram, board       simulate parts of the hardware
 
 Every command has `--help`. In a checkout, `python -m assembler`, `sim`, `firmware`, `boards` and
@@ -21,6 +21,8 @@ import importlib
 import sys
 
 from tern_fpga.assembler.errors import TernError, report
+from tern_fpga.firmware import cli as firmware
+from tern_fpga.sim import cli as sim
 
 
 __all__ = ["main", "script"]
@@ -29,9 +31,7 @@ __all__ = ["main", "script"]
 # Command -> the package whose `cli.main` runs it. In _ALONE, the package has only this command; in
 # _IN, the command is one of its subcommands.
 _ALONE = {"compile": "assembler", "boards": "boards", "hw": "hw"}
-_IN = {**dict.fromkeys(("generate", "logits", "perplexity", "numerics", "lockstep", "perf",
-                        "roofline", "positions", "netlist", "sdram", "demo", "board"), "sim"),
-       **dict.fromkeys(("upload", "chat", "selftest", "counters"), "firmware")}
+_IN = {**dict.fromkeys(sim.COMMANDS, "sim"), **dict.fromkeys(firmware.COMMANDS, "firmware")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

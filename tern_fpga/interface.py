@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tern_fpga.assembler.compiler.compile import compile_model
-from tern_fpga.assembler.contract.config import CLOCK_MHZ, SDRAM_MHZ, Config, preset
+from tern_fpga.assembler.contract.config import CLOCK_MHZ, Config, preset
 from tern_fpga.assembler.contract.sampling import Sampling
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import tokenizer
@@ -128,7 +128,5 @@ class Machine:
         target = self.image.manifest.get("target")
         if target not in CLOCK_MHZ:
             raise TernError(f"the image was made for {target!r}, which is no known target")
-        memory = perf.chosen_memory(target, None)
-        return perf.measure(self.image, clock_mhz=CLOCK_MHZ[target],
-                            sdram_mhz=SDRAM_MHZ[target] if memory else None, memory=memory,
-                            tokens=tokens, streams=streams)
+        options = perf.machine_options(target, perf.chosen_memory(target))
+        return perf.measure(self.image, **options, tokens=tokens, streams=streams)

@@ -22,7 +22,6 @@ from tern_fpga.assembler.files.image import PROGRAM, TOKENIZER, Image, Section, 
 from tern_fpga.assembler.files.tokenizer import FileTokenizer
 from tern_fpga.assembler.models import registry
 from tern_fpga.assembler.models.architecture import Architecture
-from tern_fpga.assembler.models.program import Embed
 
 
 __all__ = ["GENERATION", "Progress", "no_progress", "compile_model", "check_tensors"]
@@ -116,14 +115,9 @@ def _parameter(p: Parameter, repetition: int, prefix: str, model: Architecture,
     def read(name: str) -> npt.NDArray[np.float64]:
         return checkpoint.whole(name).array().astype(np.float64)
 
-    x = np.ones(p.elements)
-    for n, name in enumerate(p.factors):
-        factor = model.parameter(name, repetition, prefix, read)
-        x = x * factor if n else factor
-        if n == 0 and p.matrix:
-            x = x * scales[p.matrix]
-    if p.matrix and not p.factors:
-        x = x * scales[p.matrix]
+    x = np.full(p.elements, scales[p.matrix] if p.matrix else 1.0)
+    for name in p.factors:
+        x = x * model.parameter(name, repetition, prefix, read)
     return 1 - x if p.complement else x
 
 
@@ -163,10 +157,9 @@ class _Memory:
 
 
 def _embedding(memory: _Memory, checkpoint: Checkpoint, planned: Plan) -> None:
-    table, = (op for part in planned.program.parts for op in part.operations
-              if isinstance(op, Embed))
-    tensor = checkpoint.whole(f"{table.table}.weight")
-    width  = planned.program.lengths[table.out]
+    op = planned.program.embedding
+    tensor = checkpoint.whole(f"{op.table}.weight")
+    width  = planned.program.lengths[op.out]
     words  = planned.config.vector_words(width)
     row, size = 0, 0
     remaining = np.zeros(0, np.float32)

@@ -34,38 +34,29 @@ class NormedCodes(Operation):
         return f"{self.out} = codes of norm({value}, {self.inner})"
 
 
-def _definition(operations: Sequence[Operation], at: int, name: str) -> int | None:
-    """The number of the operation that gives ``name`` the value that operation ``at`` reads."""
-    return next((n for n in reversed(range(at)) if operations[n].out == name), None)
-
-
-def _unchanged(operations: Sequence[Operation], first: int, last: int,
-               names: Sequence[str]) -> bool:
-    """Whether none of the values is written between the two operations."""
-    return not any(op.out in names for op in operations[first:last])
-
-
 def _of_norms(operations: Sequence[Operation], at: int) -> NormedCodes | None:
     """What operation ``at``, Codes, is together with the norms in front of it."""
     codes = operations[at]
     assert isinstance(codes, Codes)
 
     def defined(name: str, before: int) -> tuple[int, Operation | None]:
-        n = _definition(operations, before, name)
-        return (-1, None) if n is None else (n, operations[n])
+        """The operation that gives a value what operation ``before`` reads, and its number."""
+        return next(((n, operations[n]) for n in reversed(range(before))
+                     if operations[n].out == name), (before, None))
 
-    n, inner = defined(codes.a, at)
+    first, inner = defined(codes.a, at)
     if not isinstance(inner, Norm):
         return None
-    value, factor, outer, first = inner.a, None, None, n
-    m, op = defined(value, n)
+    value, factor, outer = inner.a, None, None
+    n, op = defined(value, first)
     if isinstance(op, Mul) and op.out not in op.reads:
-        value, factor, first = op.a, op.b, m
-        m, op = defined(value, m)
+        first, value, factor = n, op.a, op.b
+        n, op = defined(value, first)
     if isinstance(op, Norm) and op.out not in op.reads:
-        value, outer, first = op.a, op.gain, m
-    names = [value, *([factor] if factor else [])]
-    if not _unchanged(operations, first, at, names):
+        first, value, outer = n, op.a, op.gain
+    # The codes are computed where `at` is, so the operands must still be what they were.
+    operands = {value, factor} - {None}
+    if any(op.out in operands for op in operations[first:at]):
         return None
     return NormedCodes(codes.out, value, factor, outer, inner.gain, codes.matrix)
 

@@ -11,7 +11,7 @@ from tern_fpga.assembler.contract.isa import WORD_BITS
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import packing
 from tern_fpga.assembler.models.architecture import Architecture
-from tern_fpga.assembler.models.program import Embed, LayerProgram
+from tern_fpga.assembler.models.program import LayerProgram
 
 
 __all__ = ["Matrix", "Plan", "plan", "advice"]
@@ -106,11 +106,10 @@ def plan(model: Architecture, config: Config, where: Path | str = "model") -> Pl
     # The number of instructions does not depend on addresses: count them with addresses of 0.
     zeros = "".join(f".alias {name} 0\n" for name in names)
     count = len(text.assemble(zeros + lowered.text, config, str(where)).words)
-    table, = (op for part in program.parts for op in part.operations if isinstance(op, Embed))
     sizes = {"program": count * WORD_BITS // config.memory_bits,
              "parameters": sum((part.repeats or 1) * pitch
                                for part, pitch in zip(program.parts, lowered.pitches)),
-             "embedding": model.vocab * config.vector_words(program.lengths[table.out]),
+             "embedding": model.vocab * config.vector_words(program.lengths[program.embedding.out]),
              "weights": body + head,
              "states": lowered.state_words}
     addresses, address = {}, 0

@@ -18,10 +18,18 @@ __all__ = ["Operation", "Embed", "Norm", "Codes", "Linear", "Map", "Lerp", "Comp
 
 @dataclass(frozen=True)
 class Operation:
-    """``out`` = a function of other values. ``READS``: the fields that name these values."""
+    """``out`` = a function of other values.
+
+    ``READS``: the fields that name these values. ``TEXT``: the operation in a comment of the
+    program, with its fields in braces.
+    """
     out: str | None
 
     READS: ClassVar[tuple[str, ...]] = ()
+    TEXT: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.TEXT.format(**vars(self))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -36,8 +44,7 @@ class Embed(Operation):
     out: str
     table: str
 
-    def __str__(self) -> str:
-        return f"{self.out} = row of {self.table}"
+    TEXT = "{out} = row of {table}"
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,7 @@ class Norm(Operation):
     gain: str
 
     READS = ("a",)
-
-    def __str__(self) -> str:
-        return f"{self.out} = norm({self.a}, {self.gain})"
+    TEXT = "{out} = norm({a}, {gain})"
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,7 @@ class Codes(Operation):
     matrix: str
 
     READS = ("a",)
-
-    def __str__(self) -> str:
-        return f"{self.out} = codes of {self.a}"
+    TEXT = "{out} = codes of {a}"
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,7 @@ class Map(Operation):
     a: str
 
     READS = ("a",)
-
-    def __str__(self) -> str:
-        return f"{self.out} = {self.function}({self.a})"
+    TEXT = "{out} = {function}({a})"
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,7 @@ class Lerp(Operation):
     floor: str
 
     READS = ("a",)
-
-    def __str__(self) -> str:
-        return f"{self.out} = lerp({self.floor}, 1, {self.a})"
+    TEXT = "{out} = lerp({floor}, 1, {a})"
 
 
 @dataclass(frozen=True)
@@ -115,9 +114,7 @@ class Complement(Operation):
     a: str
 
     READS = ("a",)
-
-    def __str__(self) -> str:
-        return f"{self.out} = 1 - {self.a}"
+    TEXT = "{out} = 1 - {a}"
 
 
 @dataclass(frozen=True)
@@ -128,9 +125,7 @@ class Mul(Operation):
     b: str
 
     READS = ("a", "b")
-
-    def __str__(self) -> str:
-        return f"{self.out} = {self.a} * {self.b}"
+    TEXT = "{out} = {a} * {b}"
 
 
 @dataclass(frozen=True)
@@ -141,9 +136,7 @@ class Add(Operation):
     b: str
 
     READS = ("a", "b")
-
-    def __str__(self) -> str:
-        return f"{self.out} = {self.a} + {self.b}"
+    TEXT = "{out} = {a} + {b}"
 
 
 @dataclass(frozen=True)
@@ -156,9 +149,7 @@ class Scan(Operation):
     state: str = "state"
 
     READS = ("decay", "a")
-
-    def __str__(self) -> str:
-        return f"{self.out} = {self.state} = {self.decay} * {self.state} + {self.a}"
+    TEXT = "{out} = {state} = {decay} * {state} + {a}"
 
 
 @dataclass(frozen=True)
@@ -222,6 +213,12 @@ class LayerProgram:
         used = [name for part in self.parts for name in part.states()]
         if sorted(used) != sorted(self.states):
             raise ValueError("each state belongs to one part of a layer program")
+
+    @property
+    def embedding(self) -> Embed:
+        """The operation that reads the table of tokens."""
+        table, = (op for part in self.parts for op in part.operations if isinstance(op, Embed))
+        return table
 
     @property
     def head(self) -> Part:

@@ -27,7 +27,7 @@ from tern_fpga.sim.rtl.trace import Trace
 
 
 __all__ = ["HELP", "EXAMPLE", "Performance", "measure", "useful_bytes", "model_name",
-           "chosen_memory", "memory_name", "add_arguments", "run"]
+           "chosen_memory", "machine_options", "memory_name", "add_arguments", "run"]
 
 
 HELP = "measure a token in the RTL"
@@ -172,6 +172,14 @@ def chosen_memory(target: str, kind: str | None = None) -> str | None:
     return target if kind != "plain" and target in BOARDS else None
 
 
+def machine_options(target: str, memory: str | None) -> dict[str, Any]:
+    """Clocks and memory of a target, as options of :class:`sim.rtl.machine.RtlMachine`; ``memory``
+    is of :func:`chosen_memory`."""
+    clock = CLOCK_MHZ[target]
+    return {"clock_mhz": clock, "sdram_mhz": SDRAM_MHZ[target] if memory else clock,
+            "memory": memory}
+
+
 def memory_name(memory: str | None) -> str:
     """The name of a memory for a reader: its part, or ``plain memory``."""
     return BOARDS.get(memory, memory) if memory else "plain memory"
@@ -204,9 +212,9 @@ def run(args: argparse.Namespace) -> None:
         raise TernError(f"--window: the run has {last} tokens; give more --tokens")
     memory = chosen_memory(target, args.memory)
     name = model_name(image) if args.json else None     # may fail, so before the work
-    measure(image, clock_mhz=CLOCK_MHZ[target], sdram_mhz=SDRAM_MHZ[target] if memory else None,
-            tokens=args.tokens, memory=memory, streams=args.streams, trace=args.trace,
-            waves=waves, tell=lambda result: _tell(result, args, image, target, memory, name))
+    measure(image, **machine_options(target, memory), tokens=args.tokens, streams=args.streams,
+            trace=args.trace, waves=waves,
+            tell=lambda result: _tell(result, args, image, target, memory, name))
 
 
 def _tell(result: Performance, args: argparse.Namespace, image: Image, target: str,

@@ -12,14 +12,14 @@ from rich.table import Table
 
 from tern_fpga.assembler.console import terminal
 from tern_fpga.assembler.console.commit import made_by, write_report
-from tern_fpga.assembler.contract.config import CLOCK_MHZ, SDRAM_MHZ
+from tern_fpga.assembler.contract.config import CLOCK_MHZ
 from tern_fpga.assembler.contract.sdram_parts import BOARDS
 from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import disk, image as images
 from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim import host
 from tern_fpga.sim.commands.generate import positive
-from tern_fpga.sim.commands.perf import chosen_memory, memory_name, model_name
+from tern_fpga.sim.commands.perf import chosen_memory, machine_options, memory_name, model_name
 from tern_fpga.sim.rtl import sdram_parts
 from tern_fpga.sim.rtl.machine import RtlMachine
 
@@ -157,9 +157,8 @@ def run(args: argparse.Namespace) -> None:
             if target not in CLOCK_MHZ:
                 raise TernError(f"{directory}: made for no known board")
             memory, clock = chosen_memory(target, args.memory), CLOCK_MHZ[target]
-            rates = measure(image, tokens=args.tokens, chunks=args.chunks, memory=memory,
-                            clock_mhz=clock,
-                            sdram_mhz=SDRAM_MHZ[target] if memory else clock)
+            rates = measure(image, tokens=args.tokens, chunks=args.chunks,
+                            **machine_options(target, memory))
             name = model_name(image)
             found.append({"model": name, "target": target, "digest": image.config.digest,
                           "memory": BOARDS.get(memory, memory) if memory else "plain",
