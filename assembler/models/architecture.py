@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.files.image import token_ids
 from tern_fpga.assembler.models.floats import FloatModel
 from tern_fpga.assembler.models.program import LayerProgram
 
@@ -100,8 +101,8 @@ def choice(config: Mapping[str, Any], key: str, good: tuple[object, ...], shown:
 def check_tokens(config: Mapping[str, Any], vocab: int, where: Path | str) -> None:
     """TernError unless the first and last tokens of a sequence are tokens of the model."""
     for key in ("bos_token_id", "eos_token_id"):
-        value = config.get(key)
-        ids = value if isinstance(value, list) else [value]
-        if not all(n is None or type(n) is int and 0 <= n < vocab for n in ids):
+        try:
+            token_ids(config.get(key), vocab)
+        except ValueError:
             raise TernError(f"{where}: {key} must be a token from 0 to {vocab - 1}, or several, "
-                            f"not {value!r}")
+                            f"not {config.get(key)!r}") from None

@@ -6,9 +6,9 @@ if, the machine is one that it claims: of all commands of ``python -m sim``, and
 """
 
 import argparse
-import ast
 import importlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +26,7 @@ from tern_fpga.sim.rtl import machine as rtl
 from tests import random_model
 from tests.assembler.test_tokenizer import byte_level
 from tests.campaigns.test_random_programs import CONFIGS
+from tests.quick import imports
 from tests.verilog import ROOT
 
 
@@ -213,19 +214,9 @@ def test_cycles_are_the_cores(files, capsys):
 
 def test_the_simulated_board_has_no_other_machine():
     """`python -m sim board`, and so `--port sim`, reaches no golden machine."""
-    reached, waiting = set(), ["tern_fpga.sim.commands.board"]
-    while waiting:
-        name = waiting.pop()
-        path = ROOT / (name.replace(".", "/") + ".py")
-        if name in reached or not path.exists():
-            continue
-        reached.add(name)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                waiting += [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-            elif isinstance(node, ast.Import):
-                waiting += [a.name for a in node.names]
-    assert board.__name__ in reached and "tern_fpga.sim.rtl.verilate" in reached
-    assert not any(name.startswith(("tern_fpga.sim.golden", "tern_fpga.sim.rtl.machine",
-                                    "tern_fpga.sim.reference"))
-                   for name in reached), reached
+    reached = [Path(board.__file__).resolve().relative_to(ROOT).as_posix()]
+    for file in reached:                # grows
+        reached += imports(file) - set(reached)
+    assert "sim/rtl/verilate.py" in reached
+    assert not any(file.startswith(("sim/golden", "sim/rtl/machine", "sim/reference"))
+                   for file in reached), reached

@@ -4,7 +4,6 @@ from dataclasses import asdict
 import functools
 import json
 import os
-import re
 import selectors
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from tern_fpga.assembler.files import disk
 from tern_fpga.sim.rtl import verilate
 from tests.campaigns.mutation.known import EQUIVALENT
 from tests.campaigns.mutation.rtlil import ROOT
+from tests.quick import imports
 
 
 __all__ = ["Campaign"]
@@ -43,11 +43,9 @@ def _imported(path, found):
     """Add the file ``path`` and all of ``tests`` that it imports to ``found``."""
     if path.exists() and path not in found:
         found.add(path)
-        for one, several in re.findall(r"^\s*from tests(?:\.([\w.]+))? import (.*)$",
-                                       path.read_text(encoding="utf-8"), re.MULTILINE):
-            place = ROOT / "tests" / one.replace(".", "/")
-            for name in [""] if place.with_suffix(".py").exists() else re.findall(r"\w+", several):
-                _imported((place / name).with_suffix(".py"), found)
+        for file in imports(path.relative_to(ROOT)):
+            if file.startswith("tests/"):
+                _imported(ROOT / file, found)
     return found
 
 
