@@ -10,7 +10,7 @@ from tests.project.figures import FIGURES, MARK, PAGES, ROOT, figure, filled
 
 # A number that was measured, by its unit; test_boards_build.py has those marked as estimates.
 _MEASURED = re.compile(
-    r"\d[\d,.]*(?: to \d[\d,.]*)?\s(?:%|tokens/s|cycles/s|cycles a|LUT4|s a token)")
+    r"\d[\d,.]*(?: to \d[\d,.]*)?\s(?:%|tokens/s|cycles/s|cycles a|LUT4|s a token|minutes|s on)")
 _DESIGN = re.compile(r"\b(?:100|3|within \d) %")        # all of something; a bound that is asserted
 
 read = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -45,6 +45,7 @@ def test_no_measured_figure_is_typed(page):
 @pytest.mark.parametrize("text, found", [
     ("reaches 98.4 % of it", ["98.4 %"]), ("98.4 % † of it", []), ("all 100 %", []),
     ("`98 %` in code", []), ("<!--flips.flips-->98 %<!--/-->", []),
+    ("in 476 s on one H100", ["476 s on"]), ("12 minutes of a core", ["12 minutes"]),
     ("594,782 cycles a token", ["594,782 cycles a"]), ("168 tokens/s", ["168 tokens/s"]),
 ])
 def test_what_counts_as_typed(text, found):
