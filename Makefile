@@ -93,7 +93,7 @@ numerics: $(PLOTS)
 	$(VENV)/bin/python -m sim numerics models/stories-5m models/stories-30m \
 	    --text models/data/harbour-tales.txt --report docs/reports/numerics.md
 
-## make noise    20 uploads and conversations over a noisy line: docs/reports/link.md (long)
+## make noise    25 uploads and conversations over a noisy line: docs/reports/link.md (long)
 noise: $(TEST)
 	$(VENV)/bin/python -m tests.campaigns.noise --runs 20 -o docs/reports/link.md
 

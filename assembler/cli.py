@@ -35,7 +35,7 @@ _DEFAULT_TARGET = "sim-tiny"
 _EXAMPLES = """\
 examples:
   python -m assembler tests/data/mmf-tiny-a -o build/tiny --target ulx3s-85f
-  python -m assembler selftest.tasm -o selftest.bin
+  python -m assembler firmware/memory.tasm -o build/memory.bin
   python -m assembler --disassemble build/tiny/image.bin
   python -m assembler --export-ternary tests/data/mmf-tiny-a build/tiny-packed
 
@@ -151,6 +151,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m assembler") -
             parser.error("--export-ternary takes MODEL and DIR, and nothing else")
         return _export(*args.export_ternary)
     if not args.source:
+        machines.changes(args.set)              # it may have taken the name
         parser.error("name a MODEL, FILE.tasm or FILE.bin")
     if args.disassemble:
         return _disassemble(args)

@@ -9,7 +9,7 @@ from tern_fpga.assembler.contract import registers
 from tern_fpga.assembler.contract.messages import conversation, prompt
 
 
-__all__ = ["parse_ids", "parse_count", "progress_bar", "prompt", "conversation"]
+__all__ = ["parse_ids", "parse_count", "check_count", "progress_bar", "prompt", "conversation"]
 
 
 def parse_ids(text: str) -> list[int]:
@@ -26,13 +26,18 @@ def parse_ids(text: str) -> list[int]:
 def parse_count(text: str) -> int:
     """Parse a number of tokens to sample; ArgumentTypeError if it is not positive or too large."""
     try:
-        value = int(text)
+        return check_count(int(text))
     except ValueError:
-        value = 0
-    if not 0 < value < 1 << registers.PAYLOAD_BITS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number below "
-                                         f"{1 << registers.PAYLOAD_BITS:,}")
-    return value
+                                         f"{1 << registers.PAYLOAD_BITS:,}") from None
+
+
+def check_count(count: int) -> int:
+    """``count``, a number of tokens to sample; ValueError if a message cannot hold it."""
+    if not 0 < count < 1 << registers.PAYLOAD_BITS:
+        raise ValueError(f"count must be positive and below {1 << registers.PAYLOAD_BITS:,}, not "
+                         f"{count}")
+    return count
 
 
 def progress_bar() -> Progress:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tern_fpga.assembler.errors import TernError
 from tern_fpga.assembler.files import tokenizer
 from tern_fpga.assembler.files.checkpoint import Checkpoint
 from tern_fpga.assembler.files.image import Image, load
-from tern_fpga.sim import engines
+from tern_fpga.sim import engines, host
 from tern_fpga.sim.commands import perf
 
 
@@ -78,35 +79,49 @@ class Machine:
 
     def _ids(self, prompt: str | Iterable[int]) -> list[int]:
         if not isinstance(prompt, str):
-            return [int(token) for token in prompt]
+            return [index(token) for token in prompt]
         if self.words is None:
             raise TernError("the model has no tokenizer: give token ids")
         return self.words.encode(prompt)
 
-    def tokens(self, prompt: str | Iterable[int], count: int = 32, *, ignore_eos: bool = False,
-               **sampling: Any) -> Iterator[int]:
-        """Yield up to ``count`` token ids that continue ``prompt`` (text or ids).
+    def tokens(self, prompt: str | Iterable[int], count: int = 32, *, temperature: float = 0.0,
+               top_k: int = 0, repetition_penalty: float = 1.0, seed: int = 0,
+               ignore_eos: bool = False) -> Iterator[int]:
+        """Up to ``count`` token ids that continue ``prompt`` (text or ids), as they come.
 
-        ``sampling``: fields of :class:`Sampling`; by default, each token is the most likely one.
-        ``ignore_eos``: continue after the model's end-of-sequence tokens.
+        ``temperature``, ``top_k``, ``repetition_penalty`` and ``seed`` are those of
+        :class:`Sampling`; by default, each token is the most likely one. ``ignore_eos``: continue
+        after the model's end-of-sequence tokens.
+
+        Raises
+        ------
+        TernError
+            The prompt has no token, or one that the model does not have.
+        ValueError
+            A number is out of range.
         """
+        choice = Sampling(temperature, top_k, repetition_penalty, seed)
         ids    = self._ids(prompt)
         engine = engines.start(self.image, self.engine)
+        engine.check(ids)
         ends   = () if ignore_eos else engine.ends
-        for token in engine.generate([ids], count, ends=ends, sampling=Sampling(**sampling)):
-            yield token.id
+        return (token.id for token in engine.generate([ids], host.check_count(count), ends=ends,
+                                                      sampling=choice))
 
-    def generate(self, prompt: str | Iterable[int], count: int = 32, *, ignore_eos: bool = False,
-                 **sampling: Any) -> Iterator[str]:
-        """Yield pieces of text; joined, they are the text of all tokens of :meth:`tokens`.
+    def generate(self, prompt: str | Iterable[int], count: int = 32,
+                 **options: Any) -> Iterator[str]:
+        """As :meth:`tokens`, but as pieces of text: joined, they are the text of all tokens.
 
         The text may contain control characters. Escape it before you show it on a terminal.
         """
         if self.words is None:
             raise TernError("the model has no tokenizer: use tokens()")
-        ids  = self._ids(prompt)
-        text = self.words.stream(ids)
-        for token in self.tokens(ids, count, ignore_eos=ignore_eos, **sampling):
+        ids = self._ids(prompt)
+        return self._text(self.words.stream(ids), self.tokens(ids, count, **options))
+
+    @staticmethod
+    def _text(text: Any, tokens: Iterator[int]) -> Iterator[str]:
+        for token in tokens:
             if piece := text.push(token):
                 yield piece
         if piece := text.flush():
@@ -123,10 +138,11 @@ class Machine:
         """Measure decoding on the RTL with the board's memory, regardless of the engine.
 
         Returns a :class:`tern_fpga.sim.commands.perf.Performance`. Raises TernError if the image's
-        target is not a known one.
+        target is not a known one, or ``tokens`` or ``streams`` are out of range.
         """
         target = self.image.manifest.get("target")
         if target not in CLOCK_MHZ:
             raise TernError(f"the image was made for {target!r}, which is no known target")
+        perf.check(self.image, tokens, streams)
         options = perf.machine_options(target, perf.chosen_memory(target))
         return perf.measure(self.image, **options, tokens=tokens, streams=streams)

@@ -269,6 +269,8 @@ def compile_model(path: Path | str | Checkpoint, config: Config, target: str,
     manifest = {
         "target": target,
         "model": {"type": checkpoint.config["model_type"], "source": str(checkpoint.path),
+                  "hidden_size": planned.program.lengths[planned.program.embedding.out],
+                  "layers": sum(part.repeats or 0 for part in planned.program.parts),
                   **model.manifest(), "vocab_size": model.vocab,
                   "bos_token_id": checkpoint.config.get("bos_token_id"),
                   "eos_token_id": _ends(checkpoint, model.vocab),

@@ -95,8 +95,16 @@ def plan(model: Architecture, config: Config, where: Path | str = "model") -> Pl
     TernError
         Registers, program memory or a field of an instruction are too small. The size of the
         memory is not checked.
+    ValueError
+        The architecture contradicts itself.
     """
     program = model.program()
+    shapes = model.shapes()
+    for _, _, prefix, op in program.linears():
+        name = f"{prefix}{op.matrix}.weight"
+        if shapes.get(name) != program.matrices[op.matrix]:
+            raise ValueError(f"the layer program has {name} of shape "
+                             f"{program.matrices[op.matrix]}, the checkpoint {shapes.get(name)}")
     matrices, body, head = _matrices(program, config)
     try:
         lowered = lower.lower(program, config, body, head)

@@ -41,6 +41,7 @@ def summary(image: Image, directory: Path | str) -> list[str]:
     """
     manifest, config = image.manifest, image.config
     model, target = manifest["model"], manifest["target"]
+    mlp = f"MLP {model['intermediate_size']}, " if "intermediate_size" in model else ""
     weights = model["ternary_weights"]
     stored = image.section("weights").size
     trits = stored * TRITS_PER_BYTE
@@ -64,7 +65,7 @@ def summary(image: Image, directory: Path | str) -> list[str]:
               else "in memory, loaded and stored by every layer")
     return [
         f"model        {model['type']}: {model['layers']} layers, {model['hidden_size']} wide, "
-        f"MLP {model['intermediate_size']}, vocabulary {model['vocab_size']}",
+        f"{mlp}vocabulary {model['vocab_size']}",
         f"parameters   {model['parameters']:,}, of which {weights:,} ternary "
         f"({model['zero_weights'] / weights:.0%} of them zero)",
         f"weights      {8 * stored / weights:.3f} bits each: {8 / TRITS_PER_BYTE} and "

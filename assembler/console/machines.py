@@ -14,7 +14,7 @@ __all__ = ["add_set", "changes", "chosen"]
 def add_set(parser: ArgumentParser, use: str = "change parameters of the target") -> None:
     """The option ``--set NAME=NUMBER ...``; ``use``: its help."""
     parser.add_argument("--set", metavar="NAME=NUMBER", nargs="+", action="extend", default=[],
-                        help=f"{use}: --set positions=4 lanes=40; may be repeated")
+                        help=f"{use}: --set positions=4 lanes=40, after all other arguments")
 
 
 def changes(texts: Iterable[str]) -> dict[str, int]:
@@ -22,7 +22,10 @@ def changes(texts: Iterable[str]) -> dict[str, int]:
     known = [field.name for field in fields(Config)]
     found = {}
     for text in texts:
-        name, _, value = text.partition("=")
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise TernError(f"--set {text}: is not NAME=NUMBER; an argument that is no part of "
+                            f"--set comes before it")
         if name not in known:
             raise TernError(f"--set {text}: no parameter {name!r}; there are {', '.join(known)}")
         try:

@@ -55,17 +55,17 @@ class Architecture(ABC):
         """The model as a layer program."""
 
     @abstractmethod
-    def manifest(self) -> dict[str, Any]:
-        """The sizes of the model, for the manifest of an image: ``hidden_size``, ``layers``,
-        ``intermediate_size`` and whatever else tells it from others."""
-
-    @abstractmethod
     def reference(self, tensor: Callable[[str], Any],
                   dtype: type[np.floating[Any]] = np.float64) -> FloatModel:
         """The float model of these weights.
 
         ``tensor(name)``: the checkpoint's tensor as an array, or (trits, scale) of a packed matrix.
         """
+
+    def manifest(self) -> dict[str, Any]:
+        """What the manifest of an image tells of the model besides its width, layers and tokens:
+        ``intermediate_size``, if it has an MLP, and whatever else tells it from others."""
+        return {}
 
     def parameter(self, name: str, repetition: int, prefix: str,
                   read: Read) -> npt.NDArray[np.float64]:

@@ -161,8 +161,7 @@ class Hgrn(Architecture):
             matrices=matrices, eps=_EPS, states={"state": d})
 
     def manifest(self) -> dict[str, Any]:
-        return {"hidden_size": self.hidden, "intermediate_size": self.inner,
-                "layers": self.layers, "use_lower_bound": self.lower_bounds}
+        return {"intermediate_size": self.inner, "use_lower_bound": self.lower_bounds}
 
     def parameter(self, name: str, repetition: int, prefix: str,
                   read: Read) -> npt.NDArray[np.float64]:

@@ -7,13 +7,13 @@ so this order is also the schedule: after each matrix comes vector work on the r
 before it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 
-__all__ = ["Operation", "Embed", "Norm", "Codes", "Linear", "Map", "Lerp", "Complement", "Mul",
-           "Add", "Scan", "Part", "LayerProgram"]
+__all__ = ["FUNCTIONS", "Operation", "Embed", "Norm", "Codes", "Linear", "Map", "Lerp",
+           "Complement", "Mul", "Add", "Scan", "Part", "LayerProgram"]
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,12 @@ class Linear(Operation):
         return f"{self.out or 'logits'} = {rows} {self.codes}"
 
 
+FUNCTIONS = ("sigmoid", "silu")
+
+
 @dataclass(frozen=True)
 class Map(Operation):
-    """out = function(a); ``function`` is ``sigmoid`` or ``silu``."""
+    """out = function(a); ``function`` is one of FUNCTIONS."""
     out: str
     function: str
     a: str
@@ -195,7 +198,7 @@ class LayerProgram:
     Raises
     ------
     ValueError
-        The parts break a rule.
+        The parts break a rule, or an operation cannot be: the message has both.
     """
     parts: tuple[Part, ...]
     lengths: dict[str, int]
@@ -213,6 +216,43 @@ class LayerProgram:
         used = [name for part in self.parts for name in part.states()]
         if sorted(used) != sorted(self.states):
             raise ValueError("each state belongs to one part of a layer program")
+        known: dict[str, Operation] = {}        # values so far, and what gave them
+        for part in self.parts:
+            for op in part.operations:
+                why = self._mistake(op, known)
+                if why:
+                    raise ValueError(f"a layer program has {op}: {why}")
+                if op.out is not None:
+                    known[op.out] = op
+
+    def _mistake(self, op: Operation, known: Mapping[str, Operation]) -> str | None:
+        """Why an operation cannot be; ``known``: values before it, and what gave them."""
+        for name in (*op.reads, *([op.out] if op.out is not None else [])):
+            if name not in self.lengths:
+                return f"{name} has no length"
+        for name in op.reads:
+            if name not in known:
+                return f"no operation before it gives {name}"
+        lengths = {self.lengths[name] for name in op.reads}
+        if isinstance(op, Linear):
+            rows, columns = self.matrices.get(op.matrix, (0, 0))
+            codes = known[op.codes]
+            if getattr(codes, "matrix", None) != op.matrix:
+                return f"{op.codes} are no codes for {op.matrix}"
+            if not 0 <= op.start < op.stop <= rows:
+                return f"{op.matrix} has {rows} rows"
+            if lengths != {columns}:
+                return f"{op.matrix} has {columns} columns, and {op.codes} {self.lengths[op.codes]}"
+            if op.out is not None and self.lengths[op.out] != op.stop - op.start:
+                return f"{op.out} has the length {self.lengths[op.out]}"
+        elif op.out is not None and lengths - {self.lengths[op.out]}:
+            return f"lengths differ: {', '.join(f'{n} {self.lengths[n]}' for n in op.reads)}, " \
+                   f"{op.out} {self.lengths[op.out]}"
+        if isinstance(op, Map) and op.function not in FUNCTIONS:
+            return f"functions are {', '.join(FUNCTIONS)}"
+        if isinstance(op, Scan) and self.states[op.state] != self.lengths[op.out]:
+            return f"{op.state} has the length {self.states[op.state]}"
+        return None
 
     @property
     def embedding(self) -> Embed:

@@ -3,6 +3,7 @@
     python -m hw verilog --target ulx3s-85f --set positions=4 -o core.v
 """
 
+from dataclasses import fields
 import gc
 from pathlib import Path
 import warnings
@@ -51,6 +52,9 @@ def chosen_config(arguments):
 def read_config(path, **changes):
     """The machine of the JSON file ``path``; TernError on a mistake."""
     found = disk.read_json(path)
+    if unknown := set(found) - {field.name for field in fields(Config)}:
+        raise TernError(f"{path}: no parameter {min(unknown)!r}; there are "
+                        f"{', '.join(field.name for field in fields(Config))}")
     try:
         return Config(**{**found, **changes})
     except (ValueError, TypeError) as error:

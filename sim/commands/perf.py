@@ -27,7 +27,7 @@ from tern_fpga.sim.rtl.trace import Trace
 
 
 __all__ = ["HELP", "EXAMPLE", "Performance", "measure", "useful_bytes", "model_name",
-           "chosen_memory", "machine_options", "memory_name", "add_arguments", "run"]
+           "check", "chosen_memory", "machine_options", "memory_name", "add_arguments", "run"]
 
 
 HELP = "measure a token in the RTL"
@@ -185,19 +185,24 @@ def memory_name(memory: str | None) -> str:
     return BOARDS.get(memory, memory) if memory else "plain memory"
 
 
+def check(image: Image, tokens: int, streams: int, option: str = "") -> None:
+    """TernError unless so much can be measured; ``option`` goes before the names."""
+    positions = image.config.positions
+    if tokens < 1:
+        raise TernError(f"{option}tokens must be at least 1, not {tokens}")
+    if not 1 <= streams <= positions:
+        raise TernError(f"{option}streams must be 1 to {positions}, the machine's positions, not "
+                        f"{streams}")
+
+
 def is_board(target: str) -> bool:
     """Whether a target is a real board. Its clock is then one that its bitstream reaches."""
     return not target.startswith("sim-")
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.tokens < 1:
-        raise TernError(f"--tokens must be at least 1, not {args.tokens}")
     image = images.load(args.directory)
-    positions = image.config.positions
-    if not 1 <= args.streams <= positions:
-        raise TernError(f"--streams must be 1 to {positions}, the machine's positions, not "
-                        f"{args.streams}")
+    check(image, args.tokens, args.streams, "--")
     target = args.target or image.manifest.get("target")
     if target not in CLOCK_MHZ:
         raise TernError(f"{args.directory}: made for no known board; give --target")

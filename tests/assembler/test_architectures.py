@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from tern_fpga.assembler.compiler.compile import compile_model
 from tern_fpga.assembler.compiler.fuse import NormedCodes, fused
+from tern_fpga.assembler.compiler.layout import plan
 from tern_fpga.assembler.compiler.predict import predicted
 from tern_fpga.assembler.models import registry
 from tern_fpga.assembler.models.architecture import MAX_SIZE, MAX_VOCAB, Architecture, size
@@ -111,10 +112,6 @@ class Toy(Architecture):
             lengths=lengths, eps=EPS, states={"slow": d, "fast": w},
             matrices={"gates": (d + 2 * w, d), "value": (d, d), "mix": (d, w), "up": (w, d),
                       "down": (d, w), "out": (self.vocab, d)})
-
-    def manifest(self):
-        return {"hidden_size": self.width, "intermediate_size": self.inner,
-                "layers": self.mixers + self.mlps}
 
     def reference(self, tensor, dtype=np.float64):
         return ToyReference(self, tensor, dtype)
@@ -251,6 +248,45 @@ def test_a_norm_that_is_needed_stays(between, needed):
 def test_programs_that_cannot_be_lowered_are_refused(parts, message):
     with pytest.raises(ValueError, match=message):
         LayerProgram(tuple(parts), {}, {}, EPS)
+
+
+def _changed(**changes):
+    """Of an otherwise right program."""
+    right = Toy(4, 6, 1, 1, 9).program()
+    return replace(right, **{name: change(getattr(right, name))
+                             for name, change in changes.items()})
+
+
+def _with(part, *operations):
+    def change(parts):
+        return tuple(replace(each, operations=(*each.operations, *operations))
+                     if n == part else each for n, each in enumerate(parts))
+    return change
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"parts": _with(2, Mul("x", "x", "zz"))}, r"x = x \* zz: zz has no length"),
+    ({"parts": _with(1, Mul("x", "x", "u"))}, "no operation before it gives u"),
+    ({"parts": _with(2, Add("x", "x", "u"))}, "lengths differ: x 4, u 6, x 4"),
+    ({"parts": _with(2, Map("x", "tanh", "x"))}, "functions are sigmoid, silu"),
+    ({"parts": _with(2, Linear("o", "u_codes", "down", 0, 4))}, "u_codes are no codes for down"),
+    ({"parts": _with(2, Linear("u", "u_codes", "up", 4, 10))}, "up has 6 rows"),
+    ({"parts": _with(2, Linear("u", "u_codes", "up", 0, 4))}, "u has the length 6"),
+    ({"lengths": lambda lengths: {k: v for k, v in lengths.items() if k != "o"}}, "o has no len"),
+    ({"matrices": lambda found: found | {"up": (6, 5)}}, "up has 5 columns, and u_codes 4"),
+    ({"states": lambda found: found | {"slow": 5}}, "slow has the length 5"),
+])
+def test_a_mistake_in_a_program_is_named_with_its_operation(changes, message):
+    with pytest.raises(ValueError, match=message):
+        _changed(**changes)
+
+
+def test_a_program_that_contradicts_the_checkpoint_is_refused(monkeypatch):
+    toy = Toy(4, 6, 1, 1, 9)
+    right = toy.shapes()
+    monkeypatch.setattr(Toy, "shapes", lambda self: right | {"mlps.0.up.weight": (5, 4)})
+    with pytest.raises(ValueError, match=r"mlps.0.up.weight of shape \(6, 4\), the checkpoint"):
+        plan(toy, CONFIGS["narrow"])
 
 
 def test_only_its_own_file_knows_an_architecture():

@@ -63,7 +63,7 @@ def test_presets_elaborate_with_the_ports_of_the_architecture(target):
 @pytest.mark.parametrize("arguments, message", [
     (["--set", "lanes=7"], "lanes must be"),
     (["--set", "lane=10"], "no parameter 'lane'"),
-    (["--set", "lanes"], "'' is no whole number"),
+    (["--set", "lanes"], "is not NAME=NUMBER"),
     (["--set", "lanes=--5"], "'--5' is no whole number"),
     (["--set", "lanes=\u00b2"], "is no whole number"),
     (["-o", "/"], "cannot write"),

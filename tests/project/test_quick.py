@@ -18,6 +18,7 @@ pytest_plugins = ["pytester"]
 def test_the_nearest_test_is_among_the_first(changed, first):
     found = quick.nearest([changed])
     assert first in found[:40] and len(found) == len(set(found))
+    assert not any(file.startswith("tests/models/") for file in found)      # need PyTorch
 
 
 def test_a_page_has_no_tests_but_those_of_the_project(monkeypatch, capsys):
