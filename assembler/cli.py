@@ -6,7 +6,7 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
-from tern_fpga.assembler.errors import TernError, missing
+from tern_fpga.assembler.errors import TernError, as_typed, missing
 
 
 try:
@@ -123,13 +123,13 @@ def _compile(args: argparse.Namespace) -> None:
             task, completed=done, description=what))
         bar.update(task, completed=total, description=terminal.markup(f"writing {output}"))
         compiled.save(output)
-    print(terminal.shown("\n".join(summary(compiled, output))))
+    print(terminal.shown(as_typed("\n".join(summary(compiled, output)))))
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m assembler") -> None:
     """Run the command line."""
     parser = Parser(
-        prog=prog, epilog=_EXAMPLES,
+        prog=prog, epilog=as_typed(_EXAMPLES),
         description="Compile a model into an image, or assemble and disassemble programs.",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="MODEL | FILE.tasm | FILE.bin", nargs="?",

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 import io
 import os
 from pathlib import Path
+import re
 import sys
 from typing import ParamSpec, TextIO, TypeVar
 
 
-__all__ = ["TernError", "Main", "one_line", "report", "missing"]
+__all__ = ["TernError", "Main", "as_typed", "one_line", "report", "missing"]
 
 
 Main = Callable[[Sequence[str] | None], int | None]     # a command line: argv -> exit status
@@ -17,6 +18,9 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _LONGEST = 500             # characters of a message; a longer one loses its middle
+# Package -> its commands, behind `tern-fpga`.
+_COMMANDS = {"assembler": " compile", "boards": " boards", "firmware": "", "hw": " hw", "sim": ""}
+
 _ROOT    = Path(__file__).resolve().parents[1]
 
 
@@ -29,13 +33,23 @@ class TernError(ValueError):
         return "\n".join(map(str, self.args))
 
 
+def as_typed(text: str) -> str:
+    """Commands in a text as this user types them: with ``tern-fpga`` instead of ``python -m``, if
+    that is how Tern was called."""
+    called = Path(sys.argv[0])
+    if called.stem != "tern-fpga" and called.parent.name != "tern_fpga":
+        return text
+    return re.sub(r"python -m (assembler|boards|firmware|hw|sim)\b",
+                  lambda found: f"tern-fpga{_COMMANDS[found[1]]}", text)
+
+
 def one_line(text: object) -> str:
     """The message as one printable line.
 
     Names and values from a file may hold line breaks and control characters: line breaks become
     spaces, other characters that do not print are escaped. A long message loses its middle.
     """
-    text = " ".join(str(text).split())
+    text = as_typed(" ".join(str(text).split()))
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST * 2 // 3]} ... {text[-_LONGEST // 3 + 5:]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -30,7 +30,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from tern_fpga.assembler.console import machines
 from tern_fpga.assembler.console.commit import commit
 from tern_fpga.assembler.contract.config import PRESETS, Config
-from tern_fpga.assembler.errors import TernError, one_line
+from tern_fpga.assembler.errors import TernError, as_typed, one_line
 from tern_fpga.assembler.files import disk
 from tern_fpga.boards import flash, flow, results
 from tern_fpga.boards.parts import Board, find
@@ -330,7 +330,7 @@ def run(arguments: Namespace) -> None:
             for clock, each in result["clocks"].items()), flush=True)
         obstacle = flash.obstacle(board, place / f"{name}.bit")
         _tell(console, f"flashing it will not work yet: {obstacle}" if obstacle else
-              f"bring it to the board: python -m boards flash {name}")
+              as_typed(f"bring it to the board: python -m boards flash {name}"))
     match problem:
         case None:
             pass

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import importlib
 from typing import NoReturn
 
-from tern_fpga.assembler.errors import one_line
+from tern_fpga.assembler.errors import as_typed, one_line
 
 
 __all__ = ["Parser", "dispatch"]
@@ -25,15 +25,16 @@ def dispatch(prog: str, description: str | None, commands: Mapping[str, str],
     The module's docstring is the command's help. The module may also define HELP, a shorter
     summary, and EXAMPLE, a command line to show.
     """
-    parser = Parser(prog=prog, description=description,
+    parser = Parser(prog=prog, description=as_typed(description or ""),
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     choices = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, module in commands.items():
         command = importlib.import_module(module)
-        summary = getattr(command, "HELP", (command.__doc__ or "").partition("\n")[0])
+        about = as_typed(command.__doc__ or "")
+        summary = as_typed(getattr(command, "HELP", about.partition("\n")[0]))
         example = getattr(command, "EXAMPLE", None)
-        sub = choices.add_parser(name, help=summary, description=command.__doc__,
-                                 epilog=example and f"example: {example}",
+        sub = choices.add_parser(name, help=summary, description=about,
+                                 epilog=example and as_typed(f"example: {example}"),
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)

@@ -23,7 +23,7 @@ from tern_fpga.assembler.contract import sampling
 from tern_fpga.assembler.contract.config import CLOCK_MHZ
 from tern_fpga.assembler.contract.registers import MessageKind, message
 from tern_fpga.assembler.contract.sampling import Sampling
-from tern_fpga.assembler.errors import TernError
+from tern_fpga.assembler.errors import TernError, as_typed
 from tern_fpga.assembler.files import image as images, tokenizer
 from tern_fpga.assembler.files.image import Image
 from tern_fpga.sim import engines, host
@@ -262,4 +262,5 @@ def _next(console: Console, directory: Path, args: argparse.Namespace, words: An
              "talk to a whole board, simulated"),
             (f"sim perf {image} --target {args.target}", "where its cycles go"),
             ("boards list", "boards that it runs on")):
-        console.print(f"  {what + ':':36}python -m {terminal.markup(command)}", soft_wrap=True)
+        typed = as_typed(f"python -m {command}")
+        console.print(f"  {what + ':':36}{terminal.markup(typed)}", soft_wrap=True)

@@ -74,6 +74,18 @@ def test_the_package_is_the_wheel_s(installed):
 def test_commands_run_beside_packages_of_the_same_names(installed, words):
     done = installed("-m", "tern_fpga", *words)
     assert done.returncode == 0 and done.stdout and not done.stderr, done.stderr
+    if words:           # commands that can be typed without a checkout
+        assert "python -m" not in done.stdout
+
+
+@pytest.mark.parametrize("words, hint", [
+    (["generate", "nowhere", "--ids", "1"], "make it with `tern-fpga compile MODEL -o nowhere`"),
+    (["boards", "report", "icepi-zero"], "first tern-fpga boards build icepi-zero"),
+    (["counters", "--port", "sim"], "`tern-fpga perf"),
+])
+def test_hints_are_commands_of_this_installation(installed, words, hint):
+    done = installed("-m", "tern_fpga", *words)
+    assert done.returncode == 2 and hint in done.stderr
 
 
 def test_the_demo_runs_in_an_empty_folder_without_a_compiler(installed, tmp_path):
